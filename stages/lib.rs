@@ -1,0 +1,24 @@
+//! The bottom of the house: what a stage is, which kinds there are, and the kinds that need no LibTorch.
+//!
+//! Reading order: [`artifact`] and [`job`] (what flows), [`stage`] and [`kind`] (the contract), [`workouts`],
+//! [`split`], [`sequences`] and [`model`] (the files between stages), [`physiology`], [`statistics`] and
+//! [`score`] (the science), [`read`] (formats), [`kinds`] (the table).
+//!
+//! Invariants: a kind never uses another kind; nothing here prints; every random draw takes its seed from the
+//! job; a stage writes nothing but its declared outputs.
+
+pub mod artifact;
+pub mod job;
+pub mod kind;
+pub mod kinds;
+pub mod model;
+pub mod physiology;
+pub mod read;
+pub mod score;
+pub mod sequences;
+pub mod simulate;
+pub mod split;
+pub mod stage;
+pub mod statistics;
+pub mod table;
+pub mod workouts;

@@ -1,0 +1,3 @@
+//! The readers of formats.
+
+pub mod fitrec;
