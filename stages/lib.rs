@@ -8,6 +8,7 @@
 //! job; a stage writes nothing but its declared outputs.
 
 pub mod artifact;
+pub mod fingerprint;
 pub mod job;
 pub mod kind;
 pub mod kinds;
@@ -21,4 +22,5 @@ pub mod split;
 pub mod stage;
 pub mod statistics;
 pub mod table;
+pub mod worker;
 pub mod workouts;
