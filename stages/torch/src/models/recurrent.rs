@@ -1,0 +1,305 @@
+//! LSTM and GRU over the steps of a run, with a linear head: functions of one flat tensor of parameters and of
+//! packed sequences. Unaware of losses, of optimizers and of files.
+//!
+//! All weights live in one flat tensor, so that the gradient, Adam's moments, a freezing mask and a checkpoint
+//! are one array each. Names, shapes and order are those of a PyTorch module
+//! `{ rnn: nn.LSTM(...), head: nn.Linear(...) }`.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use pacer_stages::model::{Architecture, Model, Weights};
+use tch::{Device, Kind, Tensor};
+
+use crate::random::{Purpose, stream, uniform};
+
+/// A recurrent network: its sizes, without its weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recurrent {
+    cell: Cell,
+    inputs: usize,
+    layers: usize,
+    hidden: usize,
+    dropout: f64,
+    bidirectional: bool,
+    parameters: Vec<Parameter>,
+}
+
+/// The recurrent cell; it decides how many gates a layer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cell {
+    Lstm,
+    Gru,
+}
+
+/// A named array within the flat tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name in a PyTorch state dict.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<i64>,
+}
+
+impl Parameter {
+    /// How many numbers it holds.
+    pub fn len(&self) -> i64 {
+        self.shape.iter().product()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Sequences of different lengths without padding, as PyTorch packs them: the first step of every sequence, then
+/// the second of those that have one, and so on; sequences sorted from long to short.
+pub struct Packed {
+    /// Features of all steps, shape `[steps, inputs]`.
+    pub steps: Tensor,
+    /// How many sequences have a step 1, 2, …; on the CPU, shape `[longest]`.
+    pub alive: Tensor,
+    /// How many sequences there are.
+    pub sequences: i64,
+}
+
+/// Whether a pass is part of training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Dropout acts, drawing from LibTorch's generator.
+    Train,
+    /// Nothing is random.
+    Predict,
+}
+
+impl Recurrent {
+    /// The network that an architecture describes, for a number of features.
+    pub fn new(architecture: &Architecture, inputs: usize) -> Result<Self> {
+        let Architecture::Recurrent { cell, layers, hidden, dropout, bidirectional } = architecture else {
+            bail!("`{architecture:?}` is no recurrent network");
+        };
+        let cell = match cell.as_str() {
+            "lstm" => Cell::Lstm,
+            "gru" => Cell::Gru,
+            other => bail!("`{other}` is no recurrent cell: `lstm` and `gru` are"),
+        };
+        let (layers, hidden, dropout, bidirectional) = (*layers, *hidden, *dropout, *bidirectional);
+        let parameters = parameters(cell.gates(), inputs, layers, hidden, bidirectional);
+        Ok(Self { cell, inputs, layers, hidden, dropout, bidirectional, parameters })
+    }
+
+    /// The weights in their order within the flat tensor.
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    /// Length of the flat tensor.
+    pub fn len(&self) -> i64 {
+        self.parameters.iter().map(Parameter::len).sum()
+    }
+
+    /// Whether there is no weight.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Random weights, uniform within ±1/√fan as PyTorch draws them, from the project's own generator, so that
+    /// they are alike on every device.
+    pub fn initial(&self, seed: u64) -> Vec<f32> {
+        let mut generator = stream(seed, Purpose::Weights, 0);
+        let recurrent = 1.0 / (self.hidden as f32).sqrt();
+        let head = 1.0 / ((self.hidden * self.directions()) as f32).sqrt();
+        let bounds = self.parameters.iter().flat_map(|parameter| {
+            let bound = if parameter.name.starts_with("head") { head } else { recurrent };
+            std::iter::repeat_n(bound, parameter.len() as usize)
+        });
+        bounds.map(|bound| uniform(bound, &mut generator)).collect()
+    }
+
+    /// The standardised heart rate at every packed step: `[steps]` from `theta` `[len]`.
+    pub fn forward(&self, theta: &Tensor, packed: &Packed, mode: Mode) -> Result<Tensor> {
+        let views = self.views(theta)?;
+        let (rnn, head) = views.split_at(views.len() - 2);
+        let mut steps = packed.steps.shallow_clone();
+        for (layer, weights) in rnn.chunks(4 * self.directions()).enumerate() {
+            // Dropout stands here and not within LibTorch's layers, because cuDNN keeps a random state of its
+            // own that could not be set again when a training is resumed.
+            if layer > 0 && mode == Mode::Train && self.dropout > 0.0 {
+                steps = steps.f_dropout(self.dropout, true)?;
+            }
+            steps = self.layer(&steps, packed, weights)?;
+        }
+        Ok(steps.f_linear(&head[0], Some(&head[1]))?.f_squeeze_dim(1)?)
+    }
+
+    /// One layer in one direction or both: `[steps, hidden · directions]` from `[steps, width]`.
+    fn layer(&self, steps: &Tensor, packed: &Packed, weights: &[Tensor]) -> Result<Tensor> {
+        let shape = [self.directions() as i64, packed.sequences, self.hidden as i64];
+        let zeros = Tensor::f_zeros(shape, (Kind::Float, steps.device()))?;
+        let alive = &packed.alive;
+        let output = match self.cell {
+            Cell::Lstm => {
+                let state = [zeros.shallow_clone(), zeros];
+                Tensor::f_lstm_data(steps, alive, &state, weights, true, 1, 0.0, false, self.bidirectional)?.0
+            }
+            Cell::Gru => {
+                Tensor::f_gru_data(steps, alive, &zeros, weights, true, 1, 0.0, false, self.bidirectional)?.0
+            }
+        };
+        Ok(output)
+    }
+
+    /// The weights as views of the flat tensor.
+    fn views(&self, theta: &Tensor) -> Result<Vec<Tensor>> {
+        let lengths: Vec<i64> = self.parameters.iter().map(Parameter::len).collect();
+        let parts = theta.f_split_with_sizes(&lengths, 0)?;
+        let shaped = parts.iter().zip(&self.parameters).map(|(part, parameter)| part.f_view(&parameter.shape[..]));
+        Ok(shaped.collect::<Result<_, _>>()?)
+    }
+
+    fn directions(&self) -> usize {
+        1 + usize::from(self.bidirectional)
+    }
+
+    /// The weights of a flat array by their names, for the model artifact.
+    pub fn unpack(&self, theta: &[f32]) -> std::collections::BTreeMap<String, Weights> {
+        let mut rest = theta;
+        let named = self.parameters.iter().map(|parameter| {
+            let (values, tail) = rest.split_at(parameter.len() as usize);
+            rest = tail;
+            let shape = parameter.shape.iter().map(|side| *side as usize).collect();
+            (parameter.name.clone(), Weights { shape, values: values.to_vec() })
+        });
+        named.collect()
+    }
+
+    /// The flat array of a model artifact's weights; a missing weight or a wrong shape is named.
+    pub fn pack(&self, model: &Model) -> Result<Vec<f32>> {
+        let mut theta = Vec::with_capacity(self.len() as usize);
+        for Parameter { name, shape } in &self.parameters {
+            let weights = model.tensors.get(name).with_context(|| format!("`{name}` is missing in the model"))?;
+            let found: Vec<i64> = weights.shape.iter().map(|side| *side as i64).collect();
+            ensure!(found == *shape, "`{name}` has shape {found:?} in the model where {shape:?} belongs");
+            theta.extend_from_slice(&weights.values);
+        }
+        Ok(theta)
+    }
+}
+
+impl Cell {
+    fn gates(self) -> usize {
+        match self {
+            Self::Lstm => 4,
+            Self::Gru => 3,
+        }
+    }
+}
+
+/// The names and shapes of PyTorch's `nn.LSTM` or `nn.GRU` called `rnn` and of `nn.Linear` called `head`.
+fn parameters(gates: usize, inputs: usize, layers: usize, hidden: usize, bidirectional: bool) -> Vec<Parameter> {
+    let directions: &[&str] = if bidirectional { &["", "_reverse"] } else { &[""] };
+    let width = hidden * directions.len();
+    let rows = gates * hidden;
+    let mut all = Vec::new();
+    let mut push = |name: String, shape: &[usize]| {
+        all.push(Parameter { name, shape: shape.iter().map(|side| *side as i64).collect() });
+    };
+    for layer in 0..layers {
+        let below = if layer == 0 { inputs } else { width };
+        for direction in directions {
+            push(format!("rnn.weight_ih_l{layer}{direction}"), &[rows, below]);
+            push(format!("rnn.weight_hh_l{layer}{direction}"), &[rows, hidden]);
+            push(format!("rnn.bias_ih_l{layer}{direction}"), &[rows]);
+            push(format!("rnn.bias_hh_l{layer}{direction}"), &[rows]);
+        }
+    }
+    push("head.weight".into(), &[1, width]);
+    push("head.bias".into(), &[1]);
+    all
+}
+
+/// Moves a flat array to a device.
+pub fn to_device(values: &[f32], device: Device) -> Result<Tensor> {
+    Ok(Tensor::f_from_slice(values)?.f_to(device)?)
+}
+
+/// Copies a flat tensor of 32-bit floats to the host.
+pub fn to_host(tensor: &Tensor) -> Result<Vec<f32>> {
+    let mut values = vec![0.0; tensor.numel()];
+    tensor.f_to(Device::Cpu)?.f_contiguous()?.f_copy_data(&mut values, tensor.numel())?;
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(cell: &str, bidirectional: bool) -> Recurrent {
+        let architecture =
+            Architecture::Recurrent { cell: cell.into(), layers: 2, hidden: 3, dropout: 0.0, bidirectional };
+        Recurrent::new(&architecture, 2).unwrap()
+    }
+
+    #[test]
+    fn names_and_shapes_are_those_of_a_pytorch_state_dict() {
+        let network = network("lstm", true);
+        let listed: Vec<_> = network.parameters().iter().map(|p| format!("{} {:?}", p.name, p.shape)).collect();
+        let second = [
+            "rnn.weight_ih_l1 [12, 6]",
+            "rnn.weight_hh_l1 [12, 3]",
+            "rnn.bias_ih_l1 [12]",
+            "rnn.bias_hh_l1 [12]",
+            "rnn.weight_ih_l1_reverse [12, 6]",
+        ];
+        assert_eq!(listed[0], "rnn.weight_ih_l0 [12, 2]");
+        assert_eq!(listed[8..13], second);
+        assert_eq!(listed[16..], ["head.weight [1, 6]", "head.bias [1]"]);
+    }
+
+    /// The equations of `nn.LSTM` and `nn.GRU`, written out for one layer and one unit.
+    #[test]
+    fn one_step_of_each_cell_is_what_its_equations_say() {
+        let sigmoid = |x: f32| 1.0 / (1.0 + (-x).exp());
+        for (cell, gates) in [("lstm", 4), ("gru", 3)] {
+            let architecture = Architecture::Recurrent {
+                cell: cell.into(),
+                layers: 1,
+                hidden: 1,
+                dropout: 0.0,
+                bidirectional: false,
+            };
+            let network = Recurrent::new(&architecture, 1).unwrap();
+            let theta = network.initial(5);
+            let (x, w, b) = (0.7, &theta[..gates], &theta[2 * gates..]);
+            let gate = |k: usize| w[k] * x + b[k] + b[gates + k];
+            let output = if cell == "lstm" {
+                let state = sigmoid(gate(0)) * gate(2).tanh();
+                sigmoid(gate(3)) * state.tanh()
+            } else {
+                let candidate = (w[2] * x + b[2] + sigmoid(gate(0)) * b[5]).tanh();
+                (1.0 - sigmoid(gate(1))) * candidate
+            };
+            let expected = output * theta[4 * gates] + theta[4 * gates + 1];
+            let packed = Packed {
+                steps: Tensor::from_slice(&[x]).view([1, 1]),
+                alive: Tensor::from_slice(&[1i64]),
+                sequences: 1,
+            };
+            let found = network.forward(&Tensor::from_slice(&theta), &packed, Mode::Predict).unwrap();
+            let found = found.double_value(&[0]) as f32;
+            assert!((found - expected).abs() < 1e-6, "{cell}: {found} instead of {expected}");
+        }
+    }
+
+    #[test]
+    fn a_weight_of_another_shape_is_named() {
+        let network = network("gru", false);
+        let theta = network.initial(1);
+        let mut tensors = network.unpack(&theta);
+        let wrong = Weights { shape: vec![2], values: vec![0.0; 2] };
+        let model = |tensors| Model { config: crate::training::toy::config("gru", false), tensors };
+        assert_eq!(network.pack(&model(tensors.clone())).unwrap(), theta);
+        tensors.insert("head.bias".into(), wrong);
+        let error = network.pack(&model(tensors)).unwrap_err().to_string();
+        assert_eq!(error, "`head.bias` has shape [2] in the model where [1] belongs");
+    }
+}

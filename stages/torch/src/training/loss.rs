@@ -1,0 +1,79 @@
+//! Losses over the standardised heart rate, where only real samples weigh. Unaware of models.
+
+use anyhow::Result;
+use pacer_stages::recipe::Loss;
+use tch::{Kind, Reduction, Tensor};
+
+use crate::training::data::Batch;
+
+/// The mean loss over the real samples of a batch, a scalar; predictions `[steps]`, standardised.
+///
+/// The sum is divided by the number of real samples and not of steps, so that a workout with few samples weighs
+/// little and filled steps nothing.
+pub fn loss(kind: Loss, predictions: &Tensor, batch: &Batch) -> Result<Tensor> {
+    let each = match kind {
+        Loss::L1 => predictions.f_sub(&batch.target)?.f_abs()?,
+        Loss::Mse => predictions.f_sub(&batch.target)?.f_square()?,
+        Loss::Huber => predictions.f_huber_loss(&batch.target, Reduction::None, 1.0)?,
+    };
+    let sum = each.f_mul(&batch.weight)?.f_sum(Kind::Float)?;
+    Ok(sum.f_div_scalar(batch.real as f64)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::recurrent::{Mode, Packed, Recurrent, to_host};
+    use crate::training::data::Set;
+    use crate::training::toy;
+    use tch::Device;
+
+    fn batch(target: &[f32], weight: &[f32]) -> Batch {
+        let packed =
+            Packed { steps: Tensor::new(), alive: Tensor::new(), sequences: 1 };
+        Batch {
+            packed,
+            target: Tensor::from_slice(target),
+            weight: Tensor::from_slice(weight),
+            real: weight.iter().filter(|weight| **weight > 0.0).count(),
+            index: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn each_loss_is_the_mean_over_real_samples_alone() {
+        let batch = batch(&[0.0, 0.0, 9.0], &[1.0, 1.0, 0.0]);
+        let predictions = Tensor::from_slice(&[0.5f32, -3.0, 100.0]);
+        for (kind, expected) in [(Loss::L1, 1.75), (Loss::Mse, 4.625), (Loss::Huber, (0.125 + 2.5) / 2.0)] {
+            let found = loss(kind, &predictions, &batch).unwrap().double_value(&[]);
+            assert!((found - expected).abs() < 1e-6, "{kind:?}: {found} instead of {expected}");
+        }
+    }
+
+    /// Loss and gradient of a whole network, once on the workouts as they are and once with steps appended that
+    /// hold nonsense: padded (invalid) ones and the targets of filled ones.
+    #[test]
+    fn padding_and_filled_steps_change_neither_loss_nor_gradient() {
+        for (cell, bidirectional) in [("lstm", false), ("gru", true)] {
+            let plain = toy::sequences(3, 20);
+            let mut padded = toy::padded(&plain, 7);
+            for (target, real) in padded.target.iter_mut().zip(&padded.real) {
+                *target = if *real == 1 { *target } else { 1e6 };
+            }
+            let config = toy::config(cell, bidirectional);
+            let network = Recurrent::new(&config.architecture, 2).unwrap();
+            let gradient = |sequences| {
+                let set = Set::new(sequences, &[0, 1, 2], &[0, 1], &config.scaler, Device::Cpu).unwrap();
+                let batch = set.batch(&[0, 1, 2]).unwrap();
+                let theta = Tensor::from_slice(&network.initial(3)).set_requires_grad(true);
+                let predictions = network.forward(&theta, &batch.packed, Mode::Train).unwrap();
+                let loss = loss(Loss::Mse, &predictions, &batch).unwrap();
+                let gradient = Tensor::run_backward(&[&loss], &[&theta], false, false);
+                (loss.double_value(&[]), to_host(&gradient[0]).unwrap())
+            };
+            let (plain, padded) = (gradient(&plain), gradient(&padded));
+            assert!(plain.1.iter().any(|g| g.abs() > 1e-3), "a gradient of nothing proves nothing");
+            assert_eq!(plain, padded);
+        }
+    }
+}
