@@ -9,6 +9,8 @@
 //! job; a stage writes nothing but its declared outputs.
 
 pub mod artifact;
+pub mod features;
+pub mod fingerprint;
 pub mod job;
 pub mod kind;
 pub mod kinds;
@@ -23,6 +25,8 @@ pub mod simulate;
 pub mod split;
 pub mod stage;
 pub mod statistics;
+pub mod suggest;
 pub mod table;
+pub mod tensors;
 pub mod worker;
 pub mod workouts;
