@@ -115,7 +115,7 @@ pub fn train(
                 // 3. Forward.
                 tch::manual_seed(stream(seed, Purpose::Dropout, state.at.step).next_u64() as i64);
                 let batch = parts.train.batch(members)?;
-                let predictions = network.forward(&state.theta, &batch.packed, Mode::Train)?;
+                let predictions = network.forward(&state.theta, &batch.padded, Mode::Train)?;
                 let loss = loss(recipe.loss, &predictions, &batch)?;
                 // 4. Backward and step.
                 let gradient = Tensor::f_run_backward(&[&loss], &[&state.theta], false, false)?;
@@ -161,7 +161,7 @@ fn validation_mae(network: &Recurrent, theta: &Tensor, parts: &Parts) -> Result<
     let mut error = 0.0;
     for members in parts.validation.by_length(PREDICTION_BATCH) {
         let batch = parts.validation.batch(&members)?;
-        error += batch.absolute_error(&network.forward(theta, &batch.packed, Mode::Predict)?)?;
+        error += batch.absolute_error(&network.forward(theta, &batch.padded, Mode::Predict)?)?;
     }
     let real = parts.validation.real();
     Ok((real > 0).then(|| error / real as f64 * parts.unit_bpm))
@@ -173,9 +173,11 @@ pub fn predict(network: &Recurrent, theta: &Tensor, set: &Set) -> Result<Vec<f32
     let mut all = vec![0.0; set.steps()];
     for members in set.by_length(PREDICTION_BATCH) {
         let batch = set.batch(&members)?;
-        let predictions = to_host(&network.forward(theta, &batch.packed, Mode::Predict)?)?;
+        let predictions = to_host(&network.forward(theta, &batch.padded, Mode::Predict)?)?;
         for (step, prediction) in batch.index.iter().zip(predictions) {
-            all[*step as usize] = prediction;
+            if let Some(place) = all.get_mut(*step as usize) {
+                *place = prediction;
+            }
         }
     }
     Ok(all)

@@ -1,5 +1,5 @@
 //! LSTM and GRU over the steps of a run, with a linear head: functions of one flat tensor of parameters and of
-//! packed sequences. Unaware of losses, of optimizers and of files.
+//! padded sequences. Unaware of losses, of optimizers and of files.
 //!
 //! All weights live in one flat tensor, so that the gradient, Adam's moments, a freezing mask and a checkpoint
 //! are one array each. Names, shapes and order are those of a PyTorch module
@@ -51,15 +51,33 @@ impl Parameter {
     }
 }
 
-/// Sequences of different lengths without padding, as PyTorch packs them: the first step of every sequence, then
-/// the second of those that have one, and so on; sequences sorted from long to short.
-pub struct Packed {
-    /// Features of all steps, shape `[steps, inputs]`.
+/// Sequences of different lengths, the shorter ones padded at their end.
+///
+/// What stands in the padding reaches no step of its sequence: the forward direction comes to it last, and the
+/// backward direction begins at each sequence's own end. LibTorch's packed form would need no padding, but its
+/// backward pass on the CPU takes fifty times as long.
+pub struct Padded {
+    /// Features, shape `[longest, sequences, inputs]`.
     pub steps: Tensor,
-    /// How many sequences have a step 1, 2, …; on the CPU, shape `[longest]`.
-    pub alive: Tensor,
-    /// How many sequences there are.
-    pub sequences: i64,
+    /// Steps of each sequence.
+    pub lengths: Vec<usize>,
+}
+
+impl Padded {
+    /// For each step of each sequence, counted through as `[longest, sequences]`, the one that takes its place
+    /// when every sequence is read from its own end; padding stays where it is. Applied twice it does nothing.
+    fn reversal(&self) -> Result<Tensor> {
+        let (longest, sequences) = (self.lengths.iter().max().copied().unwrap_or(0), self.lengths.len());
+        let places = (0..longest).flat_map(|step| {
+            let ends = self.lengths.iter().enumerate();
+            ends.map(move |(sequence, length)| {
+                let from = if step < *length { length - 1 - step } else { step };
+                (from * sequences + sequence) as i64
+            })
+        });
+        let places: Vec<i64> = places.collect();
+        Ok(Tensor::f_from_slice(&places)?.f_to(self.steps.device())?)
+    }
 }
 
 /// Whether a pass is part of training.
@@ -115,35 +133,40 @@ impl Recurrent {
         bounds.map(|bound| uniform(bound, &mut generator)).collect()
     }
 
-    /// The standardised heart rate at every packed step: `[steps]` from `theta` `[len]`.
-    pub fn forward(&self, theta: &Tensor, packed: &Packed, mode: Mode) -> Result<Tensor> {
+    /// The standardised heart rate at every step, shape `[longest, sequences]`, from `theta` `[len]`.
+    pub fn forward(&self, theta: &Tensor, batch: &Padded, mode: Mode) -> Result<Tensor> {
         let views = self.views(theta)?;
         let (rnn, head) = views.split_at(views.len() - 2);
-        let mut steps = packed.steps.shallow_clone();
+        let reversal = self.bidirectional.then(|| batch.reversal()).transpose()?;
+        let mut steps = batch.steps.shallow_clone();
         for (layer, weights) in rnn.chunks(4 * self.directions()).enumerate() {
             // Dropout stands here and not within LibTorch's layers, because cuDNN keeps a random state of its
             // own that could not be set again when a training is resumed.
             if layer > 0 && mode == Mode::Train && self.dropout > 0.0 {
                 steps = steps.f_dropout(self.dropout, true)?;
             }
-            steps = self.layer(&steps, packed, weights)?;
+            let ahead = self.direction(&steps, &weights[..4], mode)?;
+            steps = match &reversal {
+                None => ahead,
+                Some(reversal) => {
+                    let back = self.direction(&reordered(&steps, reversal)?, &weights[4..], mode)?;
+                    Tensor::f_cat(&[ahead, reordered(&back, reversal)?], 2)?
+                }
+            };
         }
-        Ok(steps.f_linear(&head[0], Some(&head[1]))?.f_squeeze_dim(1)?)
+        Ok(steps.f_linear(&head[0], Some(&head[1]))?.f_squeeze_dim(2)?)
     }
 
-    /// One layer in one direction or both: `[steps, hidden · directions]` from `[steps, width]`.
-    fn layer(&self, steps: &Tensor, packed: &Packed, weights: &[Tensor]) -> Result<Tensor> {
-        let shape = [self.directions() as i64, packed.sequences, self.hidden as i64];
-        let zeros = Tensor::f_zeros(shape, (Kind::Float, steps.device()))?;
-        let alive = &packed.alive;
+    /// One layer in one direction: `[longest, sequences, hidden]` from `[longest, sequences, width]`.
+    fn direction(&self, steps: &Tensor, weights: &[Tensor], mode: Mode) -> Result<Tensor> {
+        let zeros = Tensor::f_zeros([1, steps.size()[1], self.hidden as i64], (Kind::Float, steps.device()))?;
+        let train = mode == Mode::Train;
         let output = match self.cell {
             Cell::Lstm => {
                 let state = [zeros.shallow_clone(), zeros];
-                Tensor::f_lstm_data(steps, alive, &state, weights, true, 1, 0.0, false, self.bidirectional)?.0
+                steps.f_lstm(&state, weights, true, 1, 0.0, train, false, false)?.0
             }
-            Cell::Gru => {
-                Tensor::f_gru_data(steps, alive, &zeros, weights, true, 1, 0.0, false, self.bidirectional)?.0
-            }
+            Cell::Gru => steps.f_gru(&zeros, weights, true, 1, 0.0, train, false, false)?.0,
         };
         Ok(output)
     }
@@ -192,6 +215,13 @@ impl Cell {
             Self::Gru => 3,
         }
     }
+}
+
+/// The steps `[longest, sequences, width]` in another order of the first two sides taken together.
+fn reordered(steps: &Tensor, places: &Tensor) -> Result<Tensor> {
+    let shape = steps.size();
+    let rows = steps.f_reshape([shape[0] * shape[1], shape[2]])?;
+    Ok(rows.f_index_select(0, places)?.f_view(&shape[..])?)
 }
 
 /// The names and shapes of PyTorch's `nn.LSTM` or `nn.GRU` called `rnn` and of `nn.Linear` called `head`.
@@ -279,13 +309,9 @@ mod tests {
                 (1.0 - sigmoid(gate(1))) * candidate
             };
             let expected = output * theta[4 * gates] + theta[4 * gates + 1];
-            let packed = Packed {
-                steps: Tensor::from_slice(&[x]).view([1, 1]),
-                alive: Tensor::from_slice(&[1i64]),
-                sequences: 1,
-            };
-            let found = network.forward(&Tensor::from_slice(&theta), &packed, Mode::Predict).unwrap();
-            let found = found.double_value(&[0]) as f32;
+            let batch = Padded { steps: Tensor::from_slice(&[x]).view([1, 1, 1]), lengths: vec![1] };
+            let found = network.forward(&Tensor::from_slice(&theta), &batch, Mode::Predict).unwrap();
+            let found = found.double_value(&[0, 0]) as f32;
             assert!((found - expected).abs() < 1e-6, "{cell}: {found} instead of {expected}");
         }
     }

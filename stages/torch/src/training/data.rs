@@ -1,4 +1,4 @@
-//! The sequences of one part on the device, standardised and without padding, and batches cut from them.
+//! The sequences of one part on the device, standardised and end to end, and padded batches gathered from them.
 //! Unaware of models and of the order in which batches are taken.
 
 use anyhow::Result;
@@ -6,16 +6,17 @@ use pacer_stages::model::Scaler;
 use pacer_stages::sequences::Sequences;
 use tch::{Device, Kind, Tensor};
 
-use crate::models::recurrent::{Packed, to_host};
+use crate::models::recurrent::{Padded, to_host};
 
 /// Some workouts of a set of sequences, end to end, standardised, on a device.
 pub struct Set {
-    /// Standardised features, shape `[steps, features]`.
+    /// Standardised features, shape `[steps + 1, features]`; the last row is 0 and stands for padding.
     features: Tensor,
-    /// Standardised heart rate, shape `[steps]`; 0 where there is no real sample.
+    /// Standardised heart rate, shape `[steps + 1]`; 0 where there is no real sample.
     target: Tensor,
-    /// 1 at real samples, else 0, shape `[steps]`.
+    /// 1 at real samples, else 0, shape `[steps + 1]`.
     weight: Tensor,
+    steps: usize,
     spans: Vec<Span>,
     device: Device,
 }
@@ -33,22 +34,22 @@ pub struct Span {
     pub real: usize,
 }
 
-/// Some workouts of a [`Set`], packed.
+/// Some workouts of a [`Set`], padded to the longest of them.
 pub struct Batch {
     /// The features.
-    pub packed: Packed,
-    /// Standardised heart rate of the packed steps, shape `[steps]`.
+    pub padded: Padded,
+    /// Standardised heart rate, shape `[longest, workouts]`.
     pub target: Tensor,
-    /// 1 at real samples, else 0, shape `[steps]`.
+    /// 1 at real samples, 0 elsewhere and in padding, shape `[longest, workouts]`.
     pub weight: Tensor,
     /// Real samples in the batch.
     pub real: usize,
-    /// The step within the set of each packed step.
+    /// The step within the set of each step of the batch; the number of steps of the set for padding.
     pub index: Vec<i64>,
 }
 
 impl Batch {
-    /// The sum over real samples of the distance of predictions `[steps]` to the truth, both standardised.
+    /// The sum over real samples of the distance of predictions `[longest, workouts]` to the truth, both standardised.
     pub fn absolute_error(&self, predictions: &Tensor) -> Result<f64> {
         let error = predictions.f_sub(&self.target)?.f_abs()?.f_mul(&self.weight)?;
         Ok(error.f_sum(Kind::Double)?.f_double_value(&[])?)
@@ -84,12 +85,17 @@ impl Set {
                 spans.push(span);
             }
         }
+        let steps = target.len();
+        features.extend(vec![0.0; columns.len()]);
+        target.push(0.0);
+        weight.push(0.0);
         let shape = [target.len() as i64, columns.len() as i64];
         let place = |values: &[f32]| Tensor::f_from_slice(values)?.f_to(device);
         Ok(Self {
             features: place(&features)?.f_view(shape)?,
             target: place(&target)?,
             weight: place(&weight)?,
+            steps,
             spans,
             device,
         })
@@ -112,7 +118,7 @@ impl Set {
 
     /// Number of steps in all.
     pub fn steps(&self) -> usize {
-        self.target.numel()
+        self.steps
     }
 
     /// All numbers of the set, on the host: features, then targets, then weights.
@@ -138,29 +144,20 @@ impl Set {
         before - self.spans.len()
     }
 
-    /// Packs the workouts at these places among [`Self::spans`].
+    /// Gathers the workouts at these places among [`Self::spans`].
     pub fn batch(&self, members: &[usize]) -> Result<Batch> {
-        let mut spans: Vec<Span> = members.iter().map(|member| self.spans[*member]).collect();
-        // Packing wants the long ones first; the sort is stable, so that the order is a function of `members`.
-        spans.sort_by_key(|span| std::cmp::Reverse(span.length));
-        let longest = spans.first().map_or(0, |span| span.length);
-        let mut alive = Vec::with_capacity(longest);
-        let mut index = Vec::with_capacity(spans.iter().map(|span| span.length).sum());
-        for step in 0..longest {
-            let still = spans.partition_point(|span| span.length > step);
-            alive.push(still as i64);
-            index.extend(spans[..still].iter().map(|span| (span.offset + step) as i64));
-        }
+        let spans: Vec<Span> = members.iter().map(|member| self.spans[*member]).collect();
+        let longest = spans.iter().map(|span| span.length).max().unwrap_or(0);
+        let place = |step: usize, span: &Span| if step < span.length { span.offset + step } else { self.steps };
+        let index = (0..longest).flat_map(|step| spans.iter().map(move |span| place(step, span) as i64));
+        let index: Vec<i64> = index.collect();
         let places = Tensor::f_from_slice(&index)?.f_to(self.device)?;
-        let packed = Packed {
-            steps: self.features.f_index_select(0, &places)?,
-            alive: Tensor::f_from_slice(&alive)?,
-            sequences: spans.len() as i64,
-        };
+        let shape = [longest as i64, spans.len() as i64];
+        let steps = self.features.f_index_select(0, &places)?.f_view([shape[0], shape[1], -1])?;
         Ok(Batch {
-            packed,
-            target: self.target.f_index_select(0, &places)?,
-            weight: self.weight.f_index_select(0, &places)?,
+            padded: Padded { steps, lengths: spans.iter().map(|span| span.length).collect() },
+            target: self.target.f_index_select(0, &places)?.f_view(shape)?,
+            weight: self.weight.f_index_select(0, &places)?.f_view(shape)?,
             real: spans.iter().map(|span| span.real).sum(),
             index,
         })

@@ -6,7 +6,7 @@ use tch::{Kind, Reduction, Tensor};
 
 use crate::training::data::Batch;
 
-/// The mean loss over the real samples of a batch, a scalar; predictions `[steps]`, standardised.
+/// The mean loss over the real samples of a batch, a scalar; predictions `[longest, workouts]`, standardised.
 ///
 /// The sum is divided by the number of real samples and not of steps, so that a workout with few samples weighs
 /// little and filled steps nothing.
@@ -23,16 +23,14 @@ pub fn loss(kind: Loss, predictions: &Tensor, batch: &Batch) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::recurrent::{Mode, Packed, Recurrent, to_host};
+    use crate::models::recurrent::{Mode, Padded, Recurrent, to_host};
     use crate::training::data::Set;
     use crate::training::toy;
     use tch::Device;
 
     fn batch(target: &[f32], weight: &[f32]) -> Batch {
-        let packed =
-            Packed { steps: Tensor::new(), alive: Tensor::new(), sequences: 1 };
         Batch {
-            packed,
+            padded: Padded { steps: Tensor::new(), lengths: vec![target.len()] },
             target: Tensor::from_slice(target),
             weight: Tensor::from_slice(weight),
             real: weight.iter().filter(|weight| **weight > 0.0).count(),
@@ -66,7 +64,7 @@ mod tests {
                 let set = Set::new(sequences, &[0, 1, 2], &[0, 1], &config.scaler, Device::Cpu).unwrap();
                 let batch = set.batch(&[0, 1, 2]).unwrap();
                 let theta = Tensor::from_slice(&network.initial(3)).set_requires_grad(true);
-                let predictions = network.forward(&theta, &batch.packed, Mode::Train).unwrap();
+                let predictions = network.forward(&theta, &batch.padded, Mode::Train).unwrap();
                 let loss = loss(Loss::Mse, &predictions, &batch).unwrap();
                 let gradient = Tensor::run_backward(&[&loss], &[&theta], false, false);
                 (loss.double_value(&[]), to_host(&gradient[0]).unwrap())
