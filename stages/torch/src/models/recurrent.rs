@@ -316,6 +316,49 @@ mod tests {
         }
     }
 
+    /// LibTorch's whole stacked, bidirectional module, which a state dict of PyTorch loads into.
+    #[test]
+    fn both_directions_of_two_layers_are_what_libtorch_computes_from_the_same_weights() {
+        for cell in ["lstm", "gru"] {
+            let network = network(cell, true);
+            let theta = Tensor::from_slice(&network.initial(5));
+            let views = network.views(&theta).unwrap();
+            let (rnn, head) = views.split_at(16);
+            let steps = Tensor::from_slice(&(0..24).map(|i| (i as f32).sin()).collect::<Vec<_>>()).view([6, 2, 2]);
+            let zeros = Tensor::zeros([4, 2, 3], (Kind::Float, Device::Cpu));
+            let whole = if cell == "lstm" {
+                let state = [zeros.shallow_clone(), zeros];
+                Tensor::lstm(&steps, &state, rnn, true, 2, 0.0, false, true, false).0
+            } else {
+                steps.gru(&zeros, rnn, true, 2, 0.0, false, true, false).0
+            };
+            let expected = to_host(&whole.linear(&head[0], Some(&head[1]))).unwrap();
+            let batch = Padded { steps, lengths: vec![6, 6] };
+            let found = to_host(&network.forward(&theta, &batch, Mode::Predict).unwrap()).unwrap();
+            assert!(expected.iter().any(|value| (value - expected[0]).abs() > 0.01), "{expected:?}");
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!((found - expected).abs() < 1e-6, "{cell}: {found} instead of {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_sequence_is_read_from_its_own_end_whatever_stands_in_its_padding() {
+        let network = network("gru", true);
+        let theta = Tensor::from_slice(&network.initial(5));
+        let predict = |steps: &[f32], sequences: i64, lengths: &[usize]| {
+            let steps = Tensor::from_slice(steps).view([-1, sequences, 2]);
+            let batch = Padded { steps, lengths: lengths.to_vec() };
+            to_host(&network.forward(&theta, &batch, Mode::Predict).unwrap()).unwrap()
+        };
+        let alone = predict(&[0.1, 0.2, 0.3, 0.4], 1, &[2]);
+        let beside = [0.1, 0.2, 9.0, 9.0, 0.3, 0.4, 8.0, 8.0, 1e6, -1e6, 7.0, 7.0];
+        let beside = predict(&beside, 2, &[2, 3]);
+        for (alone, beside) in alone.iter().zip([beside[0], beside[2]]) {
+            assert!((alone - beside).abs() < 1e-6, "{alone} and {beside}");
+        }
+    }
+
     #[test]
     fn a_weight_of_another_shape_is_named() {
         let network = network("gru", false);

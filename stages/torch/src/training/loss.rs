@@ -26,6 +26,7 @@ mod tests {
     use crate::models::recurrent::{Mode, Padded, Recurrent, to_host};
     use crate::training::data::Set;
     use crate::training::toy;
+    use pacer_stages::model::Scaler;
     use tch::Device;
 
     fn batch(target: &[f32], weight: &[f32]) -> Batch {
@@ -48,30 +49,58 @@ mod tests {
         }
     }
 
-    /// Loss and gradient of a whole network, once on the workouts as they are and once with steps appended that
-    /// hold nonsense: padded (invalid) ones and the targets of filled ones.
-    #[test]
-    fn padding_and_filled_steps_change_neither_loss_nor_gradient() {
-        for (cell, bidirectional) in [("lstm", false), ("gru", true)] {
-            let plain = toy::sequences(3, 20);
-            let mut padded = toy::padded(&plain, 7);
-            for (target, real) in padded.target.iter_mut().zip(&padded.real) {
-                *target = if *real == 1 { *target } else { 1e6 };
-            }
+    /// The loss of a network on some workouts, and its gradient.
+    fn gradient(network: &Recurrent, set: &Set, members: &[usize]) -> (f64, Vec<f32>, usize) {
+        let batch = set.batch(members).unwrap();
+        let theta = Tensor::from_slice(&network.initial(3)).set_requires_grad(true);
+        let predictions = network.forward(&theta, &batch.padded, Mode::Train).unwrap();
+        let loss = loss(Loss::Mse, &predictions, &batch).unwrap();
+        let gradient = Tensor::run_backward(&[&loss], &[&theta], false, false);
+        (loss.double_value(&[]), to_host(&gradient[0]).unwrap(), batch.real)
+    }
+
+    fn networks() -> [(Recurrent, Scaler); 2] {
+        [("lstm", false), ("gru", true)].map(|(cell, bidirectional)| {
             let config = toy::config(cell, bidirectional);
-            let network = Recurrent::new(&config.architecture, 2).unwrap();
-            let gradient = |sequences| {
-                let set = Set::new(sequences, &[0, 1, 2], &[0, 1], &config.scaler, Device::Cpu).unwrap();
-                let batch = set.batch(&[0, 1, 2]).unwrap();
-                let theta = Tensor::from_slice(&network.initial(3)).set_requires_grad(true);
-                let predictions = network.forward(&theta, &batch.padded, Mode::Train).unwrap();
-                let loss = loss(Loss::Mse, &predictions, &batch).unwrap();
-                let gradient = Tensor::run_backward(&[&loss], &[&theta], false, false);
-                (loss.double_value(&[]), to_host(&gradient[0]).unwrap())
+            (Recurrent::new(&config.architecture, 2).unwrap(), config.scaler)
+        })
+    }
+
+    #[test]
+    fn padded_steps_and_targets_of_filled_ones_change_neither_loss_nor_gradient() {
+        let plain = toy::sequences(3, 20);
+        let mut padded = toy::padded(&plain, 7);
+        for (target, real) in padded.target.iter_mut().zip(&padded.real) {
+            *target = if *real == 1 { *target } else { 1e6 };
+        }
+        for (network, scaler) in networks() {
+            let of = |sequences| {
+                let set = Set::new(sequences, &[0, 1, 2], &[0, 1], &scaler, Device::Cpu).unwrap();
+                gradient(&network, &set, &[0, 1, 2])
             };
-            let (plain, padded) = (gradient(&plain), gradient(&padded));
+            let (plain, padded) = (of(&plain), of(&padded));
             assert!(plain.1.iter().any(|g| g.abs() > 1e-3), "a gradient of nothing proves nothing");
             assert_eq!(plain, padded);
+        }
+    }
+
+    /// Workouts of different lengths, so that the shorter ones are padded within the batch.
+    #[test]
+    fn the_gradient_of_a_batch_is_that_of_its_workouts_one_by_one() {
+        for (network, scaler) in networks() {
+            let sequences = toy::sequences(3, 20);
+            let set = Set::new(&sequences, &[0, 1, 2], &[0, 1], &scaler, Device::Cpu).unwrap();
+            let (_, together, real) = gradient(&network, &set, &[0, 1, 2]);
+            let mut sum = vec![0.0; together.len()];
+            for member in 0..3 {
+                let (_, alone, own) = gradient(&network, &set, &[member]);
+                for (sum, alone) in sum.iter_mut().zip(alone) {
+                    *sum += alone * own as f32 / real as f32;
+                }
+            }
+            for (sum, together) in sum.iter().zip(together) {
+                assert!((sum - together).abs() < 1e-5, "{sum} and {together}");
+            }
         }
     }
 }
