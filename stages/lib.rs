@@ -25,4 +25,5 @@ pub mod statistics;
 pub mod suggest;
 pub mod table;
 pub mod tensors;
+pub mod track;
 pub mod workouts;
