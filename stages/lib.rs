@@ -14,6 +14,7 @@ pub mod job;
 pub mod kind;
 pub mod kinds;
 pub mod model;
+pub mod parquet;
 pub mod physiology;
 pub mod read;
 pub mod score;
