@@ -36,7 +36,8 @@ pub fn read(path: &Path) -> Result<Vec<Prediction>> {
 }
 
 fn from_frame(frame: &DataFrame) -> Result<Vec<Prediction>> {
-    let (models, workouts, users) = (frame.column("model")?.str()?, frame.column("workout")?.i64()?, frame.column("user")?.i64()?);
+    let (models, workouts, users) =
+        (frame.column("model")?.str()?, frame.column("workout")?.i64()?, frame.column("user")?.i64()?);
     let floats = |name: &str| -> Result<_> { Ok(frame.column(name)?.f32()?) };
     let (times, truths, predictions) = (floats("time_s")?, floats("truth")?, floats("prediction")?);
     let row = |row: usize| {

@@ -146,10 +146,8 @@ mod tests {
 
     #[test]
     fn every_fault_of_a_schedule_is_named_at_once() {
-        let schedule =
-            Schedule { shape: Shape::Step, warmup: 9.0, end: 2.0, every: 0, factor: 0.0 };
-        let paths: Vec<_> =
-            schedule.check("schedule", 5).into_iter().map(|fault| fault.path).collect();
+        let schedule = Schedule { shape: Shape::Step, warmup: 9.0, end: 2.0, every: 0, factor: 0.0 };
+        let paths: Vec<_> = schedule.check("schedule", 5).into_iter().map(|fault| fault.path).collect();
         assert_eq!(paths, ["schedule.warmup", "schedule.end", "schedule.every", "schedule.factor"]);
     }
 }

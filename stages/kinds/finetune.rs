@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::{ArtifactType, Arity, InputPort, OutputPort};
+use crate::artifact::{Arity, ArtifactType, InputPort, OutputPort};
 use crate::recipe::{Loss, Schedule, require_positive, require_some};
 use crate::stage::{ParameterFault, Stage};
 

@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::{ArtifactType, Arity, InputPort, OutputPort};
+use crate::artifact::{Arity, ArtifactType, InputPort, OutputPort};
 use crate::recipe::{Loss, Schedule, require_positive, require_some};
 use crate::stage::{ParameterFault, Stage};
 
@@ -131,8 +131,7 @@ impl Stage for Pretrain {
             ("epochs", self.epochs),
             ("patience", self.patience.unwrap_or(1)),
         ];
-        let mut faults: Vec<_> =
-            counts.into_iter().filter_map(|(path, count)| require_some(path, count)).collect();
+        let mut faults: Vec<_> = counts.into_iter().filter_map(|(path, count)| require_some(path, count)).collect();
         faults.extend(require_positive("learning_rate", self.learning_rate));
         for (path, value) in [("clip_norm", self.clip_norm), ("weight_decay", self.weight_decay)] {
             if !(value.is_finite() && value >= 0.0) {
@@ -175,8 +174,7 @@ mod tests {
 
     #[test]
     fn the_heart_rate_cannot_be_an_input() {
-        let stage =
-            Pretrain { features: Some(vec!["speed".into(), "heart_rate".into()]), ..Pretrain::default() };
+        let stage = Pretrain { features: Some(vec!["speed".into(), "heart_rate".into()]), ..Pretrain::default() };
         let faults = stage.check();
         assert_eq!(faults.len(), 1);
         assert_eq!(faults[0].path, "features[1]");

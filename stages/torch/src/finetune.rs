@@ -56,10 +56,8 @@ fn recipe(params: &Finetune, network: &Recurrent) -> Result<Recipe> {
 
 fn phase_of(place: usize, phase: &declared::Phase, network: &Recurrent) -> Result<Phase> {
     let patterns = phase.unfreeze.patterns();
-    let mask = mask(&patterns, network.parameters()).map_err(|message| Blame {
-        parameter: format!("phases[{place}].unfreeze"),
-        message,
-    })?;
+    let mask = mask(&patterns, network.parameters())
+        .map_err(|message| Blame { parameter: format!("phases[{place}].unfreeze"), message })?;
     Ok(Phase {
         epochs: phase.epochs,
         rate: phase.learning_rate,

@@ -46,12 +46,8 @@ pub fn run(params: &Value, context: &Context<'_>) -> Result<Metrics> {
 }
 
 fn recipe(params: &Pretrain) -> Recipe {
-    let phase = Phase {
-        epochs: params.epochs,
-        rate: params.learning_rate,
-        mask: None,
-        rate_parameter: "learning_rate".into(),
-    };
+    let phase =
+        Phase { epochs: params.epochs, rate: params.learning_rate, mask: None, rate_parameter: "learning_rate".into() };
     Recipe {
         loss: params.loss,
         batch_size: params.batch_size,

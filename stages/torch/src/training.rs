@@ -121,7 +121,8 @@ pub fn train(
                 let gradient = Tensor::f_run_backward(&[&loss], &[&state.theta], false, false)?;
                 let progress = state.at.epoch as f64 + (state.at.batch + 1) as f64 / per_epoch as f64;
                 let rate = phase.rate * recipe.schedule.factor(progress, phase.epochs);
-                let step = Step { rate, clip_norm: recipe.clip_norm, weight_decay: recipe.weight_decay, mask: mask.as_ref() };
+                let step =
+                    Step { rate, clip_norm: recipe.clip_norm, weight_decay: recipe.weight_decay, mask: mask.as_ref() };
                 state.adam.step(&mut state.theta, &gradient[0], &step)?;
                 // 5. Watch.
                 let loss = loss.f_double_value(&[])?;

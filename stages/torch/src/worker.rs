@@ -127,7 +127,10 @@ fn failure(error: &anyhow::Error) -> Failure {
         FailureClass::Nan
     } else if blame.is_some() {
         FailureClass::Blame
-    } else if ["out of memory", "can't allocate memory", "not enough memory"].iter().any(|words| message.contains(words)) {
+    } else if ["out of memory", "can't allocate memory", "not enough memory"]
+        .iter()
+        .any(|words| message.contains(words))
+    {
         FailureClass::OutOfMemory
     } else {
         FailureClass::Error

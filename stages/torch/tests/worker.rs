@@ -48,7 +48,8 @@ impl Worker {
 
 /// A job of ten workouts whose training takes longer than any of these tests, unless `epochs` are few.
 fn job(folder: &Path, epochs: usize) -> String {
-    let header = Header { features: vec!["speed".into()], grid: Grid::Time { step_s: 5.0 }, data: DataSource::Synthetic };
+    let header =
+        Header { features: vec!["speed".into()], grid: Grid::Time { step_s: 5.0 }, data: DataSource::Synthetic };
     let mut sequences = Sequences::empty(header);
     for workout in 0..10 {
         for step in 0..20 {

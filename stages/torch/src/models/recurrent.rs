@@ -290,13 +290,8 @@ mod tests {
     fn one_step_of_each_cell_is_what_its_equations_say() {
         let sigmoid = |x: f32| 1.0 / (1.0 + (-x).exp());
         for (cell, gates) in [("lstm", 4), ("gru", 3)] {
-            let architecture = Architecture::Recurrent {
-                cell: cell.into(),
-                layers: 1,
-                hidden: 1,
-                dropout: 0.0,
-                bidirectional: false,
-            };
+            let architecture =
+                Architecture::Recurrent { cell: cell.into(), layers: 1, hidden: 1, dropout: 0.0, bidirectional: false };
             let network = Recurrent::new(&architecture, 1).unwrap();
             let theta = network.initial(5);
             let (x, w, b) = (0.7, &theta[..gates], &theta[2 * gates..]);

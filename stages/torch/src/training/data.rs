@@ -70,11 +70,13 @@ impl Set {
         let mut spans = Vec::with_capacity(places.len());
         for &place in places {
             let steps = sequences.steps(place);
-            let length = steps.clone().rev().find(|step| sequences.valid[*step] == 1).map_or(0, |last| last + 1 - steps.start);
+            let length =
+                steps.clone().rev().find(|step| sequences.valid[*step] == 1).map_or(0, |last| last + 1 - steps.start);
             let mut span = Span { place, offset: target.len(), length, real: 0 };
             for step in steps.take(length) {
                 let row = sequences.row(step);
-                let scaled = columns.iter().enumerate().map(|(k, column)| scaled(row[*column], scaler.mean[k], scaler.sd[k]));
+                let scaled =
+                    columns.iter().enumerate().map(|(k, column)| scaled(row[*column], scaler.mean[k], scaler.sd[k]));
                 features.extend(scaled);
                 let real = sequences.real[step] == 1;
                 target.push(if real { scaled_target(sequences.target[step], scaler) } else { 0.0 });

@@ -25,7 +25,7 @@ fn mae(metrics: &serde_json::Map<String, Value>, model: &str) -> f64 {
 #[test]
 fn both_cells_learn_a_late_answer_that_a_constant_cannot() {
     for cell in ["lstm", "gru"] {
-        let world = World::new();
+        let world = World::usual();
         let schedule = json!({ "shape": "cosine", "warmup": 1 });
         let params = json!({ "cell": cell, "epochs": 40, "hidden": 16, "schedule": schedule });
         let trained = world.run("pretrain", "first", quick(params)).unwrap();
@@ -42,7 +42,7 @@ fn both_cells_learn_a_late_answer_that_a_constant_cannot() {
 
 #[test]
 fn the_same_job_writes_the_same_bytes_and_another_cell_others() {
-    let world = World::new();
+    let world = World::usual();
     let params = |cell| quick(json!({ "cell": cell, "layers": 2, "dropout": 0.3, "bidirectional": true }));
     world.run("pretrain", "a", params("lstm")).unwrap();
     world.run("pretrain", "b", params("lstm")).unwrap();
@@ -56,7 +56,7 @@ fn the_same_job_writes_the_same_bytes_and_another_cell_others() {
 #[test]
 fn a_training_stopped_at_every_single_step_ends_with_the_bytes_of_one_never_stopped() {
     for cell in ["lstm", "gru"] {
-        let world = World::new();
+        let world = World::usual();
         let params = quick(json!({ "cell": cell, "layers": 2, "dropout": 0.3, "patience": 3 }));
         world.run("pretrain", "whole", params.clone()).unwrap();
         // 24 training workouts in batches of 8 make 3 steps in each of 4 epochs.
@@ -74,7 +74,7 @@ fn a_training_stopped_at_every_single_step_ends_with_the_bytes_of_one_never_stop
 
 #[test]
 fn a_training_stopped_after_an_epoch_goes_on_from_there() {
-    let world = World::new();
+    let world = World::usual();
     world.run("pretrain", "whole", quick(json!({}))).unwrap();
     let stopped = world.run_until("pretrain", "parts", quick(json!({})), |news| news.starts_with("epoch 2 of 4: loss"));
     assert!(stopped.unwrap_err().is::<Interrupted>());
@@ -87,7 +87,7 @@ fn a_training_stopped_after_an_epoch_goes_on_from_there() {
 
 #[test]
 fn a_damaged_checkpoint_and_one_of_another_training_are_left_aside() {
-    let world = World::new();
+    let world = World::usual();
     world.run("pretrain", "whole", quick(json!({}))).unwrap();
     let checkpoint = world.path("parts/partial/checkpoint.safetensors");
     world.run_one_step("pretrain", "parts", quick(json!({}))).unwrap_err();
@@ -107,7 +107,7 @@ fn a_damaged_checkpoint_and_one_of_another_training_are_left_aside() {
 
 #[test]
 fn a_loss_that_is_no_number_stops_and_points_at_the_learning_rate() {
-    let world = World::new();
+    let world = World::usual();
     let params = quick(json!({ "learning_rate": 1e30, "clip_norm": 0.0, "loss": "mse" }));
     let error = world.run("pretrain", "first", params).unwrap_err();
     assert!(error.is::<NotFinite>());
@@ -121,7 +121,7 @@ fn a_loss_that_is_no_number_stops_and_points_at_the_learning_rate() {
 
 #[test]
 fn a_batch_larger_than_the_training_part_is_refused_with_both_numbers() {
-    let error = World::new().run("pretrain", "first", quick(json!({ "batch_size": 25 }))).unwrap_err();
+    let error = World::usual().run("pretrain", "first", quick(json!({ "batch_size": 25 }))).unwrap_err();
     let blame = error.downcast_ref::<Blame>().unwrap();
     assert_eq!(blame.parameter, "batch_size");
     assert_eq!(blame.message, "a batch of 25 is larger than the training part of 24 workouts");
@@ -130,7 +130,7 @@ fn a_batch_larger_than_the_training_part_is_refused_with_both_numbers() {
 #[test]
 fn an_unknown_feature_is_refused_with_the_parameter_and_a_suggestion() {
     let params = quick(json!({ "features": ["slope", "spede"] }));
-    let error = World::new().run("pretrain", "first", params).unwrap_err();
+    let error = World::usual().run("pretrain", "first", params).unwrap_err();
     let blame = error.downcast_ref::<Blame>().unwrap();
     assert_eq!(blame.parameter, "features");
     assert!(blame.message.contains("did you mean `speed`"), "{}", blame.message);
@@ -138,7 +138,7 @@ fn an_unknown_feature_is_refused_with_the_parameter_and_a_suggestion() {
 
 #[test]
 fn patience_ends_a_training_that_gets_no_better_and_keeps_its_best_epoch() {
-    let world = World::new();
+    let world = World::usual();
     // A rate that is far too high gets better at most by chance.
     let params = quick(json!({ "epochs": 60, "patience": 2, "learning_rate": 0.5 }));
     let metrics = world.run("pretrain", "first", params).unwrap();
@@ -150,7 +150,7 @@ fn patience_ends_a_training_that_gets_no_better_and_keeps_its_best_epoch() {
 
 #[test]
 fn a_frozen_network_keeps_its_bits_while_the_head_learns() {
-    let world = World::new();
+    let world = World::usual();
     world.run("pretrain", "first", quick(json!({ "layers": 2, "epochs": 1 }))).unwrap();
     let phase = |unfreeze: Value| json!({ "epochs": 3, "learning_rate": 0.01, "unfreeze": unfreeze });
     let params = json!({ "phases": [phase(json!(["head"]))], "batch_size": 8, "weight_decay": 0.1 });
@@ -171,7 +171,7 @@ fn a_frozen_network_keeps_its_bits_while_the_head_learns() {
 
 #[test]
 fn finetuning_never_ends_worse_on_validation_than_it_began() {
-    let world = World::new();
+    let world = World::usual();
     let first = world.run("pretrain", "first", quick(json!({ "epochs": 10 }))).unwrap();
     let phases = json!([{ "epochs": 2, "learning_rate": 5.0 }]);
     let second = world.run("finetune", "second", json!({ "phases": phases, "batch_size": 8 })).unwrap();
@@ -223,7 +223,7 @@ fn padding_changes_neither_the_model_nor_the_figures() {
 
 #[test]
 fn a_prediction_hardly_depends_on_what_else_is_predicted() {
-    let world = World::new();
+    let world = World::usual();
     world.run("pretrain", "first", quick(json!({ "bidirectional": true, "layers": 2 }))).unwrap();
     let model = Model::read(&world.path("first/model.safetensors")).unwrap();
     let all = sequences(40, 30);

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 use pacer_stages::job::{Device, JOB_VERSION, Job, Slot};
@@ -112,14 +112,13 @@ pub struct World {
 
 impl World {
     /// Forty workouts of some thirty steps.
-    pub fn new() -> Self {
+    pub fn usual() -> Self {
         Self::of(&sequences(40, 30))
     }
 
     /// A world of these workouts.
     pub fn of(sequences: &Sequences) -> Self {
-        let world =
-            Self { folder: tempfile::tempdir().unwrap(), warnings: Mutex::default(), news: Mutex::default() };
+        let world = Self { folder: tempfile::tempdir().unwrap(), warnings: Mutex::default(), news: Mutex::default() };
         sequences.write(&world.path("sequences.safetensors")).unwrap();
         split(sequences).write(&world.path("split.parquet")).unwrap();
         world
@@ -141,7 +140,13 @@ impl World {
     }
 
     /// Runs a kind that is asked to stop when news arrives that `stop` waits for.
-    pub fn run_until(&self, kind: &str, name: &str, params: Value, stop: impl Fn(&str) -> bool + Sync) -> Result<Metrics> {
+    pub fn run_until(
+        &self,
+        kind: &str,
+        name: &str,
+        params: Value,
+        stop: impl Fn(&str) -> bool + Sync,
+    ) -> Result<Metrics> {
         self.start(kind, name, params, &AtomicBool::new(false), stop)
     }
 

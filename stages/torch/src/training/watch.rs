@@ -40,7 +40,12 @@ impl<'a> Watch<'a> {
             self.saved = Instant::now();
         }
         if self.noticed.elapsed() > BETWEEN_NOTICES && state.at.batch < self.per_epoch {
-            let message = format!("batch {} of {}, loss {:.3}", state.at.batch, self.per_epoch, state.at.loss_sum / state.at.loss_weight);
+            let message = format!(
+                "batch {} of {}, loss {:.3}",
+                state.at.batch,
+                self.per_epoch,
+                state.at.loss_sum / state.at.loss_weight
+            );
             self.tell(state, state.at.epochs_run() + 1, message);
         }
     }
