@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{Arity, ArtifactType, InputPort, OutputPort};
+use crate::features::{Feature, parse_all};
 use crate::recipe::{Loss, Schedule, require_positive, require_some};
 use crate::stage::{ParameterFault, Stage};
 
@@ -93,6 +94,12 @@ impl Default for Pretrain {
 }
 
 impl Pretrain {
+    /// The names of the features to use as sequences hold them, or none for all; the heart rate is no feature.
+    pub fn features(&self) -> Result<Option<Vec<String>>, Vec<ParameterFault>> {
+        let parsed = self.features.as_ref().map(|texts| parse_all("features", texts)).transpose()?;
+        Ok(parsed.map(|features| features.iter().map(Feature::to_string).collect()))
+    }
+
     /// The trained weights.
     pub const MODEL: OutputPort =
         OutputPort::fixed("model", ArtifactType::Model, "the weights of the best epoch, with their scaler");
@@ -145,27 +152,9 @@ impl Stage for Pretrain {
             faults.push(ParameterFault::new("dropout", message));
         }
         faults.extend(self.schedule.check("schedule", self.epochs));
-        faults.extend(self.features.as_deref().map(check_features).unwrap_or_default());
+        faults.extend(self.features().err().unwrap_or_default());
         faults
     }
-}
-
-/// Faults of a list of features: none, one twice, or the target itself.
-fn check_features(names: &[String]) -> Vec<ParameterFault> {
-    if names.is_empty() {
-        return vec![ParameterFault::new("features", "names no feature: leave it out to use all")];
-    }
-    let fault = |(place, name): (usize, &String)| {
-        let message = if name.to_lowercase().contains("heart") {
-            format!("`{name}`: the heart rate is what is predicted and cannot be an input")
-        } else if names[..place].contains(name) {
-            format!("`{name}` is there twice")
-        } else {
-            return None;
-        };
-        Some(ParameterFault::new(format!("features[{place}]"), message))
-    };
-    names.iter().enumerate().filter_map(fault).collect()
 }
 
 #[cfg(test)]
@@ -178,7 +167,7 @@ mod tests {
         let faults = stage.check();
         assert_eq!(faults.len(), 1);
         assert_eq!(faults[0].path, "features[1]");
-        assert!(faults[0].message.contains("cannot be an input"), "{}", faults[0].message);
+        assert!(faults[0].message.contains("never be an input"), "{}", faults[0].message);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Runs the kind `pretrain`: a recurrent network from random weights. Unaware of the loop's inside.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use pacer_stages::kinds::pretrain::Pretrain;
 use pacer_stages::model::{Architecture, Model, ModelConfig, Scaler};
 use pacer_stages::sequences::Sequences;
@@ -21,7 +21,7 @@ pub fn run(params: &Value, context: &Context<'_>) -> Result<Metrics> {
     let device = device::open(context.job.device)?;
     let sequences = Sequences::read(context.job.input("sequences")?)?;
     let split = Split::read(context.job.input("split")?)?;
-    let features = params.features.clone().unwrap_or_else(|| sequences.header.features.clone());
+    let features = features(&params, &sequences)?;
     let columns = sequences.select(&features).map_err(|error| parts::blame("features", error))?;
     let scaler = Scaler::fit(&sequences, &columns, &split.workouts(&sequences, Part::Train)?)?;
     let architecture = Architecture::Recurrent {
@@ -43,6 +43,17 @@ pub fn run(params: &Value, context: &Context<'_>) -> Result<Metrics> {
     model.write(&context.output(&Pretrain::MODEL))?;
     outcome::history(&trained)?.write(&context.output(&Pretrain::HISTORY))?;
     Ok(outcome::metrics(&trained, &network, &parts))
+}
+
+/// The names of the features to use, in order.
+fn features(params: &Pretrain, sequences: &Sequences) -> Result<Vec<String>> {
+    match params.features() {
+        Ok(chosen) => Ok(chosen.unwrap_or_else(|| sequences.header.features.clone())),
+        Err(faults) => {
+            let messages: Vec<&str> = faults.iter().map(|fault| fault.message.as_str()).collect();
+            bail!("`features`: {}", messages.join("; "))
+        }
+    }
 }
 
 fn recipe(params: &Pretrain) -> Recipe {

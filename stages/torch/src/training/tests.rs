@@ -128,12 +128,12 @@ fn a_batch_larger_than_the_training_part_is_refused_with_both_numbers() {
 }
 
 #[test]
-fn an_unknown_feature_is_refused_with_the_parameter_and_a_suggestion() {
-    let params = quick(json!({ "features": ["slope", "spede"] }));
+fn a_feature_that_the_sequences_lack_is_refused_with_the_parameter_and_what_is_there() {
+    let params = quick(json!({ "features": ["grade", "altitude"] }));
     let error = World::usual().run("pretrain", "first", params).unwrap_err();
     let blame = error.downcast_ref::<Blame>().unwrap();
     assert_eq!(blame.parameter, "features");
-    assert!(blame.message.contains("did you mean `speed`"), "{}", blame.message);
+    assert!(blame.message.contains("`altitude` is no feature of these sequences, which hold `speed`"), "{}", blame.message);
 }
 
 #[test]

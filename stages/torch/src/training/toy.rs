@@ -20,10 +20,10 @@ use crate::random::{Purpose, stream, uniform};
 use crate::{evaluate, finetune, pretrain};
 
 /// Workouts of `length` steps and a few more; every fifth step has no real sample. The heart rate is 80 BPM plus
-/// 20 for each m/s of the speed smoothed over some six steps; the slope says nothing.
+/// 20 for each m/s of the speed smoothed over some six steps; the grade says nothing.
 pub fn sequences(workouts: usize, length: usize) -> Sequences {
     let header = Header {
-        features: vec!["speed".into(), "slope".into()],
+        features: vec!["speed".into(), "grade".into()],
         grid: Grid::Time { step_s: 5.0 },
         data: DataSource::Synthetic,
     };
