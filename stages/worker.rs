@@ -93,11 +93,8 @@ mod tests {
     #[test]
     fn events_are_flat_objects_with_the_event_first() {
         let notice = Event::Notice(Notice::Warning { message: "slow".into() });
-        let failed = Event::Failed(Failure {
-            class: FailureClass::OutOfMemory,
-            message: "too large".into(),
-            parameter: None,
-        });
+        let failed =
+            Event::Failed(Failure { class: FailureClass::OutOfMemory, message: "too large".into(), parameter: None });
         let done = Event::Done { metrics: Metrics::new(), peak_rss: 3 };
         let lines = [
             (notice, r#"{"event":"notice","notice":"warning","message":"slow"}"#),
