@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Result;
-use serde::{Deserialize, Serialize};
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::sequences::{DataSource, Sequences};
 use crate::split::SplitBy;
+use crate::tensors::{self, Array, Arrays};
 
 /// A model as stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +51,7 @@ pub enum Architecture {
     /// The user's mean heart rate in training, the constant for unknown users (tensor `value` `[1]`).
     UserMean {
         /// Mean heart rate in BPM by user.
+        #[serde(serialize_with = "write_pairs", deserialize_with = "read_pairs")]
         means: BTreeMap<i64, f64>,
     },
     /// A linear model of standardised features (tensors `weight` `[F]`, `bias` `[1]`, in BPM).
@@ -98,4 +100,218 @@ pub struct Training {
     pub workouts: usize,
     /// Seed of its random draws; none for a closed form.
     pub seed: Option<u64>,
+}
+
+/// Writes a map as pairs: a map with numbers for keys does not survive an enum that carries its tag inside.
+fn write_pairs<S: Serializer>(means: &BTreeMap<i64, f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(means)
+}
+
+fn read_pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<i64, f64>, D::Error> {
+    Ok(Vec::<(i64, f64)>::deserialize(deserializer)?.into_iter().collect())
+}
+
+impl Architecture {
+    /// The name used in files and reports.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Constant => "constant",
+            Self::UserMean { .. } => "user_mean",
+            Self::Ridge { .. } => "ridge",
+            Self::Recurrent { .. } => "recurrent",
+        }
+    }
+}
+
+impl Scaler {
+    /// Fits means and (population) standard deviations on the given workouts alone: features over their valid
+    /// steps, the target over their real samples. Sums run in f64 in the order of `workouts`.
+    pub fn fit(sequences: &Sequences, columns: &[usize], workouts: &[usize]) -> Result<Self> {
+        let steps = |mask: &[u8]| -> Vec<usize> {
+            let all = workouts.iter().flat_map(|&workout| sequences.steps(workout));
+            all.filter(|&step| mask[step] == 1).collect()
+        };
+        let (valid, real) = (steps(&sequences.valid), steps(&sequences.real));
+        ensure!(!real.is_empty(), "{} training workouts hold no real heart rate sample", workouts.len());
+        let feature =
+            |&column: &usize| moments(valid.iter().map(|&step| f64::from(sequences.row(step)[column])));
+        let (mean, sd) = columns.iter().map(feature).unzip();
+        let (target_mean, target_sd) = moments(real.iter().map(|&step| f64::from(sequences.target[step])));
+        Ok(Self { mean, sd, target_mean, target_sd })
+    }
+}
+
+/// Mean and population standard deviation, in two passes; a deviation that is only rounding counts as 1.
+fn moments(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+    let n = values.clone().count() as f64;
+    let mean = values.clone().sum::<f64>() / n;
+    let sd = (values.map(|value| (value - mean).powi(2)).sum::<f64>() / n).sqrt();
+    (mean, if sd > 1e-9 * mean.abs().max(1e-9) { sd } else { 1.0 })
+}
+
+impl Model {
+    /// Writes the model; the same model gives the same bytes.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let arrays = self.tensors.iter().map(|(name, weights)| {
+            let array = Array::f32(&weights.shape, &weights.values);
+            (name.as_str(), array)
+        });
+        tensors::write(path, &self.config, arrays)
+    }
+
+    /// Reads a model; errors name the file.
+    pub fn read(path: &Path) -> Result<Self> {
+        let file = Arrays::open(path)?;
+        let config: ModelConfig = file.header()?;
+        let sizes = [config.scaler.mean.len(), config.scaler.sd.len()];
+        ensure!(
+            sizes == [config.features.len(); 2],
+            "{}: its scaler knows {sizes:?} features, the model {}",
+            file.broken(),
+            config.features.len()
+        );
+        let mut tensors = BTreeMap::new();
+        for name in file.names()? {
+            let (shape, values) = file.f32(&name)?;
+            tensors.insert(name, Weights { shape, values });
+        }
+        Ok(Self { config, tensors })
+    }
+
+    /// Predicts the heart rate in BPM at every step, shape `[S]`, with a constant, user means or a ridge.
+    ///
+    /// Fails for architectures that compute with LibTorch and where a feature of the model is missing.
+    pub fn predict_linear(&self, sequences: &Sequences) -> Result<Vec<f32>> {
+        match &self.config.architecture {
+            Architecture::Constant => Ok(vec![self.weights("value", 1)?[0]; sequences.target.len()]),
+            Architecture::UserMean { means } => self.predict_user_mean(sequences, means),
+            Architecture::Ridge { .. } => self.predict_ridge(sequences),
+            Architecture::Recurrent { cell, .. } => {
+                bail!("`{cell}` is a recurrent model and needs LibTorch to predict")
+            }
+        }
+    }
+
+    fn predict_user_mean(&self, sequences: &Sequences, means: &BTreeMap<i64, f64>) -> Result<Vec<f32>> {
+        let unknown = self.weights("value", 1)?[0];
+        let mut prediction = Vec::with_capacity(sequences.target.len());
+        for (workout, user) in sequences.user.iter().enumerate() {
+            let value = means.get(user).map_or(unknown, |mean| *mean as f32);
+            prediction.resize(prediction.len() + sequences.steps(workout).len(), value);
+        }
+        Ok(prediction)
+    }
+
+    fn predict_ridge(&self, sequences: &Sequences) -> Result<Vec<f32>> {
+        let columns = sequences.select(&self.config.features)?;
+        let weight = self.weights("weight", columns.len())?;
+        let bias = f64::from(self.weights("bias", 1)?[0]);
+        let Scaler { mean, sd, .. } = &self.config.scaler;
+        let predict = |step: usize| {
+            let row = sequences.row(step);
+            let terms = columns
+                .iter()
+                .enumerate()
+                .map(|(i, &column)| f64::from(weight[i]) * (f64::from(row[column]) - mean[i]) / sd[i]);
+            (bias + terms.sum::<f64>()) as f32
+        };
+        Ok((0..sequences.target.len()).map(predict).collect())
+    }
+
+    fn weights(&self, name: &str, length: usize) -> Result<&[f32]> {
+        let weights =
+            self.tensors.get(name).with_context(|| format!("`{name}`: the model lacks this tensor"))?;
+        ensure!(
+            weights.values.len() == length,
+            "`{name}`: the model's tensor holds {} values where {length} belong",
+            weights.values.len()
+        );
+        Ok(&weights.values)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sequences::{Grid, Header};
+
+    /// Workout 0 (user 1) trains and ends in one padded step; workout 1 (user 2) is held out.
+    fn sequences() -> Sequences {
+        Sequences {
+            header: Header {
+                features: vec!["speed".into(), "gender_male".into()],
+                grid: Grid::Index { length: 3 },
+                data: DataSource::Recorded,
+            },
+            offsets: vec![0, 3, 5],
+            features: vec![2.0, 1.0, 4.0, 1.0, 1000.0, 1.0, 3.0, 0.0, 5.0, 0.0],
+            target: vec![120.0, 140.0, 0.0, 99.0, 98.0],
+            real: vec![1, 1, 0, 1, 1],
+            valid: vec![1, 1, 0, 1, 1],
+            time: vec![0.0, 5.0, 5.0, 0.0, 5.0],
+            workout: vec![10, 20],
+            user: vec![1, 2],
+            start: vec![0, 1],
+        }
+    }
+
+    fn model(architecture: Architecture, tensors: &[(&str, &[f32])]) -> Model {
+        let scaler = Scaler::fit(&sequences(), &[0, 1], &[0]).unwrap();
+        let weights = |values: &[f32]| Weights { shape: vec![values.len()], values: values.to_vec() };
+        Model {
+            config: ModelConfig {
+                architecture,
+                features: vec!["speed".into(), "gender_male".into()],
+                scaler,
+                training: Training {
+                    data: DataSource::Recorded,
+                    split: SplitBy::User,
+                    users: 1,
+                    workouts: 1,
+                    seed: None,
+                },
+            },
+            tensors: tensors.iter().map(|(name, values)| ((*name).into(), weights(values))).collect(),
+        }
+    }
+
+    #[test]
+    fn the_scaler_sees_neither_padding_nor_held_out_workouts() {
+        let scaler = Scaler::fit(&sequences(), &[0, 1], &[0]).unwrap();
+        assert_eq!(scaler.mean, [3.0, 1.0]);
+        assert_eq!(scaler.sd, [1.0, 1.0], "sd of 2 and 4 is 1; a constant feature counts as 1");
+        assert_eq!((scaler.target_mean, scaler.target_sd), (130.0, 10.0));
+        let mut other = sequences();
+        other.target[3..].fill(180.0);
+        other.features[4] = -7.0;
+        other.features[6] = 1e6;
+        assert_eq!(Scaler::fit(&other, &[0, 1], &[0]).unwrap(), scaler);
+        assert!(Scaler::fit(&other, &[0, 1], &[]).is_err());
+    }
+
+    #[test]
+    fn linear_models_predict_what_their_equations_say() {
+        let constant = model(Architecture::Constant, &[("value", &[130.0])]);
+        assert_eq!(constant.predict_linear(&sequences()).unwrap(), [130.0; 5]);
+        let means = BTreeMap::from([(1, 125.0)]);
+        let user = model(Architecture::UserMean { means }, &[("value", &[130.0])]);
+        assert_eq!(user.predict_linear(&sequences()).unwrap(), [125.0, 125.0, 125.0, 130.0, 130.0]);
+        let ridge = Architecture::Ridge { alpha: 1.0 };
+        let ridge = model(ridge, &[("weight", &[10.0, 2.0]), ("bias", &[130.0])]);
+        let prediction = ridge.predict_linear(&sequences()).unwrap();
+        assert_eq!([prediction[0], prediction[3], prediction[4]], [120.0, 128.0, 148.0]);
+        assert!(model(Architecture::Ridge { alpha: 1.0 }, &[]).predict_linear(&sequences()).is_err());
+    }
+
+    #[test]
+    fn a_model_comes_back_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let means = BTreeMap::from([(-3, 120.25), (7, 0.1 + 0.2)]);
+        let written = model(Architecture::UserMean { means }, &[("value", &[130.0])]);
+        written.write(&path).unwrap();
+        assert_eq!(Model::read(&path).unwrap(), written);
+        let error = Model::read(&folder.path().join("none")).unwrap_err().to_string();
+        assert!(error.contains("none"), "{error}");
+    }
 }

@@ -1,0 +1,234 @@
+//! A workout put in order for computing: rising times, one sample an instant, finite numbers of equal count.
+//! Unaware of features, grids and files.
+
+use crate::workouts::Workout;
+
+/// The series of a workout, sample by sample, ready for computing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Track {
+    /// Time of the first sample in unix seconds.
+    pub start: f64,
+    /// Seconds since the first sample, strictly rising.
+    pub elapsed: Vec<f64>,
+    /// Heart rate in BPM.
+    pub heart_rate: Vec<f64>,
+    /// Speed in m/s, where the workout has it.
+    pub speed: Option<Vec<f64>>,
+    /// Altitude in metres, where the workout has it.
+    pub altitude: Option<Vec<f64>>,
+    /// What the source says of the runner.
+    pub gender: Gender,
+}
+
+/// The runner's gender as the source says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gender {
+    /// `male`.
+    Male,
+    /// `female`.
+    Female,
+    /// Anything else or nothing.
+    Unknown,
+}
+
+/// What had to be done to put samples in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repairs {
+    /// Samples older than the one before, moved to their place in time.
+    pub moved: u64,
+    /// Samples averaged into another of the same instant.
+    pub averaged: u64,
+    /// Samples left out because a value is NaN or infinite.
+    pub dropped: u64,
+}
+
+/// Why no track can be made of a workout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unusable {
+    /// There are no times.
+    NoTime,
+    /// There is no heart rate.
+    NoHeartRate,
+    /// Series have different lengths.
+    Lengths,
+    /// Fewer than two instants with finite values.
+    TooFew,
+}
+
+impl Unusable {
+    /// The reason in words, to follow a workout's number.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::NoTime => "has no times",
+            Self::NoHeartRate => "has no heart rate",
+            Self::Lengths => "has series of different lengths",
+            Self::TooFew => "has fewer than two instants with finite values",
+        }
+    }
+}
+
+impl Gender {
+    fn of(text: Option<&str>) -> Self {
+        match text.map(str::to_lowercase).as_deref() {
+            Some("male" | "m") => Self::Male,
+            Some("female" | "f") => Self::Female,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// One instant: its time, how many samples it holds, and their values, `None` for a series that is not there.
+struct Instant {
+    time: f64,
+    n: f64,
+    heart_rate: f64,
+    speed: Option<f64>,
+    altitude: Option<f64>,
+}
+
+impl Instant {
+    fn is_finite(&self) -> bool {
+        let values = [Some(self.time), Some(self.heart_rate), self.speed, self.altitude];
+        values.into_iter().flatten().all(f64::is_finite)
+    }
+
+    /// Takes a sample of the same instant into the average.
+    fn average(&mut self, other: &Self) {
+        self.n += 1.0;
+        let share = 1.0 / self.n;
+        let mix = |mean: f64, value: f64| mean + share * (value - mean);
+        self.heart_rate = mix(self.heart_rate, other.heart_rate);
+        self.speed = self.speed.zip(other.speed).map(|(mean, value)| mix(mean, value));
+        self.altitude = self.altitude.zip(other.altitude).map(|(mean, value)| mix(mean, value));
+    }
+}
+
+impl Track {
+    /// Puts a workout's samples in order: sorts them by time, averages those of one instant, leaves out those
+    /// with a value that is no finite number, and says how many of each.
+    pub fn new(workout: &Workout) -> Result<(Self, Repairs), Unusable> {
+        let (samples, mut repairs) = finite_samples(workout)?;
+        let instants = merge_instants(samples, &mut repairs);
+        let (first, rest) = instants.split_first().ok_or(Unusable::TooFew)?;
+        if rest.is_empty() {
+            return Err(Unusable::TooFew);
+        }
+        let track = Self {
+            start: first.time,
+            elapsed: instants.iter().map(|instant| instant.time - first.time).collect(),
+            heart_rate: instants.iter().map(|instant| instant.heart_rate).collect(),
+            speed: instants.iter().map(|instant| instant.speed).collect(),
+            altitude: instants.iter().map(|instant| instant.altitude).collect(),
+            gender: Gender::of(workout.gender.as_deref()),
+        };
+        Ok((track, repairs))
+    }
+
+    /// Seconds from the first sample to the last.
+    pub fn duration(&self) -> f64 {
+        self.elapsed.last().copied().unwrap_or_default()
+    }
+}
+
+fn finite_samples(workout: &Workout) -> Result<(Vec<Instant>, Repairs), Unusable> {
+    let time = workout.time.as_deref().ok_or(Unusable::NoTime)?;
+    let heart_rate = workout.heart_rate.as_deref().ok_or(Unusable::NoHeartRate)?;
+    let (speed, altitude) = (workout.speed.as_deref(), workout.altitude.as_deref());
+    let lengths = [Some(heart_rate.len()), speed.map(<[f32]>::len), altitude.map(<[f32]>::len)];
+    if lengths.into_iter().flatten().any(|length| length != time.len()) {
+        return Err(Unusable::Lengths);
+    }
+    let mut repairs = Repairs::default();
+    let mut samples: Vec<Instant> = Vec::with_capacity(time.len());
+    for (i, &time) in time.iter().enumerate() {
+        let at = |series: Option<&[f32]>| series.map(|series| f64::from(series[i]));
+        let heart_rate = f64::from(heart_rate[i]);
+        let sample = Instant { time, n: 1.0, heart_rate, speed: at(speed), altitude: at(altitude) };
+        if !sample.is_finite() {
+            repairs.dropped += 1;
+            continue;
+        }
+        repairs.moved += u64::from(samples.last().is_some_and(|before| before.time > time));
+        samples.push(sample);
+    }
+    Ok((samples, repairs))
+}
+
+fn merge_instants(mut samples: Vec<Instant>, repairs: &mut Repairs) -> Vec<Instant> {
+    samples.sort_by(|a, b| a.time.total_cmp(&b.time));
+    let mut instants: Vec<Instant> = Vec::with_capacity(samples.len());
+    for sample in samples {
+        match instants.last_mut().filter(|before| before.time == sample.time) {
+            Some(before) => {
+                before.average(&sample);
+                repairs.averaged += 1;
+            }
+            None => instants.push(sample),
+        }
+    }
+    instants
+}
+
+/// Values at given times by straight lines between samples; beyond the ends the end's value holds.
+///
+/// `time` is strictly rising and not empty, `at` never falls.
+pub fn interpolate(time: &[f64], values: &[f64], at: &[f64]) -> Vec<f64> {
+    let mut next = 0;
+    let value = |&at: &f64| {
+        while next < time.len() && time[next] < at {
+            next += 1;
+        }
+        if next == 0 {
+            return values[0];
+        }
+        if next == time.len() {
+            return values[next - 1];
+        }
+        let share = (at - time[next - 1]) / (time[next] - time[next - 1]);
+        values[next - 1] + share * (values[next] - values[next - 1])
+    };
+    at.iter().map(value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workout(time: &[f64], heart_rate: &[f32]) -> Workout {
+        Workout {
+            time: Some(time.to_vec()),
+            heart_rate: Some(heart_rate.to_vec()),
+            speed: Some(heart_rate.iter().map(|value| value / 40.0).collect()),
+            gender: Some("Female".into()),
+            ..Workout::default()
+        }
+    }
+
+    #[test]
+    fn samples_are_sorted_averaged_and_cleaned_and_that_is_counted() {
+        let time = [100.0, 105.0, 103.0, 105.0, 110.0, 111.0];
+        let (track, repairs) =
+            Track::new(&workout(&time, &[100.0, 120.0, 110.0, 130.0, f32::NAN, 140.0])).unwrap();
+        assert_eq!(track.start, 100.0);
+        assert_eq!(track.elapsed, [0.0, 3.0, 5.0, 11.0]);
+        assert_eq!(track.heart_rate, [100.0, 110.0, 125.0, 140.0]);
+        assert_eq!(track.speed.unwrap()[2], 3.125);
+        assert_eq!((track.altitude, track.gender), (None, Gender::Female));
+        assert_eq!(repairs, Repairs { moved: 1, averaged: 1, dropped: 1 });
+    }
+
+    #[test]
+    fn a_workout_that_cannot_be_put_in_order_says_why() {
+        let why = |workout: &Workout| Track::new(workout).unwrap_err();
+        assert_eq!(why(&Workout::default()), Unusable::NoTime);
+        assert_eq!(why(&workout(&[1.0, 2.0], &[100.0])), Unusable::Lengths);
+        assert_eq!(why(&workout(&[1.0, 1.0], &[100.0, 101.0])), Unusable::TooFew);
+        assert_eq!(why(&workout(&[], &[])), Unusable::TooFew);
+    }
+
+    #[test]
+    fn values_between_samples_lie_on_straight_lines_and_ends_hold() {
+        let values = interpolate(&[0.0, 10.0, 40.0], &[1.0, 2.0, 8.0], &[-5.0, 0.0, 5.0, 10.0, 20.0, 99.0]);
+        assert_eq!(values, [1.0, 1.0, 1.5, 2.0, 4.0, 8.0]);
+    }
+}
