@@ -1,3 +1,6 @@
-//! The readers of formats.
+//! The readers of formats. Unaware of kinds and of stages.
 
+pub mod dict;
 pub mod fitrec;
+pub mod lines;
+pub mod number;

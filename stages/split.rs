@@ -1,14 +1,14 @@
 //! Who is in which part: the `split` artifact. Unaware of how parts are chosen.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use polars::prelude::{Column, DataFrame, ParquetReader, ParquetWriter, SerReader as _};
+use polars::prelude::{Column, DataFrame};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::parquet;
 use crate::sequences::Sequences;
 
 /// The part that a workout belongs to.
@@ -74,7 +74,6 @@ impl SplitBy {
 impl Split {
     /// Writes one row for each workout, ordered by its number: `workout`, `user`, `part`, `by`.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let name = || format!("`{}` cannot be written", path.display());
         let workouts: Vec<i64> = self.parts.keys().copied().collect();
         let users: Vec<i64> = self.parts.values().map(|(_, user)| *user).collect();
         let parts: Vec<&str> = self.parts.values().map(|(part, _)| part.name()).collect();
@@ -84,18 +83,13 @@ impl Split {
             Column::new("part".into(), parts),
             Column::new("by".into(), vec![self.by.name(); self.parts.len()]),
         ];
-        let mut frame = DataFrame::new(self.parts.len(), columns).with_context(name)?;
-        let file = File::create(path).with_context(name)?;
-        ParquetWriter::new(file).finish(&mut frame).with_context(name)?;
-        Ok(())
+        parquet::write(path, columns)
     }
 
     /// Reads a split; errors name the file.
     pub fn read(path: &Path) -> Result<Self> {
-        let name = || format!("`{}` cannot be read as a split", path.display());
-        let file = File::open(path).with_context(name)?;
-        let frame = ParquetReader::new(file).finish().with_context(name)?;
-        Self::from_frame(&frame).with_context(name)
+        let frame = parquet::read(path)?;
+        Self::from_frame(&frame).with_context(|| format!("`{}` cannot be read as a split", path.display()))
     }
 
     fn from_frame(frame: &DataFrame) -> Result<Self> {

@@ -10,6 +10,7 @@ use polars::prelude::{FileMetadataRef, ParallelStrategy, ParquetReader, Schema, 
 use crate::parquet;
 
 pub mod rows;
+pub mod speed;
 
 /// A recorded workout. Series that the source lacks are `None`; lengths may differ until a filter has looked.
 #[derive(Clone, Debug, Default, PartialEq)]
