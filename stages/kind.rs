@@ -16,6 +16,8 @@ pub struct Kind {
     pub name: &'static str,
     /// Slots read.
     pub inputs: &'static [InputPort],
+    /// Files written, where they do not depend on the parameters.
+    pub outputs: &'static [OutputPort],
     /// Whether the seed belongs to its key.
     pub seeded: bool,
     /// The JSON Schema of its parameters, with their documentation.
@@ -57,6 +59,7 @@ impl Kind {
         Self {
             name: S::NAME,
             inputs: S::INPUTS,
+            outputs: S::OUTPUTS,
             seeded: S::SEEDED,
             schema: schema::<S>,
             decode: decode::<S>,

@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`artifact`] and [`job`] (what flows), [`stage`] and [`kind`] (the contract), [`workouts`],
 //! [`split`], [`sequences`] and [`model`] (the files between stages), [`physiology`], [`statistics`] and
-//! [`score`] (the science), [`read`] (formats), [`kinds`] (the table).
+//! [`score`] (the science), [`read`] (formats), [`recipe`] (what trainings share), [`kinds`] (the table),
+//! [`worker`] (what a worker process says).
 //!
 //! Invariants: a kind never uses another kind; nothing here prints; every random draw takes its seed from the
 //! job; a stage writes nothing but its declared outputs.
@@ -16,7 +17,9 @@ pub mod kinds;
 pub mod model;
 pub mod parquet;
 pub mod physiology;
+pub mod predictions;
 pub mod read;
+pub mod recipe;
 pub mod score;
 pub mod sequences;
 pub mod simulate;
@@ -27,4 +30,5 @@ pub mod suggest;
 pub mod table;
 pub mod tensors;
 pub mod track;
+pub mod worker;
 pub mod workouts;

@@ -92,6 +92,11 @@ pub enum Notice {
         /// The sentence to show.
         message: String,
     },
+    /// A line for the stage's log alone.
+    Log {
+        /// The line.
+        message: String,
+    },
 }
 
 impl Context<'_> {

@@ -1,1 +1,187 @@
-//! Not written yet.
+//! The kind `pretrain`, declared: its parameters, its ports and their checks. Unaware of how it is run, which a
+//! worker process with LibTorch does.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::{Arity, ArtifactType, InputPort, OutputPort};
+use crate::features::{Feature, parse_all};
+use crate::recipe::{Loss, Schedule, require_positive, require_some};
+use crate::stage::{ParameterFault, Stage};
+
+/// Trains a recurrent network (LSTM or GRU) that reads a run step by step and says the heart rate at each step.
+///
+/// Reads feature sequences and a split; fits the scaler and the weights on the training part alone and chooses
+/// the epoch by the mean absolute error on the validation part (without one, the last epoch stands). Only real
+/// samples of the heart rate weigh in the loss and in the error; padding is never read. The optimizer is Adam.
+///
+/// Writes the model (weights named as in a PyTorch state dict, with the scaler) and the history of its epochs;
+/// epoch 0 is the state before training. On the CPU the same input gives the same bytes, also when the training
+/// was interrupted and resumed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pretrain {
+    /// The recurrent cell.
+    pub cell: Cell,
+    /// Stacked recurrent layers.
+    pub layers: usize,
+    /// Units of each layer and direction.
+    pub hidden: usize,
+    /// Fraction of units dropped between layers while training, from 0 to below 1.
+    pub dropout: f64,
+    /// Whether the run is also read from its end, so that later speed helps with earlier heart rate.
+    pub bidirectional: bool,
+    /// Names of the features to use, in order; all that the sequences hold when left out.
+    pub features: Option<Vec<String>>,
+    /// The loss, over the standardised heart rate.
+    pub loss: Loss,
+    /// Workouts in each step of the optimizer.
+    pub batch_size: usize,
+    /// Passes over the training part.
+    pub epochs: usize,
+    /// Adam's learning rate, before the schedule.
+    pub learning_rate: f64,
+    /// The course of the learning rate: `{ shape = "cosine", warmup = 1 }`.
+    pub schedule: Schedule,
+    /// Largest norm of the gradient of all weights; a longer one is shortened to it. 0 switches this off.
+    pub clip_norm: f64,
+    /// Epochs without a better validation error after which training stops; never when left out.
+    pub patience: Option<usize>,
+    /// Fraction of each weight that a unit learning rate would take away at each step (decoupled, as in AdamW).
+    pub weight_decay: f64,
+}
+
+/// A recurrent cell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Cell {
+    /// Long short-term memory.
+    #[default]
+    Lstm,
+    /// Gated recurrent unit: three quarters of the weights of an LSTM.
+    Gru,
+}
+
+impl Cell {
+    /// The name that the model artifact carries.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lstm => "lstm",
+            Self::Gru => "gru",
+        }
+    }
+}
+
+impl Default for Pretrain {
+    fn default() -> Self {
+        Self {
+            cell: Cell::Lstm,
+            layers: 2,
+            hidden: 64,
+            dropout: 0.0,
+            bidirectional: false,
+            features: None,
+            loss: Loss::L1,
+            batch_size: 16,
+            epochs: 30,
+            learning_rate: 0.001,
+            schedule: Schedule::default(),
+            clip_norm: 1.0,
+            patience: None,
+            weight_decay: 0.0,
+        }
+    }
+}
+
+impl Pretrain {
+    /// The names of the features to use as sequences hold them, or none for all; the heart rate is no feature.
+    pub fn features(&self) -> Result<Option<Vec<String>>, Vec<ParameterFault>> {
+        let parsed = self.features.as_ref().map(|texts| parse_all("features", texts)).transpose()?;
+        Ok(parsed.map(|features| features.iter().map(Feature::to_string).collect()))
+    }
+
+    /// The trained weights.
+    pub const MODEL: OutputPort =
+        OutputPort::fixed("model", ArtifactType::Model, "the weights of the best epoch, with their scaler");
+    /// The course of the training.
+    pub const HISTORY: OutputPort = OutputPort::fixed(
+        "history",
+        ArtifactType::Table,
+        "one row for each epoch: learning rate, training loss, validation MAE in BPM",
+    );
+}
+
+impl Stage for Pretrain {
+    const NAME: &'static str = "pretrain";
+    const SEEDED: bool = true;
+    const INPUTS: &'static [InputPort] = &[
+        InputPort {
+            name: "sequences",
+            accepts: &[ArtifactType::Sequences],
+            arity: Arity::One,
+            doc: "the feature sequences of all parts",
+        },
+        InputPort {
+            name: "split",
+            accepts: &[ArtifactType::Split],
+            arity: Arity::One,
+            doc: "which workouts are for training and which for validation",
+        },
+    ];
+    const OUTPUTS: &'static [OutputPort] = &[Self::MODEL, Self::HISTORY];
+
+    fn check(&self) -> Vec<ParameterFault> {
+        let counts = [
+            ("layers", self.layers),
+            ("hidden", self.hidden),
+            ("batch_size", self.batch_size),
+            ("epochs", self.epochs),
+            ("patience", self.patience.unwrap_or(1)),
+        ];
+        let mut faults: Vec<_> = counts.into_iter().filter_map(|(path, count)| require_some(path, count)).collect();
+        faults.extend(require_positive("learning_rate", self.learning_rate));
+        for (path, value) in [("clip_norm", self.clip_norm), ("weight_decay", self.weight_decay)] {
+            if !(value.is_finite() && value >= 0.0) {
+                faults.push(ParameterFault::new(path, format!("{value} is not a number of at least 0")));
+            }
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            faults.push(ParameterFault::new("dropout", format!("{} is not from 0 to below 1", self.dropout)));
+        } else if self.dropout > 0.0 && self.layers == 1 {
+            let message = "there is nothing to drop between layers where there is 1: leave it out or add a layer";
+            faults.push(ParameterFault::new("dropout", message));
+        }
+        faults.extend(self.schedule.check("schedule", self.epochs));
+        faults.extend(self.features().err().unwrap_or_default());
+        faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_heart_rate_cannot_be_an_input() {
+        let stage = Pretrain { features: Some(vec!["speed".into(), "heart_rate".into()]), ..Pretrain::default() };
+        let faults = stage.check();
+        assert_eq!(faults.len(), 1);
+        assert_eq!(faults[0].path, "features[1]");
+        assert!(faults[0].message.contains("never be an input"), "{}", faults[0].message);
+    }
+
+    #[test]
+    fn every_faulty_value_is_named_at_once() {
+        let stage = Pretrain {
+            layers: 0,
+            dropout: 1.0,
+            learning_rate: f64::NAN,
+            clip_norm: -1.0,
+            patience: Some(0),
+            ..Pretrain::default()
+        };
+        let paths: Vec<_> = stage.check().into_iter().map(|fault| fault.path).collect();
+        assert_eq!(paths, ["layers", "patience", "learning_rate", "clip_norm", "dropout"]);
+        assert_eq!(Pretrain::default().check(), []);
+    }
+}

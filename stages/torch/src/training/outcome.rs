@@ -1,0 +1,44 @@
+//! What is told of a training that ended: its history as a table, its figures. Unaware of the loop and of time,
+//! which would make two equal trainings differ.
+
+use anyhow::Result;
+use pacer_stages::model::Training;
+use pacer_stages::stage::Metrics;
+use pacer_stages::table::{Column, Table};
+use serde_json::json;
+
+use crate::models::recurrent::Recurrent;
+use crate::training::Trained;
+use crate::training::parts::Parts;
+
+/// One row for each epoch, the start included.
+pub fn history(trained: &Trained) -> Result<Table> {
+    let epochs = &trained.history;
+    Table::new(vec![
+        Column::int("epoch", epochs.iter().map(|epoch| epoch.epoch as i64)),
+        Column::int("phase", epochs.iter().map(|epoch| epoch.phase as i64)),
+        Column::float("learning_rate", epochs.iter().map(|epoch| epoch.learning_rate)),
+        Column::float("train_loss", epochs.iter().map(|epoch| epoch.train_loss)),
+        Column::float("validation_mae_bpm", epochs.iter().map(|epoch| epoch.validation_mae)),
+    ])
+}
+
+/// The figures of the epoch that was kept.
+pub fn metrics(trained: &Trained, network: &Recurrent, parts: &Parts) -> Metrics {
+    let best = &trained.history[trained.best_epoch];
+    let figures = [
+        ("best_epoch", json!(trained.best_epoch)),
+        ("epochs", json!(trained.history.len() - 1)),
+        ("train_loss", json!(best.train_loss)),
+        ("validation_mae", json!(best.validation_mae)),
+        ("parameters", json!(network.len())),
+        ("n_train", json!(parts.train.len())),
+        ("n_validation", json!(parts.validation.len())),
+    ];
+    figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The record of a model that was trained twice: counts of the later training, data of both.
+pub fn joined(before: &Training, after: Training) -> Training {
+    Training { data: before.data.and(after.data), ..after }
+}
