@@ -61,7 +61,14 @@ pub struct Failures {
 
 impl Default for Failures {
     fn default() -> Self {
-        Self { missing: 0.004, unconvertible: 0.002, short: 0.004, unequal: 0.002, not_finite: 0.002, out_of_range: 0.008 }
+        Self {
+            missing: 0.004,
+            unconvertible: 0.002,
+            short: 0.004,
+            unequal: 0.002,
+            not_finite: 0.002,
+            out_of_range: 0.008,
+        }
     }
 }
 
@@ -311,9 +318,10 @@ mod tests {
     #[test]
     fn the_oracle_errs_by_the_noise_alone() {
         let runs: Vec<_> = (0..30).flat_map(|user| history(&population(), 7, user)).collect();
-        let errors = runs.iter().filter(|run| run.flaw.is_none()).flat_map(|run| {
-            run.oracle.iter().zip(&run.heart_rate).map(|(oracle, &rate)| (oracle - rate as f64).abs())
-        });
+        let errors = runs
+            .iter()
+            .filter(|run| run.flaw.is_none())
+            .flat_map(|run| run.oracle.iter().zip(&run.heart_rate).map(|(oracle, &rate)| (oracle - rate as f64).abs()));
         let error = mean(&errors.collect::<Vec<_>>());
         // The mean size of normal noise of sd 5 is 3.99.
         assert!((error - 3.99).abs() < 0.3, "{error}");

@@ -91,10 +91,18 @@ impl Plan {
             Self::Progression => 0.92 + 0.16 * second / length,
             Self::Intervals { .. } if second < 600.0 || second > length - 300.0 => 0.95,
             Self::Intervals { fast, slow, boost } => {
-                if (second - 600.0) % (fast + slow) < *fast { *boost } else { 0.75 }
+                if (second - 600.0) % (fast + slow) < *fast {
+                    *boost
+                } else {
+                    0.75
+                }
             }
             Self::Walks { run, walk } => {
-                if second % (run + walk) < *run { 1.0 } else { 0.0 }
+                if second % (run + walk) < *run {
+                    1.0
+                } else {
+                    0.0
+                }
             }
         }
     }

@@ -58,14 +58,8 @@ pub enum Flaw {
 impl Flaw {
     fn draw(rng: &mut ChaCha8Rng, failures: &Failures) -> Option<Self> {
         let field = ["heart_rate", "altitude", "gender", "userId"][uniform(rng, 0.0, 4.0) as usize];
-        let flaws = [
-            Self::Missing(field),
-            Self::Unconvertible,
-            Self::Short,
-            Self::Unequal,
-            Self::NotFinite,
-            Self::OutOfRange,
-        ];
+        let flaws =
+            [Self::Missing(field), Self::Unconvertible, Self::Short, Self::Unequal, Self::NotFinite, Self::OutOfRange];
         let mut left = uniform(rng, 0.0, 1.0);
         let hit = failures.shares().into_iter().zip(flaws).find(|((_, share), _)| {
             left -= share;
