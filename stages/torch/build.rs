@@ -15,7 +15,7 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=../../{LIBRARIES}/libtorch_cpu.so");
     if !libraries.join("libtorch_cpu.so").exists() {
-        println!("cargo::error=LibTorch is not in `.libtorch/`: run `make setup` (or `python3 scripts/setup_libtorch.py`), then build again");
+        println!("cargo::error=LibTorch is not in `.libtorch/`: run `make setup`, then build again");
         return;
     }
 

@@ -1,0 +1,159 @@
+//! The command line: what can be asked, and the exit codes. Each command calls one operation of the engine.
+//!
+//! Exit codes: 0 done; 1 a stage failed; 2 a fault of usage or of the pipeline; 130 interrupted.
+
+mod care;
+mod doctor;
+mod kinds;
+mod plan;
+mod project;
+mod run;
+mod show;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::ui::output::{self, BAD, paint};
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All went well.
+    Done = 0,
+    /// A stage failed, or damage was found.
+    Failed = 1,
+    /// The pipeline or its usage has a fault; it was told already.
+    Fault = 2,
+    /// Interrupted by a signal.
+    Interrupted = 130,
+}
+
+/// Runs pipelines of cached stages: only what changed runs again, and it says why.
+#[derive(Debug, Parser)]
+#[command(name = "pacer", version, arg_required_else_help = true, max_term_width = 100)]
+struct Cli {
+    /// Folder of the store [default: `artifacts` in the project of the pipeline, or PACER_STORE]
+    #[arg(long, global = true, value_name = "DIR")]
+    store: Option<PathBuf>,
+    /// Form of what is printed on stdout
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// When to use colours; NO_COLOR is honoured
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    color: Color,
+    /// Tell failures alone
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The form of what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs; has a version field.
+    Json,
+    /// For documents.
+    Markdown,
+    /// For spreadsheets.
+    Csv,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+/// The pipeline that a command is about.
+#[derive(Debug, Args)]
+struct PipelineArgs {
+    /// The pipeline file
+    file: PathBuf,
+    /// Set a parameter of [params]
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
+    /// Seed of stages that name none
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a pipeline, or the stages named and what they need
+    #[command(after_help = "Examples:\n  pacer run pipelines/quickstart.toml\n  \
+        pacer run pipelines/personal.toml evaluate --set data.workouts=runs.jsonl --jobs 2")]
+    Run(run::RunArgs),
+    /// Say what a run would do and why, without doing it
+    #[command(after_help = "Example:\n  pacer plan pipelines/quickstart.toml --set train.epochs=20")]
+    Plan(plan::PlanArgs),
+    /// Say why a stage runs or is reused: every leaf that changed, old → new, and its line
+    #[command(after_help = "Example:\n  pacer explain pipelines/quickstart.toml lstm")]
+    Explain(plan::ExplainArgs),
+    /// Show how the stages of a pipeline stand
+    Status(show::StatusArgs),
+    /// Draw the graph of a pipeline
+    #[command(after_help = "Example:\n  pacer graph pipelines/quickstart.toml --as svg > graph.svg")]
+    Graph(plan::GraphArgs),
+    /// Show the result of a stage: artifacts, figures, who made it; or export an artifact
+    #[command(after_help = "Examples:\n  pacer show pipelines/quickstart.toml evaluate\n  \
+        pacer show pipelines/quickstart.toml filter.funnel --export funnel.csv")]
+    Show(show::ShowArgs),
+    /// Print the newest log of a stage
+    Log(show::LogArgs),
+    /// List the kinds of stage, or describe one
+    #[command(after_help = "Example:\n  pacer stages resample")]
+    Stages(kinds::StagesArgs),
+    /// Hash everything in the store again; what is damaged is taken out and made again by the next run
+    Verify,
+    /// Free what no pinned or recent run reaches
+    #[command(after_help = "Example:\n  pacer gc --keep-runs 5 --dry-run")]
+    Gc(care::GcArgs),
+    /// Say what this machine has for pacer, and what to do about what is missing
+    Doctor,
+}
+
+/// What every command may need to know.
+pub struct Session {
+    /// The folder given with `--store`.
+    pub store: Option<PathBuf>,
+    /// The form of what is printed.
+    pub format: Format,
+    /// Whether to tell failures alone.
+    pub quiet: bool,
+}
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.color {
+        Color::Auto => {}
+        Color::Always => anstream::ColorChoice::Always.write_global(),
+        Color::Never => anstream::ColorChoice::Never.write_global(),
+    }
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).without_time().init();
+    let session = Session { store: cli.store, format: cli.format, quiet: cli.quiet };
+    let outcome = match &cli.command {
+        Command::Run(args) => run::run(args, &session),
+        Command::Plan(args) => plan::plan(args, &session),
+        Command::Explain(args) => plan::explain(args, &session),
+        Command::Status(args) => show::status(args, &session),
+        Command::Graph(args) => plan::graph(args),
+        Command::Show(args) => show::show(args, &session),
+        Command::Log(args) => show::log(args, &session),
+        Command::Stages(args) => kinds::stages(args, &session),
+        Command::Verify => care::verify(&session),
+        Command::Gc(args) => care::gc(args, &session),
+        Command::Doctor => doctor::doctor(&session),
+    };
+    let exit = outcome.unwrap_or_else(|error| {
+        output::say(&format!("{}: {error:#}", paint(BAD, "error")));
+        Exit::Fault
+    });
+    ExitCode::from(exit as u8)
+}

@@ -1,0 +1,86 @@
+//! `pacer doctor`: what this machine has, and what to do about what is missing.
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::cli::project::store_folder;
+use crate::cli::{Exit, Format, Session};
+use crate::executor::machine::Machine;
+use crate::store::Store;
+use crate::ui::output::{self, BAD, GOOD, ODD, paint};
+
+/// One thing that was looked for.
+struct Finding {
+    what: &'static str,
+    /// Whether it is there; `None` for a thing that need not be.
+    good: Option<bool>,
+    said: String,
+}
+
+/// Looks at the machine.
+pub fn doctor(session: &Session) -> Result<Exit> {
+    let mut machine = Machine::look();
+    let folder = store_folder(session, None);
+    let store = Store::open(&folder);
+    let mut findings = vec![Finding {
+        what: "threads",
+        good: Some(true),
+        said: format!("{} of the processor", machine.threads),
+    }];
+    findings.push(match &machine.worker {
+        Some(path) => Finding { what: "worker", good: Some(true), said: path.display().to_string() },
+        None => Finding {
+            what: "worker",
+            good: Some(false),
+            said: "`pacer-worker` is not beside `pacer`: run `make build`".into(),
+        },
+    });
+    match &store {
+        Ok(store) => {
+            findings.extend(computing(&mut machine, store));
+            findings.push(Finding { what: "store", good: Some(true), said: store.root().display().to_string() });
+        }
+        Err(error) => findings.push(Finding { what: "store", good: Some(false), said: format!("{error:#}") }),
+    }
+    let ill = findings.iter().any(|finding| finding.good == Some(false));
+    if session.format == Format::Json {
+        let rows = findings.iter().map(|finding| json!({"what": finding.what, "good": finding.good, "said": finding.said}));
+        output::print_json(&json!({"v": 1, "findings": rows.collect::<Vec<_>>(), "probe": machine.probe}))?;
+    } else {
+        for Finding { what, good, said } in &findings {
+            let mark = match good {
+                Some(true) => paint(GOOD, "✓"),
+                Some(false) => paint(BAD, "✗"),
+                None => paint(ODD, "-"),
+            };
+            output::print(&format!("{mark} {what:9} {said}\n"));
+        }
+    }
+    Ok(if ill { Exit::Failed } else { Exit::Done })
+}
+
+fn computing(machine: &mut Machine, store: &Store) -> Vec<Finding> {
+    let probe = match machine.probe(store) {
+        Ok(probe) => probe,
+        Err(error) => {
+            return vec![Finding { what: "LibTorch", good: Some(false), said: format!("{error:#}") }];
+        }
+    };
+    let mut findings = vec![Finding {
+        what: "LibTorch",
+        good: Some(true),
+        said: format!("{} (kernels for {})", probe.libtorch, probe.cpu),
+    }];
+    for gpu in &probe.cuda {
+        let said = format!("{} {} ({}), {}", gpu.index, gpu.name, gpu.architecture, output::bytes(gpu.memory));
+        findings.push(Finding { what: "GPU", good: Some(true), said });
+    }
+    if probe.cuda.is_empty() {
+        let said = match &probe.without_cuda {
+            Some(why) => format!("none that can be used: {why}"),
+            None => "none; training runs on the processor".to_owned(),
+        };
+        findings.push(Finding { what: "GPU", good: None, said });
+    }
+    findings
+}

@@ -1,0 +1,204 @@
+//! `pacer plan`, `pacer explain` and `pacer graph`: what would be done, why, and how it hangs together.
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use crate::cli::project::{self, Project};
+use crate::cli::{Exit, Format, PipelineArgs, Session};
+use crate::engine::plan::{self, Plan, PlanState, Planned};
+use crate::engine::reason::{Cause, Reason};
+use crate::graph::Graph;
+use crate::key;
+use crate::ui::tables::Rows;
+use crate::ui::{draw, output};
+
+/// The arguments of `pacer plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Stages to plan for, with what they need [default: all]
+    stages: Vec<String>,
+    /// Plan as if the result of a stage were not there; may be given again
+    #[arg(long, value_name = "STAGE")]
+    force: Vec<String>,
+}
+
+/// The arguments of `pacer explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// The stage
+    stage: String,
+}
+
+/// The arguments of `pacer graph`.
+#[derive(Debug, Args)]
+pub struct GraphArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// The language of the drawing
+    #[arg(long = "as", value_enum, default_value_t = Drawing::Text)]
+    drawing: Drawing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Drawing {
+    Text,
+    Dot,
+    Mermaid,
+    Svg,
+}
+
+/// Says what a run would do.
+pub fn plan(args: &PlanArgs, session: &Session) -> Result<Exit> {
+    let Project { graph, cache, machine } = match project::open(&args.pipeline, session)? {
+        Ok(project) => project,
+        Err(exit) => return Ok(exit),
+    };
+    let (targets, forced) = match (project::targets(&graph, &args.stages), project::targets(&graph, &args.force)) {
+        (Ok(targets), Ok(forced)) => (targets, forced),
+        (Err(exit), _) | (_, Err(exit)) => return Ok(exit),
+    };
+    let plan = plan::plan(&graph, &graph.needed(&targets), &forced, &cache, &machine)?;
+    print_plan(&graph, &plan, session.format)?;
+    Ok(Exit::Done)
+}
+
+/// Prints a plan.
+pub fn print_plan(graph: &Graph, plan: &Plan, format: Format) -> Result<()> {
+    if format == Format::Json {
+        let row = |planned: &Planned| {
+            json!({"stage": graph.stages[planned.id].name, "state": planned.state, "reason": reason_text(planned)})
+        };
+        return output::print_json(&plan.stages.iter().map(row).collect::<Vec<_>>());
+    }
+    let mut rows = Rows::new(["stage", "would be", "why"]);
+    for planned in &plan.stages {
+        let state = match planned.state {
+            PlanState::Reused => "✓ reused",
+            PlanState::Run => "▸ run",
+            PlanState::Maybe => "? run, unless its input comes out unchanged",
+        };
+        rows.push([graph.stages[planned.id].name.clone(), state.to_owned(), reason_text(planned)]);
+    }
+    output::print(&in_format(&rows, format));
+    if format == Format::Table {
+        let count = |state| plan.stages.iter().filter(|planned| planned.state == state).count();
+        let (reused, run, maybe) = (count(PlanState::Reused), count(PlanState::Run), count(PlanState::Maybe));
+        output::print(&format!("\n{reused} reused, {run} to run, {maybe} to run unless unchanged\n"));
+    }
+    Ok(())
+}
+
+/// Rows in the form that was asked for.
+pub fn in_format(rows: &Rows, format: Format) -> String {
+    match format {
+        Format::Table | Format::Json => rows.text(),
+        Format::Markdown => rows.markdown(),
+        Format::Csv => rows.csv(),
+    }
+}
+
+fn reason_text(planned: &Planned) -> String {
+    match &planned.reason {
+        None => "key and artifacts are there".to_owned(),
+        Some(reason) => reason.to_string(),
+    }
+}
+
+/// Says why a stage runs or is reused.
+pub fn explain(args: &ExplainArgs, session: &Session) -> Result<Exit> {
+    let Project { graph, cache, machine } = match project::open(&args.pipeline, session)? {
+        Ok(project) => project,
+        Err(exit) => return Ok(exit),
+    };
+    let target = match project::targets(&graph, std::slice::from_ref(&args.stage)) {
+        Ok(targets) => targets[0],
+        Err(exit) => return Ok(exit),
+    };
+    let plan = plan::plan(&graph, &graph.needed(&[target]), &[], &cache, &machine)?;
+    let planned = plan.stages.iter().find(|planned| planned.id == target).expect("a target is planned");
+    if session.format == Format::Json {
+        output::print_json(&explanation(&graph, planned))?;
+        return Ok(Exit::Done);
+    }
+    let mut text = headline(&graph, planned);
+    // The chain: a stage that waits for another is explained by the first that runs.
+    for upstream in plan.stages.iter().filter(|upstream| upstream.id != target && upstream.state == PlanState::Run) {
+        if planned.state == PlanState::Maybe {
+            text.push_str(&headline(&graph, upstream));
+        }
+    }
+    output::print(&text);
+    Ok(Exit::Done)
+}
+
+fn headline(graph: &Graph, planned: &Planned) -> String {
+    let name = &graph.stages[planned.id].name;
+    let key = planned.record.as_ref().map(|record| key::digest(record).short());
+    let key = key.map_or_else(String::new, |key| format!(" (key {key}…)"));
+    match (&planned.state, &planned.reason) {
+        (PlanState::Reused, _) => format!("`{name}` is reused: its key{key} has a whole result\n"),
+        (_, Some(Reason::Changed(causes))) => {
+            let leaves: String = causes.iter().map(|cause| format!("  {}\n", leaf(cause))).collect();
+            format!("`{name}` runs{key}, for these changed since its last result:\n{leaves}")
+        }
+        (_, Some(reason)) => format!("`{name}` runs{key}: {reason}\n"),
+        (_, None) => format!("`{name}` runs{key}\n"),
+    }
+}
+
+fn leaf(cause: &Cause) -> String {
+    let or_nothing = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+    let origin = match (&cause.origin, &cause.made_by) {
+        (Some(origin), Some(maker)) => format!("  ({origin}, from {maker})"),
+        (Some(origin), None) => format!("  ({origin})"),
+        (None, _) if cause.change.path.starts_with("params.") => "  (default)".to_owned(),
+        (None, _) => String::new(),
+    };
+    format!("{}: {} → {}{origin}", cause.change.path, or_nothing(&cause.change.old), or_nothing(&cause.change.new))
+}
+
+fn explanation(graph: &Graph, planned: &Planned) -> Value {
+    let changes: Vec<_> = match &planned.reason {
+        Some(Reason::Changed(causes)) => causes
+            .iter()
+            .map(|cause| {
+                json!({
+                    "path": cause.change.path,
+                    "old": cause.change.old,
+                    "new": cause.change.new,
+                    "origin": cause.origin.as_ref().map(ToString::to_string),
+                })
+            })
+            .collect(),
+        _ => Vec::new(),
+    };
+    json!({
+        "v": 1,
+        "stage": graph.stages[planned.id].name,
+        "state": planned.state,
+        "reason": reason_text(planned),
+        "changes": changes,
+        "key": planned.record.as_ref().map(key::digest),
+        "record": planned.record,
+    })
+}
+
+/// Draws the graph.
+pub fn graph(args: &GraphArgs) -> Result<Exit> {
+    let graph = match project::graph(&args.pipeline)? {
+        Ok(graph) => graph,
+        Err(exit) => return Ok(exit),
+    };
+    output::print(&match args.drawing {
+        Drawing::Text => draw::text(&graph),
+        Drawing::Dot => draw::dot(&graph),
+        Drawing::Mermaid => draw::mermaid(&graph),
+        Drawing::Svg => draw::svg(&graph)?,
+    });
+    Ok(Exit::Done)
+}

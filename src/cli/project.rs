@@ -1,0 +1,106 @@
+//! Opens what a command is about: the pipeline, its store, the machine. Unaware of commands.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use pacer_stages::kind::Place;
+
+use crate::cache::Cache;
+use crate::cli::{Exit, PipelineArgs, Session};
+use crate::diagnostic::{Diagnostic, Place as FaultPlace};
+use crate::executor::machine::Machine;
+use crate::graph::{DeviceWish, Graph, StageId};
+use crate::resolve::{self, Overrides};
+use crate::store::Store;
+use crate::ui::{diagnostics, output};
+
+/// The environment variable that names the store.
+const STORE_VARIABLE: &str = "PACER_STORE";
+
+/// Files and folders that mark the top of a project.
+const PROJECT_MARKS: [&str; 3] = ["artifacts", ".git", "Cargo.toml"];
+
+/// A pipeline with its store and the machine that it can use.
+pub struct Project {
+    /// The checked pipeline.
+    pub graph: Graph,
+    /// Its results.
+    pub cache: Cache,
+    /// What there is to compute with.
+    pub machine: Machine,
+}
+
+/// Reads and checks a pipeline; its faults are drawn, and `Err(Exit::Fault)` says so.
+pub fn graph(args: &PipelineArgs) -> Result<Result<Graph, Exit>> {
+    let text = std::fs::read_to_string(&args.file)
+        .with_context(|| format!("the pipeline `{}` cannot be read", args.file.display()))?;
+    let overrides = Overrides { set: args.set.clone(), seed: args.seed };
+    match resolve::resolve(&args.file, &text, &overrides) {
+        Ok(graph) => Ok(Ok(graph)),
+        Err(faults) => {
+            draw(&faults, &args.file, &text);
+            Ok(Err(Exit::Fault))
+        }
+    }
+}
+
+fn draw(faults: &[Diagnostic], path: &Path, text: &str) {
+    output::say(diagnostics::render(faults, &path.display().to_string(), text, true).trim_end());
+}
+
+/// Opens a pipeline with its store and the machine.
+pub fn open(args: &PipelineArgs, session: &Session) -> Result<Result<Project, Exit>> {
+    let graph = match graph(args)? {
+        Ok(graph) => graph,
+        Err(exit) => return Ok(Err(exit)),
+    };
+    let store = Store::open(&store_folder(session, Some(&args.file)))?;
+    let mut machine = Machine::look();
+    if graph.stages.node_weights().any(|stage| matches!(stage.kind.place, Place::Worker)) {
+        machine.probe(&store)?;
+    }
+    let lacks_gpu = |id: &StageId| graph.stages[*id].resources.device == DeviceWish::Gpu && machine.gpus() == 0;
+    if let Some(id) = graph.order.iter().find(|id| lacks_gpu(id)) {
+        bail!(
+            "stage `{}` requires a GPU and this machine has none that LibTorch can use: `pacer doctor` says more, or \
+             set its `resources.device` to \"auto\"",
+            graph.stages[*id].name
+        );
+    }
+    Ok(Ok(Project { graph, cache: Cache { store }, machine }))
+}
+
+/// Where the store is: `--store`, PACER_STORE, or `artifacts` at the top of the project of the pipeline.
+pub fn store_folder(session: &Session, pipeline: Option<&Path>) -> PathBuf {
+    let variable = || std::env::var_os(STORE_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
+    session.store.clone().or_else(variable).unwrap_or_else(|| {
+        let start = pipeline.and_then(Path::parent).unwrap_or(Path::new(""));
+        let start = std::path::absolute(if start.as_os_str().is_empty() { Path::new(".") } else { start });
+        let start = start.unwrap_or_else(|_| PathBuf::from("."));
+        let top = start.ancestors().find(|folder| PROJECT_MARKS.iter().any(|mark| folder.join(mark).exists()));
+        top.unwrap_or(&start).join("artifacts")
+    })
+}
+
+/// The stages of these names; a wrong name is drawn like any other fault.
+pub fn targets(graph: &Graph, names: &[String]) -> Result<Vec<StageId>, Exit> {
+    let mut ids = Vec::new();
+    let mut faults = Vec::new();
+    for name in names {
+        match graph.find(name) {
+            Some(id) => ids.push(id),
+            None => {
+                let place = FaultPlace::Argument { text: name.clone(), span: 0..name.len() };
+                let fault = Diagnostic::at(0..0, format!("the pipeline has no stage `{name}`")).place(&place);
+                let known: Vec<_> = graph.order.iter().map(|&id| graph.stages[id].name.as_str()).collect();
+                let fault = fault.label("unknown stage").help(format!("its stages: {}", known.join(", ")));
+                faults.push(fault.did_you_mean(name, known.iter().copied()));
+            }
+        }
+    }
+    if faults.is_empty() {
+        return Ok(ids);
+    }
+    draw(&faults, &graph.path, "");
+    Err(Exit::Fault)
+}

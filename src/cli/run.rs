@@ -1,0 +1,126 @@
+//! `pacer run`: runs a pipeline and shows it.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use clap::Args;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::cli::plan::print_plan;
+use crate::cli::project::{self, Project};
+use crate::cli::{Exit, Format, PipelineArgs, Session};
+use crate::engine::plan;
+use crate::engine::run::{self, Options, Tally};
+use crate::event::Event;
+use crate::executor::Stop;
+use crate::ui::output::{self, BAD, GOOD, ODD, paint};
+use crate::ui::progress::{Progress, Style};
+
+/// The arguments of `pacer run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Stages to run, with what they need [default: all]
+    stages: Vec<String>,
+    /// Stages that may run side by side [default: the processor's threads]
+    #[arg(long, short)]
+    jobs: Option<usize>,
+    /// After a failure, still run what does not depend on it
+    #[arg(long, short)]
+    keep_going: bool,
+    /// Run a stage even if its result is there; may be given again
+    #[arg(long, value_name = "STAGE")]
+    force: Vec<String>,
+    /// Say what would be done, as `pacer plan` does
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Runs a pipeline.
+pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
+    let Project { graph, cache, machine } = match project::open(&args.pipeline, session)? {
+        Ok(project) => project,
+        Err(exit) => return Ok(exit),
+    };
+    let (targets, forced) = match (project::targets(&graph, &args.stages), project::targets(&graph, &args.force)) {
+        (Ok(targets), Ok(forced)) => (targets, forced),
+        (Err(exit), _) | (_, Err(exit)) => return Ok(exit),
+    };
+    let needed = graph.needed(&targets);
+    if args.dry_run {
+        let plan = plan::plan(&graph, &needed, &forced, &cache, &machine)?;
+        print_plan(&graph, &plan, session.format)?;
+        return Ok(Exit::Done);
+    }
+    let options = Options {
+        jobs: args.jobs.unwrap_or(machine.threads).max(1),
+        keep_going: args.keep_going,
+        forced,
+        needed,
+    };
+    let stop = Arc::new(Stop::default());
+    heed_signals(&stop)?;
+    let style = match (session.format, session.quiet) {
+        (Format::Json, _) => Style::Json,
+        (_, true) => Style::Quiet,
+        (_, false) => Style::Human,
+    };
+    let mut progress = Progress::new(style);
+    let mut seconds = 0.0;
+    let mut show = |event: &Event| {
+        if let Event::Done { seconds: took, .. } = event {
+            seconds = *took;
+        }
+        progress.show(event);
+    };
+    let (tally, _) = run::run(&graph, &cache, &machine, &options, &stop, &mut show)?;
+    if style == Style::Human {
+        conclude(&tally, seconds, args);
+    }
+    Ok(match tally {
+        Tally { interrupted: true, .. } => Exit::Interrupted,
+        Tally { failed: 0, .. } => Exit::Done,
+        _ => Exit::Failed,
+    })
+}
+
+/// The first signal lets running stages stop in order, the second kills their workers.
+fn heed_signals(stop: &Arc<Stop>) -> Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let stop = Arc::clone(stop);
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            let first = !stop.requested();
+            stop.request();
+            output::say(match first {
+                true => "stopping: running stages keep what they have; once more to kill them",
+                false => "killing what still runs",
+            });
+        }
+    });
+    Ok(())
+}
+
+fn conclude(tally: &Tally, seconds: f64, args: &RunArgs) {
+    let Tally { ran, reused, failed, skipped, interrupted } = *tally;
+    let (style, word) = match (interrupted, failed) {
+        (true, _) => (ODD, "interrupted"),
+        (false, 0) => (GOOD, "done"),
+        (false, _) => (BAD, "failed"),
+    };
+    let mut counts = vec![format!("{ran} ran"), format!("{reused} reused")];
+    if failed > 0 {
+        counts.push(format!("{failed} failed"));
+    }
+    if skipped > 0 {
+        counts.push(format!("{skipped} not run"));
+    }
+    output::say(&format!("{} in {}: {}", paint(style, word), output::seconds(seconds), counts.join(", ")));
+    let file = args.pipeline.file.display();
+    if interrupted || failed > 0 {
+        output::say(&format!("what is finished is kept; go on with: pacer run {file}"));
+    } else {
+        output::say(&format!("look at it with: pacer show {file} STAGE"));
+    }
+}

@@ -1,0 +1,297 @@
+//! `pacer show`, `pacer status` and `pacer log`: what there is, who made it, what it said.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use pacer_stages::artifact::ArtifactType;
+use pacer_stages::model::Model;
+use pacer_stages::sequences::Sequences;
+use pacer_stages::table::Table;
+use serde_json::{Value, json};
+
+use crate::cache::{Artifact, StageResult};
+use crate::cli::plan::in_format;
+use crate::cli::project::{self, Project};
+use crate::cli::{Exit, Format, PipelineArgs, Session};
+use crate::engine::plan::{self, PlanState};
+use crate::graph::StageId;
+use crate::journal::{self, RunState};
+use crate::store::Store;
+use crate::ui::output;
+use crate::ui::tables::Rows;
+
+/// Rows of a table shown on the terminal.
+const SHOWN_ROWS: usize = 40;
+
+/// The arguments of `pacer show`.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// The stage, or STAGE.ARTIFACT
+    stage: String,
+    /// Write the artifact to this path; a table becomes CSV if the path ends so
+    #[arg(long, value_name = "PATH")]
+    export: Option<PathBuf>,
+}
+
+/// The arguments of `pacer status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+}
+
+/// The arguments of `pacer log`.
+#[derive(Debug, Args)]
+pub struct LogArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// The stage
+    stage: String,
+}
+
+/// Shows a result or an artifact.
+pub fn show(args: &ShowArgs, session: &Session) -> Result<Exit> {
+    let project = match project::open(&args.pipeline, session)? {
+        Ok(project) => project,
+        Err(exit) => return Ok(exit),
+    };
+    let (stage, artifact) = args.stage.split_once('.').map_or((args.stage.as_str(), None), |(a, b)| (a, Some(b)));
+    let id = match project::targets(&project.graph, &[stage.to_owned()]) {
+        Ok(targets) => targets[0],
+        Err(exit) => return Ok(exit),
+    };
+    let result = current_result(&project, id, &args.pipeline.file)?;
+    let store = &project.cache.store;
+    let artifact = match artifact {
+        Some(name) => Some(named(&result, stage, name)?),
+        None if args.export.is_some() && result.artifacts.len() == 1 => result.artifacts.first(),
+        None if args.export.is_some() => bail!("`{stage}` has several artifacts: say which, `{stage}.NAME`"),
+        None => None,
+    };
+    match (artifact, &args.export) {
+        (Some(artifact), Some(path)) => export(artifact, &store.object_path(&artifact.digest), path)?,
+        (Some(artifact), None) => show_artifact(artifact, store, session.format)?,
+        (None, _) => show_result(&project, id, &result, session.format)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// The result that a run would reuse now.
+fn current_result(project: &Project, id: StageId, file: &Path) -> Result<StageResult> {
+    let Project { graph, cache, machine } = project;
+    let mut plan = plan::plan(graph, &graph.needed(&[id]), &[], cache, machine)?;
+    let name = &graph.stages[id].name;
+    plan.results.remove(&id).with_context(|| {
+        format!("`{name}` has no result for these parameters and inputs: make it with `pacer run {} {name}`", file.display())
+    })
+}
+
+fn named<'a>(result: &'a StageResult, stage: &str, name: &str) -> Result<&'a Artifact> {
+    let found = result.artifacts.iter().find(|artifact| artifact.name == name);
+    found.with_context(|| {
+        let known: Vec<_> = result.artifacts.iter().map(|artifact| artifact.name.as_str()).collect();
+        format!("`{stage}` has no artifact `{name}`; it has: {}", known.join(", "))
+    })
+}
+
+fn show_result(project: &Project, id: StageId, result: &StageResult, format: Format) -> Result<()> {
+    let stage = &project.graph.stages[id];
+    let store = &project.cache.store;
+    if format == Format::Json {
+        let artifacts = result.artifacts.iter().map(|artifact| {
+            json!({
+                "name": artifact.name,
+                "type": artifact.artifact,
+                "digest": artifact.digest,
+                "bytes": artifact.bytes,
+                "path": store.object_path(&artifact.digest),
+            })
+        });
+        return output::print_json(&json!({
+            "v": 1,
+            "stage": stage.name,
+            "kind": stage.kind.name,
+            "key": result.key,
+            "artifacts": artifacts.collect::<Vec<_>>(),
+            "metrics": result.metrics,
+            "warnings": result.warnings,
+            "seconds": result.seconds,
+            "peak_bytes": result.peak_bytes,
+            "record": result.record,
+        }));
+    }
+    let memory = result.peak_bytes.map_or_else(String::new, |peak| format!(", at most {} of memory", output::bytes(peak)));
+    let mut text = format!("{} (kind {}, key {})\n", stage.name, stage.kind.name, result.key);
+    let made = i64::try_from(result.finished).ok().and_then(|second| jiff::Timestamp::from_second(second).ok());
+    let made = made.map_or_else(|| "at an unknown time".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string());
+    text.push_str(&format!("made {made} in {}{memory}\n\n", output::seconds(result.seconds)));
+    let mut rows = Rows::new(["artifact", "type", "size", "path"]);
+    for artifact in &result.artifacts {
+        let path = store.object_path(&artifact.digest).display().to_string();
+        rows.push([artifact.name.clone(), artifact.artifact.to_string(), output::bytes(artifact.bytes), path]);
+    }
+    text.push_str(&in_format(&rows, format));
+    text.push('\n');
+    text.push_str(&metrics_text(&Value::Object(result.metrics.clone()), format));
+    for warning in &result.warnings {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
+    output::print(&text);
+    Ok(())
+}
+
+/// Figures as rows: one for each name, or a table where each name has figures of its own.
+fn metrics_text(metrics: &Value, format: Format) -> String {
+    let Some(entries) = metrics.as_object().filter(|entries| !entries.is_empty()) else { return String::new() };
+    if entries.values().all(Value::is_object) {
+        let mut header = vec!["name".to_owned()];
+        for figures in entries.values().filter_map(Value::as_object) {
+            header.extend(figures.keys().filter(|key| !header.contains(key)).cloned().collect::<Vec<_>>());
+        }
+        let row = |(name, figures): (&String, &Value)| {
+            let cells = header[1..].iter().map(|key| figure(&figures[key]));
+            std::iter::once(name.clone()).chain(cells).collect()
+        };
+        let rows = entries.iter().map(row).collect();
+        return in_format(&Rows { rows, header: header.clone() }, format);
+    }
+    let mut rows = Rows::new(["figure", "value"]);
+    for (name, value) in entries {
+        rows.push([name.clone(), figure(value)]);
+    }
+    in_format(&rows, format)
+}
+
+fn figure(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Number(number) if number.is_f64() => format!("{:.3}", number.as_f64().unwrap_or(f64::NAN)),
+        other => other.to_string(),
+    }
+}
+
+fn show_artifact(artifact: &Artifact, store: &Store, format: Format) -> Result<()> {
+    let path = store.object_path(&artifact.digest);
+    match artifact.artifact {
+        ArtifactType::Table | ArtifactType::Split => show_table(&path, format),
+        ArtifactType::Metrics | ArtifactType::Figure => {
+            let text = std::fs::read_to_string(&path).with_context(|| format!("`{}` cannot be read", path.display()))?;
+            output::print(&(text.trim_end().to_owned() + "\n"));
+            Ok(())
+        }
+        ArtifactType::Model => output::print_json(&Model::read(&path)?.config),
+        ArtifactType::Sequences => {
+            let sequences = Sequences::read(&path)?;
+            let steps = sequences.target.len();
+            output::print_json(&json!({"workouts": sequences.len(), "steps": steps, "header": sequences.header}))
+        }
+        ArtifactType::Workouts | ArtifactType::Predictions | ArtifactType::File => {
+            let size = output::bytes(artifact.bytes);
+            output::print(&format!("{} ({}, {size})\n{}\n", artifact.name, artifact.artifact, path.display()));
+            Ok(())
+        }
+    }
+}
+
+fn table_rows(table: &Table) -> Rows {
+    let rows = (0..table.rows()).map(|row| table.cells(row)).collect();
+    Rows { header: table.columns().iter().map(|column| column.name.clone()).collect(), rows }
+}
+
+fn show_table(path: &Path, format: Format) -> Result<()> {
+    let mut rows = table_rows(&Table::read(path)?);
+    let all = rows.rows.len();
+    if format == Format::Table {
+        rows.rows.truncate(SHOWN_ROWS);
+    }
+    if format == Format::Json {
+        return output::print_json(&json!({"v": 1, "columns": rows.header, "rows": rows.rows}));
+    }
+    output::print(&in_format(&rows, format));
+    if rows.rows.len() < all {
+        output::print(&format!("… and {} more rows; all of them with --format csv\n", all - rows.rows.len()));
+    }
+    Ok(())
+}
+
+fn export(artifact: &Artifact, object: &Path, path: &Path) -> Result<()> {
+    let is_table = matches!(artifact.artifact, ArtifactType::Table | ArtifactType::Split);
+    let as_csv = is_table && path.extension().is_some_and(|extension| extension == "csv");
+    let written = match as_csv {
+        true => std::fs::write(path, table_rows(&Table::read(object)?).csv()),
+        // Read and written anew: a copy would be read-only like the blob.
+        false => std::fs::read(object).and_then(|bytes| std::fs::write(path, bytes)),
+    };
+    written.with_context(|| format!("`{}` cannot be written", path.display()))?;
+    output::say(&format!("wrote {}", path.display()));
+    Ok(())
+}
+
+/// Shows how stages stand and how the newest run ended.
+pub fn status(args: &StatusArgs, session: &Session) -> Result<Exit> {
+    let Project { graph, cache, machine } = match project::open(&args.pipeline, session)? {
+        Ok(project) => project,
+        Err(exit) => return Ok(exit),
+    };
+    let plan = plan::plan(&graph, &graph.needed(&[]), &[], &cache, &machine)?;
+    let newest = journal::runs(&cache.store).into_iter().find_map(|run| {
+        journal::summary(&cache.store, &run).filter(|summary| summary.pipeline == graph.name)
+    });
+    let mut rows = Rows::new(["stage", "stands", "took", "size"]);
+    for planned in &plan.stages {
+        let stands = match planned.state {
+            PlanState::Reused => "✓ done",
+            PlanState::Run => "▸ to run",
+            PlanState::Maybe => "? waits",
+        };
+        let result = plan.results.get(&planned.id);
+        let took = result.map_or_else(String::new, |result| output::seconds(result.seconds));
+        let size = result.map_or_else(String::new, |result| {
+            output::bytes(result.artifacts.iter().map(|artifact| artifact.bytes).sum())
+        });
+        rows.push([graph.stages[planned.id].name.clone(), stands.to_owned(), took, size]);
+    }
+    if session.format == Format::Json {
+        let stages = plan.stages.iter().map(|planned| {
+            json!({"stage": graph.stages[planned.id].name, "state": planned.state})
+        });
+        output::print_json(&json!({"v": 1, "stages": stages.collect::<Vec<_>>(), "newest_run": newest}))?;
+        return Ok(Exit::Done);
+    }
+    output::print(&in_format(&rows, session.format));
+    if let Some(run) = newest {
+        let state = match run.state {
+            RunState::Begun => "is under way, or was killed".to_owned(),
+            RunState::Done => format!("ended well in {}", output::seconds(run.seconds)),
+            RunState::Failed => format!("failed after {}", output::seconds(run.seconds)),
+            RunState::Interrupted => format!("was interrupted after {}", output::seconds(run.seconds)),
+        };
+        output::print(&format!("\nnewest run {} {state}\n", run.run));
+    }
+    Ok(Exit::Done)
+}
+
+/// Prints the newest log of a stage.
+pub fn log(args: &LogArgs, session: &Session) -> Result<Exit> {
+    let graph = match project::graph(&args.pipeline)? {
+        Ok(graph) => graph,
+        Err(exit) => return Ok(exit),
+    };
+    if let Err(exit) = project::targets(&graph, std::slice::from_ref(&args.stage)) {
+        return Ok(exit);
+    }
+    let store = Store::open(&project::store_folder(session, Some(&args.pipeline.file)))?;
+    match journal::newest_log(&store, &args.pipeline.file, &args.stage) {
+        Some((run, log)) => {
+            output::say(&format!("run {run}, {}", log.display()));
+            let text = std::fs::read(&log).with_context(|| format!("`{}` cannot be read", log.display()))?;
+            output::print(&String::from_utf8_lossy(&text));
+        }
+        None => output::say(&format!("`{}` wrote no log: it was reused, or had nothing to say", args.stage)),
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,398 @@
+//! The scheduler. Runs what must run, in order of the longest remaining path. Unaware of TOML and the terminal.
+//!
+//! A loop over messages: a stage whose producers are done is *settled* (its record is made and looked up); a
+//! miss becomes ready; ready stages start as slots allow, each on a thread that claims the key, runs the job and
+//! commits; its end settles its consumers.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use pacer_stages::stage::Notice;
+use pacer_stages::worker::{Failure, FailureClass};
+
+use crate::cache::{Cache, Found, StageResult};
+use crate::digest::Digest;
+use crate::engine::reason::{self, Reason};
+use crate::engine::records::{self, Prepared, Results};
+use crate::engine::slots::{Held, Slots};
+use crate::engine::task::{Message, Ran, Task};
+use crate::event::Event;
+use crate::executor::machine::Machine;
+use crate::executor::Stop;
+use crate::graph::{Graph, Origin, StageId};
+use crate::journal::{self, Journal};
+use crate::key;
+use crate::stat_cache::StatCache;
+
+/// How often the scheduler looks whether it shall stop, while jobs run.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How a run is to be done.
+pub struct Options {
+    /// Processor slots.
+    pub jobs: usize,
+    /// Whether stages that do not depend on a failed one still run.
+    pub keep_going: bool,
+    /// Stages to run even if their results are there.
+    pub forced: Vec<StageId>,
+    /// Which stages are needed.
+    pub needed: Vec<bool>,
+}
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Stages that ran.
+    pub ran: usize,
+    /// Stages whose results were reused.
+    pub reused: usize,
+    /// Stages that failed.
+    pub failed: usize,
+    /// Stages that were not run.
+    pub skipped: usize,
+    /// Whether it was interrupted.
+    pub interrupted: bool,
+}
+
+/// How a stage stands.
+enum State {
+    /// Not needed for the targets.
+    Unneeded,
+    /// Waits for this many producers.
+    Waiting(usize),
+    /// Can start as soon as slots are free.
+    Ready(Box<Prepared>),
+    /// Runs, and holds these slots.
+    Running(Held),
+    /// Ended: done, failed or skipped.
+    Ended,
+}
+
+struct Scheduler<'a> {
+    graph: &'a Graph,
+    cache: &'a Cache,
+    machine: &'a Machine,
+    options: &'a Options,
+    stop: &'a Stop,
+    journal: Journal,
+    show: &'a mut dyn FnMut(&Event),
+    stats: StatCache,
+    states: Vec<State>,
+    remaining_path: Vec<usize>,
+    ready: BinaryHeap<(usize, Reverse<usize>)>,
+    slots: Slots,
+    running: usize,
+    results: Results,
+    earlier: Option<BTreeMap<String, Digest>>,
+    tally: Tally,
+}
+
+/// Runs a pipeline; every event is shown and written to the journal.
+pub fn run(
+    graph: &Graph,
+    cache: &Cache,
+    machine: &Machine,
+    options: &Options,
+    stop: &Stop,
+    show: &mut dyn FnMut(&Event),
+) -> Result<(Tally, Results)> {
+    let began = Instant::now();
+    let _in_use = cache.store.lock_shared()?;
+    let journal = Journal::begin(&cache.store, &graph.name, &graph.path)?;
+    let mut scheduler = Scheduler {
+        graph,
+        cache,
+        machine,
+        options,
+        stop,
+        journal,
+        show,
+        stats: StatCache::load(&cache.store),
+        states: initial_states(graph, &options.needed),
+        remaining_path: remaining_paths(graph),
+        ready: BinaryHeap::new(),
+        slots: Slots::new(options.jobs, machine.gpus()),
+        running: 0,
+        results: Results::new(),
+        earlier: None,
+        tally: Tally::default(),
+    };
+    let names = graph.order.iter().filter(|id| options.needed[id.index()]);
+    let names = names.map(|&id| graph.stages[id].name.clone()).collect();
+    let run = scheduler.journal.run().to_owned();
+    scheduler.emit(Event::Started { run: run.clone(), pipeline: graph.name.clone(), stages: names })?;
+    scheduler.work()?;
+    scheduler.stats.save(&cache.store);
+    let Tally { ran, reused, failed, skipped, interrupted } = scheduler.tally;
+    let seconds = began.elapsed().as_secs_f64();
+    let done = Event::Done { run, ran, reused, failed, skipped, interrupted, seconds };
+    scheduler.emit(done.clone())?;
+    scheduler.journal.finish(&cache.store, &done)?;
+    Ok((scheduler.tally, scheduler.results))
+}
+
+fn initial_states(graph: &Graph, needed: &[bool]) -> Vec<State> {
+    let state = |id: StageId| match needed[id.index()] {
+        true => State::Waiting(graph.producers(id).count()),
+        false => State::Unneeded,
+    };
+    graph.stages.node_indices().map(state).collect()
+}
+
+/// For each stage, the number of stages on the longest path that begins with it.
+fn remaining_paths(graph: &Graph) -> Vec<usize> {
+    let mut paths = vec![1; graph.stages.node_count()];
+    for &id in graph.order.iter().rev() {
+        let below = graph.consumers(id).map(|consumer| paths[consumer.index()]).max().unwrap_or(0);
+        paths[id.index()] = below + 1;
+    }
+    paths
+}
+
+impl<'a> Scheduler<'a> {
+    fn work(&mut self) -> Result<()> {
+        let (sender, receiver) = channel();
+        let roots: Vec<_> = self.graph.order.iter().copied().filter(|id| self.is_waiting_for(*id, 0)).collect();
+        for id in roots {
+            self.settle(id)?;
+        }
+        std::thread::scope(|scope| {
+            loop {
+                self.start_ready(scope, &sender)?;
+                if self.running == 0 {
+                    break;
+                }
+                if let Some(message) = self.receive(&receiver) {
+                    self.handle(message)?;
+                }
+            }
+            Ok(())
+        })
+        .and_then(|()| self.skip_the_rest())
+    }
+
+    fn is_waiting_for(&self, id: StageId, producers: usize) -> bool {
+        matches!(self.states[id.index()], State::Waiting(count) if count == producers)
+    }
+
+    fn receive(&self, receiver: &Receiver<Message>) -> Option<Message> {
+        match receiver.recv_timeout(LOOK_INTERVAL) {
+            Ok(message) => Some(message),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    fn handle(&mut self, message: Message) -> Result<()> {
+        match message {
+            Message::Waiting(id, process) => self.emit(Event::Waiting { stage: self.name(id), process }),
+            Message::Notice(id, notice) => self.emit(Event::Notice { stage: self.name(id), notice }),
+            Message::Ended(id, outcome) => {
+                if let State::Running(held) = std::mem::replace(&mut self.states[id.index()], State::Ended) {
+                    self.slots.give_back(held);
+                    self.running -= 1;
+                }
+                match *outcome {
+                    Ok(ran) => self.done(id, ran),
+                    Err(failure) => self.failed(id, failure),
+                }
+            }
+        }
+    }
+
+    /// Decides about a stage whose producers are all done; a hit decides about its consumers in turn.
+    fn settle(&mut self, first: StageId) -> Result<()> {
+        let mut queue = vec![first];
+        while let Some(id) = queue.pop() {
+            let (graph, store) = (self.graph, &self.cache.store);
+            let prepared = records::prepare(graph, id, &self.results, store, &mut self.stats, self.machine);
+            let prepared = match prepared {
+                Ok(prepared) => prepared,
+                Err(error) => {
+                    let message = format!("{error:#}");
+                    self.failed(id, Failure { class: FailureClass::Error, message, parameter: None })?;
+                    continue;
+                }
+            };
+            let found = self.cache.find(&key::digest(&prepared.record));
+            match found {
+                Found::Hit(result) if !self.options.forced.contains(&id) => {
+                    self.states[id.index()] = State::Ended;
+                    self.tally.reused += 1;
+                    self.emit(Event::Reused { stage: self.name(id), key: result.key })?;
+                    queue.extend(self.provide(id, *result));
+                }
+                _ => {
+                    self.states[id.index()] = State::Ready(Box::new(prepared));
+                    self.ready.push((self.remaining_path[id.index()], Reverse(id.index())));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a result and returns the consumers that wait for nothing more.
+    fn provide(&mut self, id: StageId, result: StageResult) -> Vec<StageId> {
+        self.results.insert(id, result);
+        let mut free: Vec<_> = self.graph.consumers(id).collect();
+        free.retain(|consumer| match &mut self.states[consumer.index()] {
+            State::Waiting(count) => {
+                *count -= 1;
+                *count == 0
+            }
+            _ => false,
+        });
+        free.sort_by_key(|id| Reverse(id.index()));
+        free
+    }
+
+    fn start_ready<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, sender: &Sender<Message>) -> Result<()>
+    where
+        'a: 'scope,
+    {
+        let mut postponed = Vec::new();
+        while let Some((path, Reverse(at))) = self.ready.pop() {
+            if self.stop.requested() || (self.tally.failed > 0 && !self.options.keep_going) {
+                postponed.push((path, Reverse(at)));
+                break;
+            }
+            let id = StageId::new(at);
+            let resources = &self.graph.stages[id].resources;
+            let on_gpu = records::runs_on_gpu(resources.device, resources.gpus, self.machine);
+            match self.slots.take(resources, on_gpu) {
+                Some(held) => self.start(id, held, scope, sender)?,
+                None => postponed.push((path, Reverse(at))),
+            }
+        }
+        self.ready.extend(postponed);
+        Ok(())
+    }
+
+    fn start<'scope>(
+        &mut self,
+        id: StageId,
+        held: Held,
+        scope: &'scope Scope<'scope, '_>,
+        sender: &Sender<Message>,
+    ) -> Result<()>
+    where
+        'a: 'scope,
+    {
+        let state = std::mem::replace(&mut self.states[id.index()], State::Running(held));
+        let State::Ready(prepared) = state else { unreachable!("only ready stages are in the heap") };
+        self.running += 1;
+        let reason = self.reason(id, &prepared);
+        let stage = &self.graph.stages[id];
+        self.emit(Event::Running {
+            stage: stage.name.clone(),
+            kind: stage.kind.name.to_owned(),
+            key: key::digest(&prepared.record),
+            reason: reason.to_string(),
+            device: held.gpu.map_or_else(|| "cpu".to_owned(), |(gpu, _)| format!("gpu {gpu}")),
+        })?;
+        let task = Task {
+            stage,
+            cache: self.cache,
+            worker: self.machine.worker.as_deref(),
+            stop: self.stop,
+            id,
+            held,
+            forced: self.options.forced.contains(&id),
+            log: self.journal.log_path(&stage.name),
+            sender: sender.clone(),
+        };
+        scope.spawn(move || task.run(*prepared));
+        Ok(())
+    }
+
+    fn reason(&mut self, id: StageId, prepared: &Prepared) -> Reason {
+        if self.options.forced.contains(&id) {
+            return Reason::Forced;
+        }
+        let earlier = self.earlier.get_or_insert_with(|| journal::newest_keys(&self.cache.store, &self.graph.name));
+        let before = earlier.get(&self.graph.stages[id].name).copied();
+        reason::explain(self.graph, id, &prepared.record, before, self.cache)
+    }
+
+    fn done(&mut self, id: StageId, ran: Ran) -> Result<()> {
+        let stage = self.name(id);
+        let StageResult { key, seconds, metrics, .. } = &ran.result;
+        if !ran.diverged.is_empty() {
+            let names = ran.diverged.join("`, `");
+            let message = format!(
+                "ran again with the same key and wrote other bytes into `{names}`; the first result stays, so this \
+                 stage is not deterministic"
+            );
+            self.emit(Event::Notice { stage: stage.clone(), notice: Notice::Warning { message } })?;
+        }
+        if ran.by_another {
+            self.tally.reused += 1;
+            self.emit(Event::Reused { stage, key: *key })?;
+        } else {
+            self.tally.ran += 1;
+            self.emit(Event::Finished { stage, key: *key, seconds: *seconds, metrics: metrics.clone() })?;
+        }
+        for consumer in self.provide(id, ran.result) {
+            self.settle(consumer)?;
+        }
+        Ok(())
+    }
+
+    fn failed(&mut self, id: StageId, failure: Failure) -> Result<()> {
+        self.states[id.index()] = State::Ended;
+        let stage = self.name(id);
+        if failure.class == FailureClass::Interrupted {
+            self.tally.skipped += 1;
+            return self.emit(Event::Skipped { stage, because: failure.message });
+        }
+        self.tally.failed += 1;
+        let log = self.journal.log_path(&stage);
+        let place = failure.parameter.and_then(|parameter| {
+            let origins = &self.graph.stages[id].origins;
+            origins.get(&format!("params.{parameter}")).map(|origin| match origin {
+                Origin::Line(line) => format!("{}:{line}", self.graph.path.display()),
+                Origin::Argument(text) => text.clone(),
+            })
+        });
+        self.emit(Event::Failed {
+            stage,
+            class: class_name(failure.class),
+            message: failure.message,
+            place,
+            log: log.is_file().then(|| log.display().to_string()),
+        })
+    }
+
+    /// Stages that never became ready, or were ready when the run had to end.
+    fn skip_the_rest(&mut self) -> Result<()> {
+        self.tally.interrupted = self.stop.requested();
+        for &id in &self.graph.order {
+            if matches!(self.states[id.index()], State::Waiting(_) | State::Ready(_)) {
+                self.states[id.index()] = State::Ended;
+                self.tally.skipped += 1;
+                let because = match self.tally.interrupted {
+                    true => "the run was interrupted",
+                    false => "a stage failed",
+                };
+                self.emit(Event::Skipped { stage: self.name(id), because: because.to_owned() })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn name(&self, id: StageId) -> String {
+        self.graph.stages[id].name.clone()
+    }
+
+    fn emit(&mut self, event: Event) -> Result<()> {
+        (self.show)(&event);
+        self.journal.record(&event)
+    }
+}
+
+fn class_name(class: FailureClass) -> String {
+    serde_json::to_value(class).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}

@@ -1,0 +1,164 @@
+//! What the thread of one stage does: claim the key, run the job, commit. Unaware of the other stages.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use pacer_stages::fingerprint;
+use pacer_stages::job::{Device, JOB_VERSION, Job};
+use pacer_stages::stage::Notice;
+use pacer_stages::worker::{Failure, FailureClass};
+
+use crate::cache::{Cache, Claim, Produced, StageResult, Ticket};
+use crate::engine::records::{self, Prepared};
+use crate::engine::slots::Held;
+use crate::executor::{self, Output, Stop, Surroundings};
+use crate::graph::{Stage, StageId};
+
+/// What a stage's thread tells the scheduler.
+pub enum Message {
+    /// It waits for another process.
+    Waiting(StageId, Option<u32>),
+    /// The stage told something.
+    Notice(StageId, Notice),
+    /// It ended.
+    Ended(StageId, Box<Result<Ran, Failure>>),
+}
+
+/// How a stage ended well.
+pub struct Ran {
+    /// Its result.
+    pub result: StageResult,
+    /// Whether another process made it while this one waited for the lock.
+    pub by_another: bool,
+    /// Artifacts whose bytes differ from those of an earlier result with the same key.
+    pub diverged: Vec<String>,
+}
+
+/// One stage to be run.
+pub struct Task<'a> {
+    /// The stage.
+    pub stage: &'a Stage,
+    /// Where its result goes.
+    pub cache: &'a Cache,
+    /// The worker program.
+    pub worker: Option<&'a Path>,
+    /// Asks it to stop.
+    pub stop: &'a Stop,
+    /// Its place in the graph.
+    pub id: StageId,
+    /// What it holds of the machine.
+    pub held: Held,
+    /// Whether to run even if the result is there.
+    pub forced: bool,
+    /// Where its log goes.
+    pub log: PathBuf,
+    /// To the scheduler.
+    pub sender: Sender<Message>,
+}
+
+impl Task<'_> {
+    /// Does it all and tells the scheduler how it ended.
+    pub fn run(self, prepared: Prepared) {
+        let outcome = self.attempt(prepared);
+        self.tell(Message::Ended(self.id, Box::new(outcome)));
+    }
+
+    fn attempt(&self, prepared: Prepared) -> Result<Ran, Failure> {
+        let plain = |error: anyhow::Error| Failure {
+            class: FailureClass::Error,
+            message: format!("{error:#}"),
+            parameter: None,
+        };
+        let waiting = |process| self.tell(Message::Waiting(self.id, process));
+        let ticket = match self.cache.claim(prepared.record.clone(), self.forced, waiting).map_err(plain)? {
+            Claim::Hit(result) => return Ok(Ran { result: *result, by_another: true, diverged: Vec::new() }),
+            Claim::Ticket(ticket) => ticket,
+        };
+        let job = self.job(&prepared, &ticket).map_err(plain)?;
+        let warnings = Mutex::new(Vec::new());
+        let began = Instant::now();
+        let output = self.execute(&job, &warnings)?;
+        let seconds = began.elapsed().as_secs_f64();
+        let warnings = warnings.into_inner().expect("no thread panicked with it");
+        self.commit(&prepared, ticket, output, warnings, seconds).map_err(plain)
+    }
+
+    fn job(&self, prepared: &Prepared, ticket: &Ticket<'_>) -> Result<Job> {
+        let partial = ticket.partial();
+        std::fs::create_dir_all(&partial)
+            .with_context(|| format!("`{}` cannot be made", partial.display()))?;
+        Ok(Job {
+            v: JOB_VERSION,
+            kind: self.stage.kind.name.to_owned(),
+            code: fingerprint::of(self.stage.kind.name).unwrap_or_default().to_owned(),
+            params: self.stage.params.clone(),
+            inputs: prepared.inputs.clone(),
+            out: ticket.out().to_owned(),
+            partial,
+            seed: self.stage.seed,
+            // The job sees one GPU only, so whatever its index was, there it is the first.
+            device: if self.held.gpu.is_some() { Device::Cuda(0) } else { Device::Cpu },
+            threads: self.held.threads,
+        })
+    }
+
+    fn execute(&self, job: &Job, warnings: &Mutex<Vec<String>>) -> Result<Output, Failure> {
+        let sink = |notice: Notice| {
+            match &notice {
+                Notice::Log { message } => return self.log(message),
+                Notice::Warning { message } => {
+                    warnings.lock().expect("no thread panicked with it").push(message.clone());
+                    self.log(message);
+                }
+                Notice::Progress { .. } => {}
+            }
+            self.tell(Message::Notice(self.id, notice));
+        };
+        let surroundings = Surroundings {
+            worker: self.worker,
+            gpu: self.held.gpu.map(|(gpu, _)| gpu),
+            log: &self.log,
+            stop: self.stop,
+            sink: &sink,
+        };
+        let outcome = executor::execute(self.stage.kind.place, job, &surroundings);
+        if let Err(failure) = &outcome {
+            self.log(&failure.message);
+        }
+        outcome
+    }
+
+    fn commit(
+        &self,
+        prepared: &Prepared,
+        ticket: Ticket<'_>,
+        output: Output,
+        warnings: Vec<String>,
+        seconds: f64,
+    ) -> Result<Ran> {
+        if let Some((path, _)) = prepared.files.iter().find(|(path, stamp)| !records::unchanged(path, stamp)) {
+            bail!("`{}` changed while the stage read it: run again", path.display());
+        }
+        let produced = Produced { metrics: output.metrics, warnings, seconds, peak_bytes: output.peak_bytes };
+        let committed = ticket.commit(&self.stage.outputs, produced)?;
+        Ok(Ran { result: committed.result, by_another: false, diverged: committed.diverged })
+    }
+
+    /// Appends a line to the stage's log; a log that cannot be written is no reason to fail.
+    fn log(&self, line: &str) {
+        let file = File::options().create(true).append(true).open(&self.log);
+        if let Err(error) = file.and_then(|mut file| writeln!(file, "{line}")) {
+            tracing::warn!("`{}` cannot be written: {error}", self.log.display());
+        }
+    }
+
+    fn tell(&self, message: Message) {
+        // The scheduler outlives every task; should it be gone, nobody is left to tell.
+        let _ = self.sender.send(message);
+    }
+}

@@ -1,0 +1,126 @@
+//! What happens in a run, as data: shown live, written to the journal, printed with `--format json`. A leaf.
+
+use pacer_stages::stage::{Metrics, Notice};
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+
+/// Version of the JSON form of events.
+pub const EVENT_VERSION: u32 = 1;
+
+/// Something that happened in a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The run began.
+    Started {
+        /// The run's id.
+        run: String,
+        /// The pipeline's name.
+        pipeline: String,
+        /// Names of the stages that are needed, in order.
+        stages: Vec<String>,
+    },
+    /// A stage's result was there already.
+    Reused {
+        /// The stage.
+        stage: String,
+        /// Its key.
+        key: Digest,
+    },
+    /// A stage began to run.
+    Running {
+        /// The stage.
+        stage: String,
+        /// Its kind.
+        kind: String,
+        /// Its key.
+        key: Digest,
+        /// Why its result is not reused, in one line.
+        reason: String,
+        /// Where it computes.
+        device: String,
+    },
+    /// A stage waits for another process that makes the same result.
+    Waiting {
+        /// The stage.
+        stage: String,
+        /// That process, where known.
+        process: Option<u32>,
+    },
+    /// A stage told something.
+    Notice {
+        /// The stage.
+        stage: String,
+        /// What it told.
+        #[serde(flatten)]
+        notice: Notice,
+    },
+    /// A stage finished and its result is committed.
+    Finished {
+        /// The stage.
+        stage: String,
+        /// Its key.
+        key: Digest,
+        /// Seconds that it took.
+        seconds: f64,
+        /// Its figures.
+        metrics: Metrics,
+    },
+    /// A stage failed.
+    Failed {
+        /// The stage.
+        stage: String,
+        /// The sort of failure.
+        class: String,
+        /// What happened and what to change.
+        message: String,
+        /// Where the parameter at fault is written, `pipelines/x.toml:12`.
+        place: Option<String>,
+        /// Its log.
+        log: Option<String>,
+    },
+    /// A stage was not run, for a stage that it reads from failed or the run was interrupted.
+    Skipped {
+        /// The stage.
+        stage: String,
+        /// Why, in a few words.
+        because: String,
+    },
+    /// The run ended; always the last event.
+    Done {
+        /// The run's id.
+        run: String,
+        /// Stages that ran.
+        ran: usize,
+        /// Stages whose results were reused.
+        reused: usize,
+        /// Stages that failed.
+        failed: usize,
+        /// Stages that were not run.
+        skipped: usize,
+        /// Whether it was interrupted.
+        #[serde(default)]
+        interrupted: bool,
+        /// Seconds that it took.
+        seconds: f64,
+    },
+}
+
+/// An event with the version of its form.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Versioned {
+    /// [`EVENT_VERSION`].
+    pub v: u32,
+    /// The event.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+impl Event {
+    /// The event as one line of JSON.
+    pub fn line(&self) -> String {
+        let versioned = Versioned { v: EVENT_VERSION, event: self.clone() };
+        serde_json::to_string(&versioned).expect("events are plain data")
+    }
+}

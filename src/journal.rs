@@ -1,0 +1,193 @@
+//! Runs on disk: the journal of events, the summary, the logs of stages. Unaware of how stages are run.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use pacer_stages::stage::Notice;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::event::{Event, Versioned};
+use crate::store::Store;
+
+/// How many recent runs are searched for an earlier result of a stage.
+const RECENT_RUNS: usize = 200;
+
+/// The journal of a run that is under way.
+pub struct Journal {
+    folder: PathBuf,
+    file: File,
+    summary: Summary,
+}
+
+/// What a run came to; also written when it has only begun, so that a killed run can be seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The run's id: its start in UTC and the process.
+    pub run: String,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The pipeline file.
+    pub path: PathBuf,
+    /// How it stands.
+    pub state: RunState,
+    /// Stages that ran.
+    pub ran: usize,
+    /// Stages whose results were reused.
+    pub reused: usize,
+    /// Stages that failed.
+    pub failed: usize,
+    /// Stages that were not run.
+    pub skipped: usize,
+    /// Seconds that it took.
+    pub seconds: f64,
+    /// The key of each stage that ended well, by name.
+    pub keys: BTreeMap<String, Digest>,
+}
+
+/// How a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// Under way, or killed.
+    Begun,
+    /// All its stages ended well.
+    Done,
+    /// A stage failed.
+    Failed,
+    /// It was interrupted.
+    Interrupted,
+}
+
+impl Journal {
+    /// Begins the journal of a new run.
+    pub fn begin(store: &Store, pipeline: &str, path: &Path) -> Result<Self> {
+        let now = jiff::Timestamp::now();
+        let run = format!("{}-{}", now.strftime("%Y%m%d-%H%M%S%.3f"), std::process::id());
+        let folder = store.path("runs").join(&run);
+        let open = fs::create_dir_all(folder.join("logs"))
+            .and_then(|()| File::options().append(true).create(true).open(folder.join("journal.jsonl")));
+        let file = open.map_err(|error| store.cannot_write(error, &folder))?;
+        let summary = Summary {
+            run,
+            pipeline: pipeline.to_owned(),
+            path: std::path::absolute(path)?,
+            state: RunState::Begun,
+            ran: 0,
+            reused: 0,
+            failed: 0,
+            skipped: 0,
+            seconds: 0.0,
+            keys: BTreeMap::new(),
+        };
+        // Not synced: it only says that there was a run, should that run be killed.
+        let begun = serde_json::to_vec_pretty(&summary)?;
+        fs::write(folder.join("summary.json"), begun).map_err(|error| store.cannot_write(error, &folder))?;
+        Ok(Self { folder, file, summary })
+    }
+
+    /// The run's id.
+    pub fn run(&self) -> &str {
+        &self.summary.run
+    }
+
+    /// Where the log of a stage goes.
+    pub fn log_path(&self, stage: &str) -> PathBuf {
+        log_path(&self.folder, stage)
+    }
+
+    /// Writes an event down. Progress is not kept: it is stale as soon as the next comes; logs are files of their own.
+    pub fn record(&mut self, event: &Event) -> Result<()> {
+        match event {
+            Event::Notice { notice: Notice::Progress { .. } | Notice::Log { .. }, .. } => return Ok(()),
+            Event::Reused { stage, key } | Event::Finished { stage, key, .. } => {
+                self.summary.keys.insert(stage.clone(), *key);
+            }
+            _ => {}
+        }
+        writeln!(self.file, "{}", event.line()).with_context(|| format!("`{}` cannot be written", self.folder.display()))
+    }
+
+    /// Writes the summary from the last event.
+    pub fn finish(mut self, store: &Store, done: &Event) -> Result<()> {
+        if let Event::Done { ran, reused, failed, skipped, interrupted, seconds, .. } = done {
+            let state = match (interrupted, failed) {
+                (true, _) => RunState::Interrupted,
+                (false, 0) => RunState::Done,
+                (false, _) => RunState::Failed,
+            };
+            self.summary = Summary {
+                state,
+                ran: *ran,
+                reused: *reused,
+                failed: *failed,
+                skipped: *skipped,
+                seconds: *seconds,
+                ..self.summary
+            };
+        }
+        store.write_json(&self.folder.join("summary.json"), &self.summary)
+    }
+}
+
+fn log_path(folder: &Path, stage: &str) -> PathBuf {
+    folder.join("logs").join(format!("{stage}.log"))
+}
+
+/// The ids of runs, newest first.
+pub fn runs(store: &Store) -> Vec<String> {
+    let entries = fs::read_dir(store.path("runs")).into_iter().flatten().flatten();
+    let mut ids: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    ids.sort_by(|a, b| b.cmp(a));
+    ids
+}
+
+/// The summary of a run; `None` when it was killed before it could write one.
+pub fn summary(store: &Store, run: &str) -> Option<Summary> {
+    let text = fs::read(store.path("runs").join(run).join("summary.json")).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// The events of a run. A line that a kill cut short is left out.
+pub fn events(store: &Store, run: &str) -> Result<Vec<Event>> {
+    let path = store.path("runs").join(run).join("journal.jsonl");
+    let file = File::open(&path).with_context(|| format!("there is no journal `{}`", path.display()))?;
+    let lines = BufReader::new(file).split(b'\n').map_while(Result::ok);
+    let read = |line: Vec<u8>| serde_json::from_slice::<Versioned>(&line).ok().map(|versioned| versioned.event);
+    Ok(lines.filter_map(read).collect())
+}
+
+/// The keys of the stages that ended well in a run, also in one that was killed.
+pub fn keys(store: &Store, run: &str) -> Vec<Digest> {
+    let events = events(store, run).unwrap_or_default();
+    let key = |event| match event {
+        Event::Reused { key, .. } | Event::Finished { key, .. } => Some(key),
+        _ => None,
+    };
+    events.into_iter().filter_map(key).collect()
+}
+
+/// The newest run of a pipeline that holds a log of a stage, and that log.
+pub fn newest_log(store: &Store, pipeline: &Path, stage: &str) -> Option<(String, PathBuf)> {
+    let pipeline = std::path::absolute(pipeline).ok()?;
+    runs(store).into_iter().take(RECENT_RUNS).find_map(|run| {
+        let log = log_path(&store.path("runs").join(&run), stage);
+        let same = summary(store, &run).is_some_and(|summary| summary.path == pipeline);
+        (same && log.is_file()).then_some((run, log))
+    })
+}
+
+/// The newest key of each stage of a pipeline, from its recent runs.
+pub fn newest_keys(store: &Store, pipeline: &str) -> BTreeMap<String, Digest> {
+    let mut keys = BTreeMap::new();
+    for run in runs(store).into_iter().take(RECENT_RUNS) {
+        let Some(summary) = summary(store, &run).filter(|summary| summary.pipeline == pipeline) else { continue };
+        for (stage, key) in summary.keys {
+            keys.entry(stage).or_insert(key);
+        }
+    }
+    keys
+}

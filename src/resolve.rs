@@ -1,0 +1,133 @@
+//! Turns the text of a pipeline into a checked graph, or into all of its faults at once. The only place where
+//! TOML becomes a graph; unaware of keys and of running.
+
+mod params;
+mod stage;
+mod wiring;
+
+use std::path::{Path, PathBuf};
+
+use petgraph::graph::DiGraph;
+
+use crate::diagnostic::Diagnostic;
+use crate::graph::Graph;
+use crate::resolve::params::Parameters;
+use crate::spec::{self, Data, Entry, Table};
+
+/// What the command line says about a pipeline.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// Each `key=value` of `--set`, in order.
+    pub set: Vec<String>,
+    /// The value of `--seed`.
+    pub seed: Option<u64>,
+}
+
+/// Checks a pipeline; `path` names it in messages and is where its relative paths start.
+pub fn resolve(path: &Path, text: &str, overrides: &Overrides) -> Result<Graph, Vec<Diagnostic>> {
+    let document = spec::parse(text)?;
+    let mut faults = Vec::new();
+    known_keys(&document, &["pipeline", "params", "stages"], "the pipeline file", &mut faults);
+    let header = header(&document, path, &mut faults);
+    let stages = match document.get("stages") {
+        Some(Entry { value, .. }) => table_of(value, "stages", &mut faults),
+        None => {
+            faults.push(Diagnostic {
+                place: crate::diagnostic::Place::Whole,
+                ..Diagnostic::at(0..0, "the pipeline has no `[stages.NAME]`").help("add at least one stage")
+            });
+            None
+        }
+    };
+    let no_stages = Table::new();
+    let stages = stages.unwrap_or(&no_stages);
+    let parameters = Parameters::gather(document.get("params"), &overrides.set, stages, &mut faults);
+    let seed = overrides.seed.unwrap_or(header.seed);
+    let folder = path.parent().map_or_else(PathBuf::new, Path::to_owned);
+    let source = stage::Source { text, folder: &folder, parameters: &parameters, seed };
+    let drafts: Vec<_> =
+        stage::in_file_order(stages).filter_map(|(name, entry)| source.draft(name, entry, &mut faults)).collect();
+    let wired = wiring::wire(drafts, &source, &mut faults);
+    faults.sort_by_key(|fault| fault.sort_key());
+    faults.dedup();
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    Ok(build(header.name, path, wired))
+}
+
+/// What `[pipeline]` says.
+struct Header {
+    name: String,
+    seed: u64,
+}
+
+fn header(document: &Table, path: &Path, faults: &mut Vec<Diagnostic>) -> Header {
+    let stem = path.file_stem().map_or_else(|| "pipeline".into(), |stem| stem.to_string_lossy().into_owned());
+    let mut header = Header { name: stem, seed: 0 };
+    let Some(table) = document.get("pipeline").and_then(|entry| table_of(&entry.value, "pipeline", faults)) else {
+        return header;
+    };
+    known_keys(table, &["name", "description", "seed"], "[pipeline]", faults);
+    for (key, Entry { value, .. }) in table {
+        match (key.as_str(), &value.data) {
+            ("name", Data::Text(text)) => header.name.clone_from(text),
+            ("seed", Data::Integer(seed)) if *seed >= 0 => header.seed = seed.unsigned_abs(),
+            ("description", Data::Text(_)) => {}
+            ("name" | "description", other) => faults.push(
+                Diagnostic::at(0..0, format!("`{key}` of [pipeline] is {}", other.sort()))
+                    .place(&value.place)
+                    .label("must be a text"),
+            ),
+            ("seed", _) => faults.push(
+                Diagnostic::at(0..0, "`seed` of [pipeline] is no seed")
+                    .place(&value.place)
+                    .label("must be a whole number from 0"),
+            ),
+            _ => {}
+        }
+    }
+    header
+}
+
+/// The table in a node, or a fault.
+fn table_of<'a>(node: &'a spec::Node, name: &str, faults: &mut Vec<Diagnostic>) -> Option<&'a Table> {
+    match &node.data {
+        Data::Table(table) => Some(table),
+        other => {
+            let fault = Diagnostic::at(0..0, format!("`{name}` is {}", other.sort()));
+            faults.push(fault.place(&node.place).label("must be a table"));
+            None
+        }
+    }
+}
+
+/// Reports every key that is not among the known ones.
+fn known_keys(table: &Table, known: &[&str], owner: &str, faults: &mut Vec<Diagnostic>) {
+    for (key, entry) in table.iter().filter(|(key, _)| !known.contains(&key.as_str())) {
+        let fault = Diagnostic::at(0..0, format!("{owner} has no key `{key}`")).place(&entry.key);
+        let fault = fault.label("unknown key").help(format!("known: {}", known.join(", ")));
+        faults.push(fault.did_you_mean(key, known.iter().copied()));
+    }
+}
+
+fn build(name: String, path: &Path, stages: Vec<crate::graph::Stage>) -> Graph {
+    let mut graph = DiGraph::new();
+    let reads: Vec<Vec<_>> = stages
+        .iter()
+        .map(|stage| {
+            let sources = stage.inputs.iter().filter_map(|input| match &input.source {
+                crate::graph::Source::Output(id, _) => Some(*id),
+                crate::graph::Source::File(_) => None,
+            });
+            sources.collect()
+        })
+        .collect();
+    let ids: Vec<_> = stages.into_iter().map(|stage| graph.add_node(stage)).collect();
+    for (consumer, producers) in ids.iter().zip(reads) {
+        for producer in producers {
+            graph.update_edge(producer, *consumer, ());
+        }
+    }
+    Graph::new(name, path.to_owned(), graph).expect("cycles were refused")
+}

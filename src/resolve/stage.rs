@@ -1,0 +1,266 @@
+//! Checks one stage by itself: its kind, parameters, seed and resources. Unaware of the other stages.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use pacer_stages::kind::{Decoded, Kind, Place as KindPlace};
+use pacer_stages::kinds;
+
+use crate::diagnostic::{Diagnostic, Place, line_and_column, nearest};
+use crate::graph::{DeviceWish, Origin, Resources};
+use crate::resolve::params::Parameters;
+use crate::resolve::{known_keys, table_of};
+use crate::spec::{Data, Entry, Node, Table};
+
+/// Keys of a stage that are not parameters of its kind.
+const RESERVED: [&str; 4] = ["kind", "inputs", "resources", "seed"];
+
+/// What every stage of a pipeline is checked against.
+pub struct Source<'a> {
+    /// The text of the file.
+    pub text: &'a str,
+    /// Where relative paths of the file start.
+    pub folder: &'a Path,
+    /// The pipeline's parameters.
+    pub parameters: &'a Parameters,
+    /// The seed of stages that name none.
+    pub seed: u64,
+}
+
+/// A stage that is checked but for its inputs.
+pub struct Draft {
+    /// Its name.
+    pub name: String,
+    /// Where the name is written.
+    pub place: Place,
+    /// Its kind; `None` when there is no such kind.
+    pub kind: Option<&'static Kind>,
+    /// Its parameters; `None` when they have a fault.
+    pub decoded: Option<Decoded>,
+    /// The value of `inputs`, if any.
+    pub inputs: Option<Node>,
+    /// Its seed.
+    pub seed: u64,
+    /// What it asks of the machine.
+    pub resources: Resources,
+    /// Where its parameters are written.
+    pub origins: BTreeMap<String, Origin>,
+}
+
+/// The stages in the order in which the file names them.
+pub fn in_file_order(stages: &Table) -> impl Iterator<Item = (&str, &Entry)> {
+    let mut entries: Vec<_> = stages.iter().map(|(name, entry)| (name.as_str(), entry)).collect();
+    entries.sort_by_key(|(_, entry)| match &entry.key {
+        Place::File(span) => span.start,
+        Place::Argument { .. } | Place::Whole => 0,
+    });
+    entries.into_iter()
+}
+
+impl Source<'_> {
+    /// Where a value is written, for people.
+    pub fn origin(&self, place: &Place) -> Option<Origin> {
+        match place {
+            Place::File(span) => Some(Origin::Line(line_and_column(self.text, span.start).0)),
+            Place::Argument { text, .. } => Some(Origin::Argument(text.clone())),
+            Place::Whole => None,
+        }
+    }
+
+    /// Checks a stage; `None` only when it is no table.
+    pub fn draft(&self, name: &str, entry: &Entry, faults: &mut Vec<Diagnostic>) -> Option<Draft> {
+        let node = self.parameters.substitute(&entry.value, faults);
+        let table = table_of(&node, name, faults)?;
+        let valid = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if name.is_empty() || !name.chars().all(valid) {
+            let fault = Diagnostic::at(0..0, format!("`{name}` is no name for a stage")).place(&entry.key);
+            faults.push(fault.label("use letters, digits, `_` and `-`"));
+        }
+        let kind = find_kind(name, table, &entry.key, faults);
+        let mut params = table.clone();
+        params.retain(|key, _| !RESERVED.contains(&key.as_str()));
+        let origins = params.iter().filter_map(|(key, entry)| {
+            Some((format!("params.{key}"), self.origin(&entry.value.place)?))
+        });
+        let origins = origins.collect();
+        let before = faults.len();
+        let decoded = kind.and_then(|kind| decode(kind, name, &entry.key, params, faults));
+        Some(Draft {
+            name: name.to_owned(),
+            place: entry.key.clone(),
+            kind,
+            decoded: decoded.filter(|_| faults.len() == before),
+            inputs: table.get("inputs").map(|entry| entry.value.clone()),
+            seed: self.seed(table, faults),
+            resources: resources(table, kind, faults),
+            origins,
+        })
+    }
+
+    fn seed(&self, table: &Table, faults: &mut Vec<Diagnostic>) -> u64 {
+        match table.get("seed").map(|entry| &entry.value) {
+            None => self.seed,
+            Some(Node { data: Data::Integer(seed), .. }) if *seed >= 0 => seed.unsigned_abs(),
+            Some(node) => {
+                let fault = Diagnostic::at(0..0, format!("`seed` is {}", node.data.sort())).place(&node.place);
+                faults.push(fault.label("must be a whole number from 0"));
+                self.seed
+            }
+        }
+    }
+}
+
+fn find_kind(stage: &str, table: &Table, place: &Place, faults: &mut Vec<Diagnostic>) -> Option<&'static Kind> {
+    let names = || kinds::KINDS.iter().map(|kind| kind.name);
+    let Some(Entry { value, .. }) = table.get("kind") else {
+        let fault = Diagnostic::at(0..0, format!("stage `{stage}` has no `kind`")).place(place);
+        let known = names().collect::<Vec<_>>().join(", ");
+        faults.push(fault.label("which sort of work?").help(format!("add `kind = \"…\"`, one of: {known}")));
+        return None;
+    };
+    let Data::Text(name) = &value.data else {
+        faults.push(Diagnostic::at(0..0, "`kind` must be a text").place(&value.place).label(value.data.sort()));
+        return None;
+    };
+    let kind = kinds::find(name);
+    if kind.is_none() {
+        let fault = Diagnostic::at(0..0, format!("there is no kind `{name}`")).place(&value.place);
+        let fault = fault.label("unknown kind").help("`pacer stages` lists them");
+        faults.push(fault.did_you_mean(name, names()));
+    }
+    kind
+}
+
+/// Decodes parameters. Serde stops at its first fault, so the faulty value is taken out and the rest tried
+/// again, until every fault is known.
+fn decode(
+    kind: &Kind,
+    stage: &str,
+    place: &Place,
+    params: Table,
+    faults: &mut Vec<Diagnostic>,
+) -> Option<Decoded> {
+    let schema = (kind.schema)().to_value();
+    let known: Vec<String> = match schema["properties"].as_object() {
+        Some(properties) => properties.keys().cloned().collect(),
+        None => Vec::new(),
+    };
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    known_keys(&params, &[known.as_slice(), &RESERVED].concat(), &format!("kind `{}`", kind.name), faults);
+    let (params, unknown): (Table, Table) = params.into_iter().partition(|(key, _)| known.contains(&key.as_str()));
+    let mut params = Node { place: place.clone(), data: Data::Table(params) };
+    // The field that a mistyped key most likely stands for is not missing, but mistyped.
+    let mistyped = unknown.keys().filter_map(|key| nearest(key, known.iter().copied()));
+    let mut removed: Vec<String> = mistyped.map(str::to_owned).collect();
+    loop {
+        match (kind.decode)(&params.json()) {
+            Ok(decoded) => {
+                for fault in &decoded.faults {
+                    let node = params.find(&fault.path);
+                    faults.push(Diagnostic::at(0..0, fault.message.clone()).place(&node.place).label(&fault.path));
+                }
+                return Some(decoded);
+            }
+            Err(fault) => {
+                let missing = fault.message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+                // A field that was taken out as faulty has been reported; that it is missing now is no news.
+                let news = !missing.is_some_and(|field| removed.iter().any(|path| path == field));
+                let node = params.find(&fault.path);
+                if news {
+                    faults.push(explain(&fault.message, missing, kind, stage).place(&node.place));
+                }
+                if missing.is_some() || fault.path.is_empty() || !params.remove(&fault.path) {
+                    return None;
+                }
+                removed.push(fault.path);
+            }
+        }
+    }
+}
+
+/// Says serde's message in plain words.
+fn explain(message: &str, missing: Option<&str>, kind: &Kind, stage: &str) -> Diagnostic {
+    if let Some(field) = missing {
+        let fault = Diagnostic::at(0..0, format!("stage `{stage}` lacks the parameter `{field}`"));
+        let help = format!("`pacer stages {}` describes it", kind.name);
+        return fault.label(format!("`{}` needs `{field}`", kind.name)).help(help);
+    }
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let fault = Diagnostic::at(0..0, plain_words(message));
+    match quoted.split_first() {
+        Some((wrong, known)) if message.starts_with("unknown") => match nearest(wrong, known.iter().copied()) {
+            Some(near) => fault.help(format!("did you mean `{near}`?")),
+            None => fault,
+        },
+        _ => fault,
+    }
+}
+
+fn plain_words(message: &str) -> String {
+    let mut words = message.to_owned();
+    for (type_name, plain) in [
+        ("a boolean", "true or false"),
+        ("usize", "a whole number from 0"),
+        ("u64", "a whole number from 0"),
+        ("u32", "a whole number from 0"),
+        ("i64", "a whole number"),
+        ("f64", "a number"),
+        ("f32", "a number"),
+        ("a sequence", "a list"),
+        ("sequence", "a list"),
+        ("a map", "a table"),
+        ("map", "a table"),
+        ("integer `", "the whole number `"),
+        ("floating point `", "the number `"),
+        ("string \"", "the text \""),
+        ("boolean `", "the value `"),
+        ("invalid type: ", "wrong type: "),
+    ] {
+        words = words.replace(type_name, plain);
+    }
+    words
+}
+
+fn resources(table: &Table, kind: Option<&Kind>, faults: &mut Vec<Diagnostic>) -> Resources {
+    let on_worker = kind.is_some_and(|kind| matches!(kind.place, KindPlace::Worker));
+    let device = if on_worker { DeviceWish::Auto } else { DeviceWish::Cpu };
+    let mut wanted = Resources { threads: 1, gpus: if on_worker { 1.0 } else { 0.0 }, device };
+    let Some(entry) = table.get("resources") else { return wanted };
+    let Some(table) = table_of(&entry.value, "resources", faults) else { return wanted };
+    known_keys(table, &["threads", "gpus", "device"], "`resources`", faults);
+    for (key, Entry { value, .. }) in table {
+        let expected = match (key.as_str(), &value.data) {
+            ("threads", Data::Integer(threads)) if *threads > 0 => {
+                wanted.threads = usize::try_from(*threads).unwrap_or(usize::MAX);
+                continue;
+            }
+            ("gpus", Data::Integer(gpus)) if *gpus >= 0 => {
+                wanted.gpus = *gpus as f64;
+                continue;
+            }
+            ("gpus", Data::Float(gpus)) if *gpus >= 0.0 => {
+                wanted.gpus = *gpus;
+                continue;
+            }
+            ("device", Data::Text(text)) if ["auto", "cpu", "gpu"].contains(&text.as_str()) => {
+                wanted.device = match text.as_str() {
+                    "auto" => DeviceWish::Auto,
+                    "gpu" => DeviceWish::Gpu,
+                    _ => DeviceWish::Cpu,
+                };
+                continue;
+            }
+            ("threads", _) => "a whole number from 1",
+            ("gpus", _) => "a number from 0, such as 1 or 0.5",
+            ("device", _) => "\"auto\", \"cpu\" or \"gpu\"",
+            _ => continue,
+        };
+        let fault = Diagnostic::at(0..0, format!("`{key}` of `resources` cannot be this")).place(&value.place);
+        faults.push(fault.label(format!("must be {expected}")));
+    }
+    if !on_worker && wanted.device == DeviceWish::Gpu {
+        let fault = Diagnostic::at(0..0, "this kind does not compute on a GPU").place(&entry.value.place);
+        faults.push(fault.help("leave out `device`"));
+    }
+    wanted
+}

@@ -1,0 +1,131 @@
+//! Digests of input files, remembered as long as their stat data tell the same. Unaware of who reads the files.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::store::{Store, hash_file};
+
+/// A file younger than this when it was hashed may change again without a new time stamp: the clocks of file
+/// systems tick in milliseconds, some in seconds.
+const YOUNG: Duration = Duration::from_secs(2);
+
+/// Digests by what `stat` says of a file.
+#[derive(Debug, Default)]
+pub struct StatCache {
+    entries: BTreeMap<String, Entry>,
+    changed: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    stamp: Stamp,
+    digest: Digest,
+}
+
+/// What must stay the same for a digest to be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    bytes: u64,
+    modified: i128,
+    changed: i128,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+        Self {
+            bytes: metadata.len(),
+            modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// The stamp of a file as it is now.
+    pub fn read(path: &Path) -> Result<Self> {
+        Ok(Self::of(&stat(path)?))
+    }
+
+    fn is_young(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128);
+        // A stamp from the future is as doubtful as one from just now.
+        self.modified.max(self.changed) + YOUNG.as_nanos() as i128 > now
+    }
+}
+
+fn stat(path: &Path) -> Result<Metadata> {
+    fs::metadata(path).with_context(|| format!("`{}` cannot be read", path.display()))
+}
+
+impl StatCache {
+    /// Reads what a store remembers; a damaged file is forgotten.
+    pub fn load(store: &Store) -> Self {
+        let text = fs::read(store.path("stat-cache.json")).unwrap_or_default();
+        Self { entries: serde_json::from_slice(&text).unwrap_or_default(), changed: false }
+    }
+
+    /// Keeps what was learnt. It only saves time, so a store that cannot be written to is no fault here.
+    pub fn save(&self, store: &Store) {
+        if self.changed {
+            if let Err(error) = store.write_json(&store.path("stat-cache.json"), &self.entries) {
+                tracing::warn!("{error:#}");
+            }
+        }
+    }
+
+    /// The digest of a file's content.
+    pub fn digest(&mut self, path: &Path) -> Result<(Digest, Stamp)> {
+        let metadata = stat(path)?;
+        let stamp = Stamp::of(&metadata);
+        let id = format!("{}:{}", metadata.dev(), metadata.ino());
+        if let Some(entry) = self.entries.get(&id).filter(|entry| entry.stamp == stamp) {
+            return Ok((entry.digest, stamp));
+        }
+        let (digest, _) = hash_file(path)?;
+        if Stamp::read(path)? != stamp {
+            bail!("`{}` changed while it was read: wait until it is written, then run again", path.display());
+        }
+        if !stamp.is_young() {
+            self.entries.insert(id, Entry { stamp, digest });
+            self.changed = true;
+        }
+        Ok((digest, stamp))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_just_written_is_hashed_again_next_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        fs::write(&path, "one").unwrap();
+        let mut cache = StatCache::default();
+        assert_eq!(cache.digest(&path).unwrap().0, Digest::of(b"one"));
+        assert!(cache.entries.is_empty());
+    }
+
+    #[test]
+    fn an_old_file_is_remembered_until_its_stamp_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        fs::write(&path, "one").unwrap();
+        let mut cache = StatCache::default();
+        let metadata = fs::metadata(&path).unwrap();
+        let id = format!("{}:{}", metadata.dev(), metadata.ino());
+        // Planted, so that the digest tells whether it was believed.
+        let planted = Digest::of(b"planted");
+        cache.entries.insert(id, Entry { stamp: Stamp::of(&metadata), digest: planted });
+        assert_eq!(cache.digest(&path).unwrap().0, planted);
+        fs::write(&path, "three").unwrap();
+        assert_eq!(cache.digest(&path).unwrap().0, Digest::of(b"three"));
+    }
+}

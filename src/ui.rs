@@ -1,0 +1,7 @@
+//! What people see: the only part that writes to the terminal. Results go to stdout, progress to stderr.
+
+pub mod diagnostics;
+pub mod draw;
+pub mod output;
+pub mod progress;
+pub mod tables;

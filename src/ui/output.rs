@@ -1,0 +1,82 @@
+//! Small words of the terminal: sizes, times, colours, the one place that prints results.
+
+use std::io::Write;
+
+use anyhow::Result;
+use serde::Serialize;
+
+/// Prints a result on stdout; a reader that has gone away is no fault.
+pub fn print(text: &str) {
+    let mut stdout = anstream::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// Prints JSON on stdout.
+pub fn print_json(value: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(value)?;
+    text.push('\n');
+    print(&text);
+    Ok(())
+}
+
+/// Prints a message for a person on stderr.
+pub fn say(text: &str) {
+    let mut stderr = anstream::stderr().lock();
+    let _ = writeln!(stderr, "{text}");
+}
+
+/// A number of bytes in words.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// A time in words, as exact as a person needs it.
+pub fn seconds(seconds: f64) -> String {
+    if seconds < 0.1 {
+        return format!("{:.0} ms", seconds * 1e3);
+    }
+    if seconds < 60.0 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = seconds.round() as u64;
+    match whole / 3600 {
+        0 => format!("{}m{:02}s", whole / 60, whole % 60),
+        hours => format!("{hours}h{:02}m", whole % 3600 / 60),
+    }
+}
+
+/// A word in a colour; colours are taken out again where the terminal does not want them.
+pub fn paint(style: anstyle::Style, text: &str) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// The style of what went well.
+pub const GOOD: anstyle::Style = anstyle::AnsiColor::Green.on_default();
+/// The style of what failed.
+pub const BAD: anstyle::Style = anstyle::AnsiColor::Red.on_default().bold();
+/// The style of what wants attention.
+pub const ODD: anstyle::Style = anstyle::AnsiColor::Yellow.on_default();
+/// The style of what matters less.
+pub const FAINT: anstyle::Style = anstyle::Style::new().dimmed();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times_are_short() {
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(1_500_000), "1.5 MB");
+        assert_eq!(seconds(0.004), "4 ms");
+        assert_eq!(seconds(12.34), "12.3 s");
+        assert_eq!(seconds(125.0), "2m05s");
+        assert_eq!(seconds(3_700.0), "1h01m");
+    }
+}

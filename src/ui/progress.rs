@@ -1,0 +1,188 @@
+//! Shows a run while it goes on: a live view on a terminal, a line for each event in a pipe, JSON for programs.
+//! Unaware of how stages are run.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use pacer_stages::stage::Notice;
+
+use crate::event::Event;
+use crate::ui::output::{self, BAD, FAINT, GOOD, ODD, paint};
+
+/// Rows of running stages shown at once.
+const LIVE_ROWS: usize = 20;
+
+/// In a pipe a stage tells its progress no more often than this.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How a run is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Live on a terminal, plain in a pipe.
+    Human,
+    /// One JSON event on each line of stdout.
+    Json,
+    /// Failures alone.
+    Quiet,
+}
+
+/// Shows events as they come.
+pub struct Progress {
+    style: Style,
+    live: Option<MultiProgress>,
+    rows: BTreeMap<String, Row>,
+    width: usize,
+}
+
+/// A running stage.
+struct Row {
+    bar: Option<ProgressBar>,
+    began: Instant,
+    told: Instant,
+}
+
+impl Progress {
+    /// Begins to show a run.
+    pub fn new(style: Style) -> Self {
+        let live = style == Style::Human && std::io::stderr().is_terminal();
+        let live = live.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
+        Self { style, live, rows: BTreeMap::new(), width: 0 }
+    }
+
+    /// Shows one event.
+    pub fn show(&mut self, event: &Event) {
+        match self.style {
+            Style::Json => output::print(&(event.line() + "\n")),
+            Style::Quiet => {
+                if let Event::Failed { .. } = event {
+                    self.human(event);
+                }
+            }
+            Style::Human => self.human(event),
+        }
+    }
+
+    fn human(&mut self, event: &Event) {
+        match event {
+            Event::Started { stages, .. } => {
+                self.width = stages.iter().map(|stage| stage.chars().count()).max().unwrap_or(0);
+            }
+            Event::Reused { stage, .. } => self.end(stage, GOOD, "✓ reused", String::new()),
+            Event::Running { stage, reason, device, .. } => self.begin(stage, reason, device),
+            Event::Waiting { stage, process } => {
+                let who = process.map_or_else(|| "another process".into(), |process| format!("process {process}"));
+                self.line(stage, ODD, "… waits", &format!("for {who}, which makes the same result"));
+            }
+            // Goes to the stage's log alone.
+            Event::Notice { notice: Notice::Log { .. }, .. } => {}
+            Event::Notice { stage, notice: Notice::Warning { message } } => {
+                self.line(stage, ODD, "! warns", message);
+            }
+            Event::Notice { stage, notice: Notice::Progress { done, total, unit, message } } => {
+                self.advance(stage, *done, *total, unit, message);
+            }
+            Event::Finished { stage, seconds, metrics, .. } => {
+                let detail = format!("{}  {}", output::seconds(*seconds), paint(FAINT, &brief(metrics)));
+                self.end(stage, GOOD, "✓ ran", detail);
+            }
+            Event::Failed { stage, message, place, log, .. } => {
+                let mut text = message.clone();
+                if let Some(place) = place {
+                    text.push_str(&format!("\n    set at {place}"));
+                }
+                if let Some(log) = log {
+                    text.push_str(&format!("\n    log: {log}"));
+                }
+                self.end(stage, BAD, "✗ failed", text);
+            }
+            Event::Skipped { stage, because } => self.end(stage, FAINT, "- skipped", because.clone()),
+            Event::Done { .. } => {
+                if let Some(live) = &self.live {
+                    // The rows are gone by now; nothing is lost if the terminal is.
+                    let _ = live.clear();
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, stage: &str, reason: &str, device: &str) {
+        let place = if device == "cpu" { String::new() } else { format!(" on {device}") };
+        self.line(stage, anstyle::Style::new(), "▸ runs", &format!("{reason}{place}"));
+        let shown = self.rows.values().filter(|row| row.bar.is_some()).count();
+        let bar = self.live.as_ref().filter(|_| shown < LIVE_ROWS).map(|live| {
+            let bar = live.add(ProgressBar::new_spinner());
+            bar.set_style(row_style(false));
+            bar.set_prefix(format!("{stage:width$}", width = self.width));
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        let now = Instant::now();
+        self.rows.insert(stage.to_owned(), Row { bar, began: now, told: now });
+    }
+
+    fn advance(&mut self, stage: &str, done: u64, total: Option<u64>, unit: &str, message: &str) {
+        let Some(row) = self.rows.get_mut(stage) else { return };
+        if let Some(bar) = &row.bar {
+            if let Some(total) = total.filter(|_| bar.length().is_none()) {
+                bar.set_length(total);
+                bar.set_style(row_style(true));
+            }
+            bar.set_position(done);
+            bar.set_message(format!("{unit}  {message}"));
+        } else if self.live.is_none() && row.told.elapsed() >= PLAIN_INTERVAL {
+            row.told = Instant::now();
+            let of = total.map_or_else(String::new, |total| format!("/{total}"));
+            let left = time_left(row.began.elapsed().as_secs_f64(), done, total);
+            self.line(stage, FAINT, "  at", &format!("{done}{of} {unit}  {message}{left}"));
+        }
+    }
+
+    fn end(&mut self, stage: &str, style: anstyle::Style, word: &str, detail: String) {
+        if let Some(bar) = self.rows.remove(stage).and_then(|row| row.bar) {
+            bar.finish_and_clear();
+        }
+        self.line(stage, style, word, &detail);
+    }
+
+    fn line(&self, stage: &str, style: anstyle::Style, word: &str, detail: &str) {
+        let text = format!("{stage:width$}  {}  {detail}", paint(style, &format!("{word:9}")), width = self.width);
+        match &self.live {
+            // Between two drawings of the live rows, so that they do not mix.
+            Some(live) => live.suspend(|| output::say(text.trim_end())),
+            None => output::say(text.trim_end()),
+        }
+    }
+}
+
+fn row_style(counted: bool) -> ProgressStyle {
+    let template = match counted {
+        true => "{prefix}  {bar:20} {pos}/{len} {msg}  {eta} left",
+        false => "{prefix}  {spinner} {elapsed} {pos} {msg}",
+    };
+    ProgressStyle::with_template(template).expect("the template is right").progress_chars("━╸─")
+}
+
+fn time_left(elapsed: f64, done: u64, total: Option<u64>) -> String {
+    match total.filter(|&total| done > 0 && total >= done) {
+        Some(total) => {
+            let left = elapsed / done as f64 * (total - done) as f64;
+            format!("  {} left", output::seconds(left))
+        }
+        None => String::new(),
+    }
+}
+
+/// The figures of a stage in one line: the first few plain numbers.
+fn brief(metrics: &pacer_stages::stage::Metrics) -> String {
+    let plain = metrics.iter().filter_map(|(name, value)| {
+        let number = value.as_f64()?;
+        let text = match value.is_f64() {
+            true => format!("{number:.3}"),
+            false => value.to_string(),
+        };
+        Some(format!("{} {text}", name.replace('_', " ")))
+    });
+    plain.take(4).collect::<Vec<_>>().join(", ")
+}
