@@ -69,10 +69,9 @@ pub fn verify(cache: &Cache) -> Result<Verified> {
             continue;
         };
         let missing = result.artifacts.iter().filter(|artifact| !store.has(&artifact.digest, artifact.bytes));
-        verified.damage.extend(missing.map(|artifact| Damage::Missing {
-            key: result.key,
-            artifact: artifact.name.clone(),
-        }));
+        verified
+            .damage
+            .extend(missing.map(|artifact| Damage::Missing { key: result.key, artifact: artifact.name.clone() }));
     }
     Ok(verified)
 }

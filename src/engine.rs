@@ -9,4 +9,3 @@ pub mod records;
 pub mod run;
 mod slots;
 mod task;
-

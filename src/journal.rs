@@ -108,7 +108,8 @@ impl Journal {
             }
             _ => {}
         }
-        writeln!(self.file, "{}", event.line()).with_context(|| format!("`{}` cannot be written", self.folder.display()))
+        writeln!(self.file, "{}", event.line())
+            .with_context(|| format!("`{}` cannot be written", self.folder.display()))
     }
 
     /// Writes the summary from the last event.

@@ -192,8 +192,14 @@ mod tests {
         let golden = [
             (json!(null), "a74e0b1433b54b7a33bfe58e60093239cbcfca8c4bebcbf11b706970b8da2fbb"),
             (json!({}), "d4b4a5515c52fe348ba5c8c45b77ffbcb993c9e7fafd404be18f7f47248bb0ac"),
-            (json!({"a": 1, "b": [true, false, null], "c": {"d": 0.1, "e": "é"}}), "f0239a1d08941c7e4330956a28d40811f82e676abbc6a049012c8761d5b712d4"),
-            (json!({"format": 1, "kind": "filter", "params": {"min_points": 50}}), "8611355a467e989a0aa681163e61d8fbae9c73666c5fb0ace1adec5f74d0caef"),
+            (
+                json!({"a": 1, "b": [true, false, null], "c": {"d": 0.1, "e": "é"}}),
+                "f0239a1d08941c7e4330956a28d40811f82e676abbc6a049012c8761d5b712d4",
+            ),
+            (
+                json!({"format": 1, "kind": "filter", "params": {"min_points": 50}}),
+                "8611355a467e989a0aa681163e61d8fbae9c73666c5fb0ace1adec5f74d0caef",
+            ),
         ];
         for (record, key) in golden {
             assert_eq!(digest(&record).to_string(), key, "{record}");
@@ -203,9 +209,28 @@ mod tests {
     #[test]
     fn values_that_look_alike_have_different_keys() {
         let values = [
-            json!(1), json!(1.0), json!("1"), json!([1]), json!({"1": 1}), json!(true), json!("true"), json!(0.0),
-            json!(-0.0), json!(0), json!(null), json!(""), json!([]), json!({}), json!([[], []]), json!([[[]]]),
-            json!(["ab", "c"]), json!(["a", "bc"]), json!({"a": "b"}), json!(["a", "b"]), json!(u64::MAX), json!(-1),
+            json!(1),
+            json!(1.0),
+            json!("1"),
+            json!([1]),
+            json!({"1": 1}),
+            json!(true),
+            json!("true"),
+            json!(0.0),
+            json!(-0.0),
+            json!(0),
+            json!(null),
+            json!(""),
+            json!([]),
+            json!({}),
+            json!([[], []]),
+            json!([[[]]]),
+            json!(["ab", "c"]),
+            json!(["a", "bc"]),
+            json!({"a": "b"}),
+            json!(["a", "b"]),
+            json!(u64::MAX),
+            json!(-1),
         ];
         for (at, one) in values.iter().enumerate() {
             for other in &values[at + 1..] {
@@ -231,10 +256,13 @@ mod tests {
             old: old.map(Into::into),
             new: new.map(Into::into),
         };
-        assert_eq!(changes(&old, &new), [
-            change("params.clip", None, Some("1.0")),
-            change("params.epochs", Some("10"), Some("20")),
-            change("params.loss", Some("\"l1\""), None),
-        ]);
+        assert_eq!(
+            changes(&old, &new),
+            [
+                change("params.clip", None, Some("1.0")),
+                change("params.epochs", Some("10"), Some("20")),
+                change("params.loss", Some("\"l1\""), None),
+            ]
+        );
     }
 }

@@ -49,10 +49,8 @@ pub struct Entry {
 /// Reads a TOML document; every syntax fault is found.
 pub fn parse(text: &str) -> Result<Table, Vec<Diagnostic>> {
     let (document, errors) = DeTable::parse_recoverable(text);
-    let mut faults: Vec<_> = errors
-        .iter()
-        .map(|error| Diagnostic::at(error.span().unwrap_or(0..0), error.message().to_owned()))
-        .collect();
+    let mut faults: Vec<_> =
+        errors.iter().map(|error| Diagnostic::at(error.span().unwrap_or(0..0), error.message().to_owned())).collect();
     let table = table(document.get_ref(), &mut faults);
     if faults.is_empty() { Ok(table) } else { Err(faults) }
 }

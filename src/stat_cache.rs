@@ -72,10 +72,12 @@ impl StatCache {
 
     /// Keeps what was learnt. It only saves time, so a store that cannot be written to is no fault here.
     pub fn save(&self, store: &Store) {
-        if self.changed {
-            if let Err(error) = store.write_json(&store.path("stat-cache.json"), &self.entries) {
-                tracing::warn!("{error:#}");
-            }
+        let written = match self.changed {
+            true => store.write_json(&store.path("stat-cache.json"), &self.entries),
+            false => Ok(()),
+        };
+        if let Err(error) = written {
+            tracing::warn!("{error:#}");
         }
     }
 

@@ -83,16 +83,13 @@ fn parts(
 }
 
 /// The module that a path leads to, when it leads to one of ours.
-fn reach(
-    from: &ModuleId,
-    module: &Module,
-    path: &[String],
-    modules: &BTreeMap<ModuleId, Module>,
-) -> Option<ModuleId> {
+fn reach(from: &ModuleId, module: &Module, path: &[String], modules: &BTreeMap<ModuleId, Module>) -> Option<ModuleId> {
     let (krate, segments) = match path[0].as_str() {
         "crate" => (from.0, path[1..].to_vec()),
         "pacer_stages" => ("stages", path[1..].to_vec()),
-        "super" => panic!("`{}::{}`: write `crate::` in place of `super::`, which hides what code reaches", from.0, from.1),
+        "super" => {
+            panic!("`{}::{}`: write `crate::` in place of `super::`, which hides what code reaches", from.0, from.1)
+        }
         child if module.children.contains(child) => {
             let own = from.1.split("::").map(str::to_owned);
             (from.0, own.chain(path.iter().cloned()).collect())

@@ -33,7 +33,8 @@ pub fn verify(session: &Session) -> Result<Exit> {
         }))?;
     } else {
         lines.iter().for_each(|line| output::print(&format!("{} {line}\n", paint(BAD, "✗ damaged"))));
-        let looked = format!("{} results, {} blobs, {}", verified.results, verified.blobs, output::bytes(verified.bytes));
+        let looked =
+            format!("{} results, {} blobs, {}", verified.results, verified.blobs, output::bytes(verified.bytes));
         output::print(&match lines.is_empty() {
             true => format!("{} {looked}\n", paint(GOOD, "✓ whole")),
             false => format!("{looked}; what is damaged is not served, the next run makes it again\n"),
@@ -63,7 +64,11 @@ pub fn gc(args: &GcArgs, session: &Session) -> Result<Exit> {
         let word = if args.dry_run { "would free" } else { "freed" };
         output::print(&format!(
             "{word} {}: {} results, {} blobs, {} leftovers; {} results stay\n",
-            output::bytes(freed.bytes), freed.results, freed.blobs, freed.leftovers, freed.kept,
+            output::bytes(freed.bytes),
+            freed.results,
+            freed.blobs,
+            freed.leftovers,
+            freed.kept,
         ));
     }
     Ok(Exit::Done)

@@ -22,11 +22,8 @@ pub fn doctor(session: &Session) -> Result<Exit> {
     let mut machine = Machine::look();
     let folder = store_folder(session, None);
     let store = Store::open(&folder);
-    let mut findings = vec![Finding {
-        what: "threads",
-        good: Some(true),
-        said: format!("{} of the processor", machine.threads),
-    }];
+    let mut findings =
+        vec![Finding { what: "threads", good: Some(true), said: format!("{} of the processor", machine.threads) }];
     findings.push(match &machine.worker {
         Some(path) => Finding { what: "worker", good: Some(true), said: path.display().to_string() },
         None => Finding {
@@ -44,7 +41,8 @@ pub fn doctor(session: &Session) -> Result<Exit> {
     }
     let ill = findings.iter().any(|finding| finding.good == Some(false));
     if session.format == Format::Json {
-        let rows = findings.iter().map(|finding| json!({"what": finding.what, "good": finding.good, "said": finding.said}));
+        let rows =
+            findings.iter().map(|finding| json!({"what": finding.what, "good": finding.good, "said": finding.said}));
         output::print_json(&json!({"v": 1, "findings": rows.collect::<Vec<_>>(), "probe": machine.probe}))?;
     } else {
         for Finding { what, good, said } in &findings {

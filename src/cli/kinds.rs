@@ -49,9 +49,8 @@ fn list(format: Format) -> Result<()> {
 }
 
 fn as_json(kind: &Kind) -> Value {
-    let describe = |port: &InputPort| {
-        json!({"name": port.name, "accepts": port.accepts, "arity": arity(port), "doc": port.doc})
-    };
+    let describe =
+        |port: &InputPort| json!({"name": port.name, "accepts": port.accepts, "arity": arity(port), "doc": port.doc});
     let ports: Vec<_> = kind.inputs.iter().map(describe).collect();
     json!({"kind": kind.name, "inputs": ports, "outputs": outputs(kind), "parameters": (kind.schema)()})
 }
@@ -101,7 +100,11 @@ fn describe(kind: &Kind, format: Format) -> Result<()> {
     for port in kind.outputs {
         rows.push([port.name.to_string(), port.artifact.to_string(), port.doc.to_string()]);
     }
-    text.push_str(&if rows.rows.is_empty() { "as its parameters declare\n".to_owned() } else { in_format(&rows, format) });
+    text.push_str(&if rows.rows.is_empty() {
+        "as its parameters declare\n".to_owned()
+    } else {
+        in_format(&rows, format)
+    });
     text.push_str("\nParameters\n");
     let mut rows = Rows::new(["parameter", "type", "default", "meaning"]);
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {

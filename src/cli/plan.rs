@@ -70,9 +70,7 @@ pub fn plan(args: &PlanArgs, session: &Session) -> Result<Exit> {
 /// Prints a plan.
 pub fn print_plan(graph: &Graph, plan: &Plan, format: Format) -> Result<()> {
     if format == Format::Json {
-        let row = |planned: &Planned| {
-            json!({"stage": graph.stages[planned.id].name, "state": planned.state, "reason": reason_text(planned)})
-        };
+        let row = |planned: &Planned| json!({"stage": graph.stages[planned.id].name, "state": planned.state, "reason": reason_text(planned)});
         return output::print_json(&plan.stages.iter().map(row).collect::<Vec<_>>());
     }
     let mut rows = Rows::new(["stage", "would be", "why"]);

@@ -53,12 +53,8 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
         print_plan(&graph, &plan, session.format)?;
         return Ok(Exit::Done);
     }
-    let options = Options {
-        jobs: args.jobs.unwrap_or(machine.threads).max(1),
-        keep_going: args.keep_going,
-        forced,
-        needed,
-    };
+    let options =
+        Options { jobs: args.jobs.unwrap_or(machine.threads).max(1), keep_going: args.keep_going, forced, needed };
     let stop = Arc::new(Stop::default());
     heed_signals(&stop)?;
     let style = match (session.format, session.quiet) {

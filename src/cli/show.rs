@@ -85,7 +85,10 @@ fn current_result(project: &Project, id: StageId, file: &Path) -> Result<StageRe
     let mut plan = plan::plan(graph, &graph.needed(&[id]), &[], cache, machine)?;
     let name = &graph.stages[id].name;
     plan.results.remove(&id).with_context(|| {
-        format!("`{name}` has no result for these parameters and inputs: make it with `pacer run {} {name}`", file.display())
+        format!(
+            "`{name}` has no result for these parameters and inputs: make it with `pacer run {} {name}`",
+            file.display()
+        )
     })
 }
 
@@ -123,10 +126,12 @@ fn show_result(project: &Project, id: StageId, result: &StageResult, format: For
             "record": result.record,
         }));
     }
-    let memory = result.peak_bytes.map_or_else(String::new, |peak| format!(", at most {} of memory", output::bytes(peak)));
+    let memory =
+        result.peak_bytes.map_or_else(String::new, |peak| format!(", at most {} of memory", output::bytes(peak)));
     let mut text = format!("{} (kind {}, key {})\n", stage.name, stage.kind.name, result.key);
     let made = i64::try_from(result.finished).ok().and_then(|second| jiff::Timestamp::from_second(second).ok());
-    let made = made.map_or_else(|| "at an unknown time".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string());
+    let made =
+        made.map_or_else(|| "at an unknown time".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string());
     text.push_str(&format!("made {made} in {}{memory}\n\n", output::seconds(result.seconds)));
     let mut rows = Rows::new(["artifact", "type", "size", "path"]);
     for artifact in &result.artifacts {
@@ -179,7 +184,8 @@ fn show_artifact(artifact: &Artifact, store: &Store, format: Format) -> Result<(
     match artifact.artifact {
         ArtifactType::Table | ArtifactType::Split => show_table(&path, format),
         ArtifactType::Metrics | ArtifactType::Figure => {
-            let text = std::fs::read_to_string(&path).with_context(|| format!("`{}` cannot be read", path.display()))?;
+            let text =
+                std::fs::read_to_string(&path).with_context(|| format!("`{}` cannot be read", path.display()))?;
             output::print(&(text.trim_end().to_owned() + "\n"));
             Ok(())
         }
@@ -238,9 +244,9 @@ pub fn status(args: &StatusArgs, session: &Session) -> Result<Exit> {
         Err(exit) => return Ok(exit),
     };
     let plan = plan::plan(&graph, &graph.needed(&[]), &[], &cache, &machine)?;
-    let newest = journal::runs(&cache.store).into_iter().find_map(|run| {
-        journal::summary(&cache.store, &run).filter(|summary| summary.pipeline == graph.name)
-    });
+    let newest = journal::runs(&cache.store)
+        .into_iter()
+        .find_map(|run| journal::summary(&cache.store, &run).filter(|summary| summary.pipeline == graph.name));
     let mut rows = Rows::new(["stage", "stands", "took", "size"]);
     for planned in &plan.stages {
         let stands = match planned.state {
@@ -256,9 +262,8 @@ pub fn status(args: &StatusArgs, session: &Session) -> Result<Exit> {
         rows.push([graph.stages[planned.id].name.clone(), stands.to_owned(), took, size]);
     }
     if session.format == Format::Json {
-        let stages = plan.stages.iter().map(|planned| {
-            json!({"stage": graph.stages[planned.id].name, "state": planned.state})
-        });
+        let stages =
+            plan.stages.iter().map(|planned| json!({"stage": graph.stages[planned.id].name, "state": planned.state}));
         output::print_json(&json!({"v": 1, "stages": stages.collect::<Vec<_>>(), "newest_run": newest}))?;
         return Ok(Exit::Done);
     }

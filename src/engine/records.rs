@@ -14,7 +14,7 @@ use crate::cache::{Artifact, StageResult};
 use crate::executor::machine::Machine;
 use crate::graph::{DeviceWish, Graph, Input, Source, StageId};
 use crate::key::{self, RecordParts};
-use crate::stat_cache::{StatCache, Stamp};
+use crate::stat_cache::{Stamp, StatCache};
 use crate::store::Store;
 
 /// What is known of the stages that are done.

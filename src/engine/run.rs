@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,8 @@ use crate::engine::records::{self, Prepared, Results};
 use crate::engine::slots::{Held, Slots};
 use crate::engine::task::{Message, Ran, Task};
 use crate::event::Event;
-use crate::executor::machine::Machine;
 use crate::executor::Stop;
+use crate::executor::machine::Machine;
 use crate::graph::{Graph, Origin, StageId};
 use crate::journal::{self, Journal};
 use crate::key;
@@ -180,10 +180,7 @@ impl<'a> Scheduler<'a> {
     }
 
     fn receive(&self, receiver: &Receiver<Message>) -> Option<Message> {
-        match receiver.recv_timeout(LOOK_INTERVAL) {
-            Ok(message) => Some(message),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        receiver.recv_timeout(LOOK_INTERVAL).ok()
     }
 
     fn handle(&mut self, message: Message) -> Result<()> {

@@ -90,8 +90,7 @@ impl Task<'_> {
 
     fn job(&self, prepared: &Prepared, ticket: &Ticket<'_>) -> Result<Job> {
         let partial = ticket.partial();
-        std::fs::create_dir_all(&partial)
-            .with_context(|| format!("`{}` cannot be made", partial.display()))?;
+        std::fs::create_dir_all(&partial).with_context(|| format!("`{}` cannot be made", partial.display()))?;
         Ok(Job {
             v: JOB_VERSION,
             kind: self.stage.kind.name.to_owned(),

@@ -61,9 +61,7 @@ impl Machine {
         let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
         let kept = std::fs::read(&kept_path).ok();
         let kept: Option<KeptProbe> = kept.and_then(|text| serde_json::from_slice(&text).ok());
-        let kept = kept.filter(|kept| {
-            kept.rests_on == rests_on && kept.driver == driver && kept.visible == visible
-        });
+        let kept = kept.filter(|kept| kept.rests_on == rests_on && kept.driver == driver && kept.visible == visible);
         let probe = match kept {
             Some(kept) => kept.probe,
             None => {

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use pacer_stages::job::Job;
-use rustix::process::{Pid, Signal, kill_process};
 use pacer_stages::worker::{Event, Failure, FailureClass, STOP};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::executor::{Output, Stop, Surroundings, plain_failure};
 
@@ -42,9 +42,9 @@ pub fn run(job: &Job, surroundings: &Surroundings<'_>) -> Result<Output, Failure
 }
 
 fn spawn(job: &Job, surroundings: &Surroundings<'_>) -> Result<Child> {
-    let worker = surroundings.worker.context(
-        "`pacer-worker` is not beside `pacer`; it computes with LibTorch: build it with `make build`",
-    )?;
+    let worker = surroundings
+        .worker
+        .context("`pacer-worker` is not beside `pacer`; it computes with LibTorch: build it with `make build`")?;
     let log = File::options().create(true).append(true).open(surroundings.log);
     let log = log.with_context(|| format!("`{}` cannot be written", surroundings.log.display()))?;
     let threads = job.threads.to_string();
@@ -113,8 +113,10 @@ fn crash(status: std::io::Result<ExitStatus>, surroundings: &Surroundings<'_>) -
         // Nobody else sends this signal unasked but the kernel when memory runs out.
         Some(9) => plain_failure(
             FailureClass::OutOfMemory,
-            format!("the worker was killed, most likely for lack of memory: run fewer stages at once (--jobs) or \
-                     make batches smaller{tail}"),
+            format!(
+                "the worker was killed, most likely for lack of memory: run fewer stages at once (--jobs) or \
+                     make batches smaller{tail}"
+            ),
         ),
         Some(signal) => plain_failure(FailureClass::Error, format!("the worker crashed with signal {signal}{tail}")),
         None => plain_failure(FailureClass::Error, format!("the worker ended with {status} and no result{tail}")),

@@ -65,9 +65,9 @@ impl Parameters {
         let found = self.values.get(name);
         if found.is_none() {
             let fault = Diagnostic::at(0..0, format!("the parameter `{name}` has no value")).place(place);
-            let fault = fault.label("used here").help(format!(
-                "give it on the command line, `--set {name}=…`, or write it under [params]"
-            ));
+            let fault = fault
+                .label("used here")
+                .help(format!("give it on the command line, `--set {name}=…`, or write it under [params]"));
             faults.push(fault.did_you_mean(name, self.values.keys().map(String::as_str)));
         }
         found
@@ -197,11 +197,10 @@ mod tests {
     #[test]
     fn a_reference_may_stand_alone_or_inside_a_text() {
         assert_eq!(pieces("${a.b}"), [Piece::Reference("a.b")]);
-        assert_eq!(pieces("x-${a}.json"), [
-            Piece::Literal("x-".into()),
-            Piece::Reference("a"),
-            Piece::Literal(".json".into())
-        ]);
+        assert_eq!(
+            pieces("x-${a}.json"),
+            [Piece::Literal("x-".into()), Piece::Reference("a"), Piece::Literal(".json".into())]
+        );
     }
 
     #[test]

@@ -79,9 +79,8 @@ impl Source<'_> {
         let kind = find_kind(name, table, &entry.key, faults);
         let mut params = table.clone();
         params.retain(|key, _| !RESERVED.contains(&key.as_str()));
-        let origins = params.iter().filter_map(|(key, entry)| {
-            Some((format!("params.{key}"), self.origin(&entry.value.place)?))
-        });
+        let origins =
+            params.iter().filter_map(|(key, entry)| Some((format!("params.{key}"), self.origin(&entry.value.place)?)));
         let origins = origins.collect();
         let before = faults.len();
         let decoded = kind.and_then(|kind| decode(kind, name, &entry.key, params, faults));
@@ -133,13 +132,7 @@ fn find_kind(stage: &str, table: &Table, place: &Place, faults: &mut Vec<Diagnos
 
 /// Decodes parameters. Serde stops at its first fault, so the faulty value is taken out and the rest tried
 /// again, until every fault is known.
-fn decode(
-    kind: &Kind,
-    stage: &str,
-    place: &Place,
-    params: Table,
-    faults: &mut Vec<Diagnostic>,
-) -> Option<Decoded> {
+fn decode(kind: &Kind, stage: &str, place: &Place, params: Table, faults: &mut Vec<Diagnostic>) -> Option<Decoded> {
     let schema = (kind.schema)().to_value();
     let known: Vec<String> = match schema["properties"].as_object() {
         Some(properties) => properties.keys().cloned().collect(),

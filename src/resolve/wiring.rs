@@ -8,19 +8,16 @@ use pacer_stages::artifact::{Arity, InputPort, OutputPort};
 
 use crate::diagnostic::{Diagnostic, Place};
 use crate::graph::{Input, Source, Stage, StageId};
-use crate::resolve::stage::{self, Draft};
 use crate::resolve::known_keys;
+use crate::resolve::stage::{self, Draft};
 use crate::spec::{Data, Entry, Node};
 
 /// Wires drafts into stages; those with a fault are left out, so a result counts only without faults.
 pub fn wire(drafts: Vec<Draft>, source: &stage::Source<'_>, faults: &mut Vec<Diagnostic>) -> Vec<Stage> {
     let wiring = Wiring { drafts: &drafts, source };
     let mut places = BTreeMap::new();
-    let inputs: Vec<Vec<Input>> = drafts
-        .iter()
-        .enumerate()
-        .map(|(at, draft)| wiring.inputs(at, draft, &mut places, faults))
-        .collect();
+    let inputs: Vec<Vec<Input>> =
+        drafts.iter().enumerate().map(|(at, draft)| wiring.inputs(at, draft, &mut places, faults)).collect();
     refuse_cycles(&drafts, &inputs, &places, faults);
     let mut stages = Vec::new();
     for (mut draft, inputs) in drafts.into_iter().zip(inputs) {

@@ -145,7 +145,11 @@ impl Command {
         for port in Stage::outputs(self) {
             let path = context.output(&port);
             if !path.is_file() {
-                bail!("the program ended well but wrote no output `{}`: let it write to `{{outputs.{}}}`", port.name, port.name);
+                bail!(
+                    "the program ended well but wrote no output `{}`: let it write to `{{outputs.{}}}`",
+                    port.name,
+                    port.name
+                );
             }
             if port.artifact == ArtifactType::Metrics {
                 metrics.extend(read_metrics(&path)?);

@@ -79,10 +79,8 @@ impl Stage for Resample {
 
 impl Run for Resample {
     fn run(&self, context: &Context<'_>) -> Result<Metrics> {
-        let parsed = features::parse_all("features", &self.features).map_err(|faults| Blame {
-            parameter: faults[0].path.clone(),
-            message: faults[0].message.clone(),
-        })?;
+        let parsed = features::parse_all("features", &self.features)
+            .map_err(|faults| Blame { parameter: faults[0].path.clone(), message: faults[0].message.clone() })?;
         let reader = WorkoutReader::open(context.job.input("workouts")?)?;
         let total = reader.total() as u64;
         let mut gathered = Gathered::new(self, &parsed);
@@ -94,8 +92,7 @@ impl Run for Resample {
             context.progress(gathered.seen, Some(total), "workouts", "");
         }
         for (reason, aside) in &gathered.aside {
-            context
-                .warn(format!("{} workouts set aside, such as {}: it {reason}", aside.count, aside.example));
+            context.warn(format!("{} workouts set aside, such as {}: it {reason}", aside.count, aside.example));
         }
         if gathered.sequences.is_empty() {
             bail!("`workouts`: none of {} can be laid on a grid: {}", gathered.seen, gathered.reasons());
@@ -126,10 +123,7 @@ impl Resample {
         for (column, feature) in features.iter().enumerate() {
             let values = signals.sample(feature, &steps.time);
             let values = values.map_err(|series| format!("has no {series}, which `{feature}` is made of"))?;
-            values
-                .into_iter()
-                .enumerate()
-                .for_each(|(step, value)| rows[step * width + column] = value as f32);
+            values.into_iter().enumerate().for_each(|(step, value)| rows[step * width + column] = value as f32);
         }
         if rows.iter().any(|value| !value.is_finite()) {
             return Err("gives a feature that is no finite number".into());
@@ -215,8 +209,7 @@ impl Gathered {
         let sequences = &self.sequences;
         let users: BTreeSet<i64> = sequences.user.iter().copied().collect();
         let ones = |mask: &[u8]| mask.iter().map(|one| u64::from(*one)).sum::<u64>();
-        let aside: BTreeMap<&str, u64> =
-            self.aside.iter().map(|(why, aside)| (why.as_str(), aside.count)).collect();
+        let aside: BTreeMap<&str, u64> = self.aside.iter().map(|(why, aside)| (why.as_str(), aside.count)).collect();
         let Repairs { moved, averaged, dropped } = self.repairs;
         let value = json!({
             "data": sequences.header.data,
@@ -259,11 +252,7 @@ mod tests {
         }
     }
 
-    fn run(
-        folder: &Path,
-        params: &str,
-        workouts: Vec<Workout>,
-    ) -> (Result<(Sequences, Metrics)>, Vec<String>) {
+    fn run(folder: &Path, params: &str, workouts: Vec<Workout>) -> (Result<(Sequences, Metrics)>, Vec<String>) {
         let input = folder.join("in.parquet");
         let mut writer = WorkoutWriter::create(&input).unwrap();
         writer.write(workouts).unwrap();
@@ -347,11 +336,8 @@ mod tests {
         let endless = workout(4, &[0.0, 1e9]);
         let synthetic = Workout { synthetic: true, ..workout(5, &[0.0, 10.0]) };
         let again = workout(1, &[5.0, 20.0]);
-        let (done, warnings) = run(
-            folder.path(),
-            BY_TIME,
-            vec![workout(1, &[0.0, 10.0]), nameless, slow, endless, synthetic, again],
-        );
+        let (done, warnings) =
+            run(folder.path(), BY_TIME, vec![workout(1, &[0.0, 10.0]), nameless, slow, endless, synthetic, again]);
         let (sequences, metrics) = done.unwrap();
         assert_eq!(sequences.workout, [1, 5]);
         assert_eq!(sequences.header.data, DataSource::Mixed);
@@ -371,9 +357,6 @@ mod tests {
         .unwrap();
         let paths: Vec<String> = stage.check().into_iter().map(|fault| fault.path).collect();
         assert_eq!(paths, ["grid.step_s", "grid.gap_limit_s", "features[0]", "smooth_altitude_s"]);
-        assert!(
-            serde_json::from_str::<Resample>(r#"{ "grid": { "by": "time", "stp": 1 }, "features": [] }"#)
-                .is_err()
-        );
+        assert!(serde_json::from_str::<Resample>(r#"{ "grid": { "by": "time", "stp": 1 }, "features": [] }"#).is_err());
     }
 }

@@ -138,7 +138,8 @@ fn runners_side_by_side_run_each_stage_once() {
         outputs = { text = "file" }
         "#,
     );
-    let start = || project.command(&["run", "pipeline.toml", "--format", "json"]).stdout(std::process::Stdio::piped()).spawn();
+    let start =
+        || project.command(&["run", "pipeline.toml", "--format", "json"]).stdout(std::process::Stdio::piped()).spawn();
     let children: Vec<_> = (0..4).map(|_| start().unwrap()).collect();
     let ran: u64 = children
         .into_iter()

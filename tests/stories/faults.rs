@@ -81,7 +81,9 @@ fn a_model_does_not_fit_a_slot_for_workouts() {
 #[test]
 fn a_cycle_is_shown_whole() {
     let stage = |name: &str, reads: &str| {
-        format!("[stages.{name}]\nkind = \"command\"\nrun = [\"true\"]\noutputs = {{ x = \"file\" }}\ninputs.files.y = \"{reads}\"\n")
+        format!(
+            "[stages.{name}]\nkind = \"command\"\nrun = [\"true\"]\noutputs = {{ x = \"file\" }}\ninputs.files.y = \"{reads}\"\n"
+        )
     };
     let drawn = faults(&[stage("a", "c"), stage("b", "a"), stage("c", "b")].concat(), &[]);
     assert!(drawn.contains("stages form a cycle: a → b → c → a"), "{drawn}");
@@ -101,19 +103,17 @@ fn a_missing_file_and_a_folder_in_its_place_are_faults() {
 
 #[test]
 fn a_parameter_without_a_value_says_how_to_give_it() {
-    let drawn = faults(
-        "[stages.a]\nkind = \"import\"\ninputs.source = { path = \"${data.fitrec}\" }\n",
-        &[],
-    );
+    let drawn = faults("[stages.a]\nkind = \"import\"\ninputs.source = { path = \"${data.fitrec}\" }\n", &[]);
     assert!(drawn.contains("the parameter `data.fitrec` has no value"), "{drawn}");
     assert!(drawn.contains("`--set data.fitrec=…`"), "{drawn}");
 }
 
 #[test]
 fn a_value_of_the_wrong_sort_on_the_command_line_points_into_it() {
-    let drawn = faults("[params]\nn = 3\n[stages.a]\nkind = \"command\"\nrun = [\"true\"]\noutputs = { x = \"file\" }\n", &[
-        "--set", "n=three",
-    ]);
+    let drawn = faults(
+        "[params]\nn = 3\n[stages.a]\nkind = \"command\"\nrun = [\"true\"]\noutputs = { x = \"file\" }\n",
+        &["--set", "n=three"],
+    );
     assert!(drawn.contains("command line:1:9") && drawn.contains("must be a whole number"), "{drawn}");
 }
 

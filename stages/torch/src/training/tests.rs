@@ -133,7 +133,11 @@ fn a_feature_that_the_sequences_lack_is_refused_with_the_parameter_and_what_is_t
     let error = World::usual().run("pretrain", "first", params).unwrap_err();
     let blame = error.downcast_ref::<Blame>().unwrap();
     assert_eq!(blame.parameter, "features");
-    assert!(blame.message.contains("`altitude` is no feature of these sequences, which hold `speed`"), "{}", blame.message);
+    assert!(
+        blame.message.contains("`altitude` is no feature of these sequences, which hold `speed`"),
+        "{}",
+        blame.message
+    );
 }
 
 #[test]
