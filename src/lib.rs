@@ -1,7 +1,80 @@
-//! The engine and the command line of `pacer`.
+//! The engine and the command line of `pacer`: runs pipelines of cached stages, and says why. Knows nothing of
+//! heart rates and nothing of LibTorch.
 //!
-//! Data flows one way: TOML text ([`spec`]) → checked graph ([`resolve`], [`graph`]) → scheduled jobs
-//! ([`engine`], [`executor`]) → stored results ([`key`], [`cache`], [`store`]) → what people see ([`ui`], [`cli`]).
+//! # Flow
+//!
+//! ```text
+//! TOML text → spec → resolve → graph → engine ⇄ executor → cache → store
+//!                                        ↓ events
+//!                                   journal, ui
+//! ```
+//!
+//! Data flows one way. The text of a pipeline becomes a tree of values that remember where they stand ([`spec`]);
+//! the tree becomes a graph in which every name, type and parameter is right, or all of its faults at once
+//! ([`resolve`], [`graph`]). The [`engine`] goes through the graph. As soon as a stage's producers are done, its key
+//! record is made from the digests of their content and looked up in the [`cache`]; a miss becomes a job, which the
+//! [`executor`] runs on a thread or in a worker process; what the job wrote is committed, and its consumers are next.
+//! All that happens is an [`event`], which goes to the [`journal`] and to the [`ui`] alike.
+//!
+//! What a stage is, which kinds there are and what they compute is in the crate `pacer_stages`, which knows nothing of
+//! this one. What needs LibTorch is in `pacer_torch`, the program `pacer-worker`: only that links LibTorch, so that
+//! this program starts in milliseconds and a crash there takes down one stage and not the run.
+//!
+//! # Modules, in reading order
+//!
+//! Leaves, which import nothing or nearly nothing:
+//! - [`digest`]: a BLAKE3 digest as a type.
+//! - [`diagnostic`]: a fault of a pipeline as data: what, where, and what would be right.
+//! - [`event`]: what happens in a run, as data.
+//!
+//! From text to graph:
+//! - [`spec`]: TOML as a tree of values with their places.
+//! - [`graph`]: the checked graph of stages; unaware of TOML, of keys and of running.
+//! - [`resolve`]: makes the one from the other; the only place that does.
+//!
+//! What is remembered:
+//! - [`key`]: the encoding of a key record, and the differences between two; one walk serves both.
+//! - [`store`]: files that get in whole or not at all.
+//! - [`stat_cache`]: digests of input files, believed while `stat` tells the same.
+//! - [`cache`]: a record in, a result or the right to make it out.
+//! - [`journal`]: the events, summary and logs of each run.
+//! - [`care`]: `verify` and `gc`.
+//!
+//! What is done:
+//! - [`executor`]: one description of a job, for a thread and for a worker process; what the machine has.
+//! - [`engine`]: records, plans, explanations, the scheduler.
+//! - [`ui`]: the only part that writes to the terminal; results on stdout, progress on stderr.
+//! - [`cli`]: the commands; each calls one operation of the above. `main.rs` only calls it.
+//!
+//! Which module may import which stands as a table in `tests/stories/tidy.rs`, and that test holds it.
+//!
+//! # Invariants
+//!
+//! - A graph that exists is right: its names, types, parameters and input files were checked before anything runs.
+//! - A key holds all that can change a result and nothing else that the engine knows: no name of a stage, path,
+//!   comment, number of threads, index of a device, time, user or host.
+//! - An explanation and a decision are made from the same record by the same walk.
+//! - A result is committed by one rename, after all that it names has been written and synced. Where there is no
+//!   result file, nothing was done, whatever else lies there.
+//! - Only the holder of a key's lock, a [`cache::Ticket`], can commit. A kernel lock ends with its process, so
+//!   nothing is left for a person to delete.
+//! - Blobs are named by their content and never changed. For one key the first result stays; a second one with other
+//!   bytes is kept beside it and reported.
+//! - A damaged or missing blob is a miss, never an error; a hit has every blob, each of the right size.
+//! - A failed or killed stage leaves the results of all others as they are.
+//!
+//! # What is not guaranteed
+//!
+//! - That a key sees everything. It does not see: programs on the PATH and files that a `command` stage reads without
+//!   having wired them; environment variables that no stage declares; libraries below those that the code of a kind
+//!   names, the compiler, the C library; differences of hardware within one numeric class; numbers of threads, where a
+//!   program's result depends on them.
+//! - That a hit's bytes are intact: a hit looks at sizes, `verify` at bytes.
+//! - That a file is read again whose inode, size and time stamps stayed the same.
+//! - Equal bytes on different types of processor, or on a GPU.
+//! - That a stage runs at most once in the world: two processes on one store wait for each other, two stores do not.
+//! - That what no recent run reached stays: `gc` may free it.
+//! - The form of files below the store. Scripts rely on `--format json` and on exit codes.
 
 pub mod cache;
 pub mod care;
