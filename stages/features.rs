@@ -238,8 +238,7 @@ mod tests {
 
     #[test]
     fn heart_rate_is_refused_in_any_dress() {
-        for text in ["heart_rate", "hr", "target", "ema(heart_rate, 60)", "HR", "lag(hr, 2)", "heart_rate^2"]
-        {
+        for text in ["heart_rate", "hr", "target", "ema(heart_rate, 60)", "HR", "lag(hr, 2)", "heart_rate^2"] {
             let error = text.parse::<Feature>().unwrap_err();
             assert!(error.ends_with("heart rate is the target and can never be an input"), "{error}");
         }
@@ -250,9 +249,7 @@ mod tests {
         let error = |text: &str| text.parse::<Feature>().unwrap_err();
         assert!(error("spede").ends_with("did you mean `speed`?"), "{}", error("spede"));
         assert!(error("ema(powr, 60)").contains("did you mean `power`?"), "{}", error("ema(powr, 60)"));
-        for text in
-            ["ema(power)", "ema(power, 0)", "ema(power, -1)", "decay(nan)", "decay()", "gradient(3)", ""]
-        {
+        for text in ["ema(power)", "ema(power, 0)", "ema(power, -1)", "decay(nan)", "decay()", "gradient(3)", ""] {
             assert!(text.parse::<Feature>().is_err(), "{text}");
         }
     }

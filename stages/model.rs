@@ -133,8 +133,7 @@ impl Scaler {
         };
         let (valid, real) = (steps(&sequences.valid), steps(&sequences.real));
         ensure!(!real.is_empty(), "{} training workouts hold no real heart rate sample", workouts.len());
-        let feature =
-            |&column: &usize| moments(valid.iter().map(|&step| f64::from(sequences.row(step)[column])));
+        let feature = |&column: &usize| moments(valid.iter().map(|&step| f64::from(sequences.row(step)[column])));
         let (mean, sd) = columns.iter().map(feature).unzip();
         let (target_mean, target_sd) = moments(real.iter().map(|&step| f64::from(sequences.target[step])));
         Ok(Self { mean, sd, target_mean, target_sd })
@@ -219,8 +218,7 @@ impl Model {
     }
 
     fn weights(&self, name: &str, length: usize) -> Result<&[f32]> {
-        let weights =
-            self.tensors.get(name).with_context(|| format!("`{name}`: the model lacks this tensor"))?;
+        let weights = self.tensors.get(name).with_context(|| format!("`{name}`: the model lacks this tensor"))?;
         ensure!(
             weights.values.len() == length,
             "`{name}`: the model's tensor holds {} values where {length} belong",

@@ -143,11 +143,7 @@ pub fn mae(prediction: &[f32], sequences: &Sequences, workouts: &[usize]) -> Res
     Ok(all.mean(all.absolute))
 }
 
-fn sum_by_workout(
-    prediction: &[f32],
-    sequences: &Sequences,
-    workouts: &[usize],
-) -> Result<Vec<(usize, Sums)>> {
+fn sum_by_workout(prediction: &[f32], sequences: &Sequences, workouts: &[usize]) -> Result<Vec<(usize, Sums)>> {
     let steps = sequences.target.len();
     ensure!(prediction.len() == steps, "a prediction of {} steps cannot score {steps}", prediction.len());
     let mut rows = Vec::with_capacity(workouts.len());
@@ -189,11 +185,7 @@ mod tests {
     /// User 1 has workouts 10 (two real samples, one padded step) and 11 (one); user 2 has workout 20.
     fn sequences() -> Sequences {
         Sequences {
-            header: Header {
-                features: Vec::new(),
-                grid: Grid::Index { length: 3 },
-                data: DataSource::Recorded,
-            },
+            header: Header { features: Vec::new(), grid: Grid::Index { length: 3 }, data: DataSource::Recorded },
             offsets: vec![0, 3, 4, 5],
             features: Vec::new(),
             target: vec![100.0, 120.0, 0.0, 150.0, 150.0],

@@ -97,11 +97,9 @@ impl Split {
         let (parts, by) = (frame.column("part")?.str()?, frame.column("by")?.str()?);
         let by = by.get(0).context("it holds no workout")?;
         let by = SplitBy::ALL.into_iter().find(|known| known.name() == by);
-        let mut split =
-            Self { by: by.context("`by` is neither user, time nor workout")?, parts: BTreeMap::new() };
+        let mut split = Self { by: by.context("`by` is neither user, time nor workout")?, parts: BTreeMap::new() };
         for row in 0..frame.height() {
-            let (Some(workout), Some(user), Some(part)) = (workouts.get(row), users.get(row), parts.get(row))
-            else {
+            let (Some(workout), Some(user), Some(part)) = (workouts.get(row), users.get(row), parts.get(row)) else {
                 bail!("row {row} lacks a value");
             };
             let part = Part::ALL.into_iter().find(|known| known.name() == part);
@@ -141,8 +139,7 @@ mod tests {
     }
 
     fn sequences(workouts: &[(i64, i64)]) -> Sequences {
-        let header =
-            Header { features: Vec::new(), grid: Grid::Time { step_s: 5.0 }, data: DataSource::Recorded };
+        let header = Header { features: Vec::new(), grid: Grid::Time { step_s: 5.0 }, data: DataSource::Recorded };
         let mut sequences = Sequences::empty(header);
         for (workout, user) in workouts {
             sequences.workout.push(*workout);

@@ -142,11 +142,7 @@ impl Arrays {
 
     /// Fails, naming file and array, where a shape is not the expected one.
     pub fn expect_shape(&self, name: &str, found: &[usize], expected: &[usize]) -> Result<()> {
-        ensure!(
-            found == expected,
-            "{}: array `{name}` has shape {found:?} where {expected:?} belongs",
-            self.broken()
-        );
+        ensure!(found == expected, "{}: array `{name}` has shape {found:?} where {expected:?} belongs", self.broken());
         Ok(())
     }
 

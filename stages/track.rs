@@ -207,8 +207,7 @@ mod tests {
     #[test]
     fn samples_are_sorted_averaged_and_cleaned_and_that_is_counted() {
         let time = [100.0, 105.0, 103.0, 105.0, 110.0, 111.0];
-        let (track, repairs) =
-            Track::new(&workout(&time, &[100.0, 120.0, 110.0, 130.0, f32::NAN, 140.0])).unwrap();
+        let (track, repairs) = Track::new(&workout(&time, &[100.0, 120.0, 110.0, 130.0, f32::NAN, 140.0])).unwrap();
         assert_eq!(track.start, 100.0);
         assert_eq!(track.elapsed, [0.0, 3.0, 5.0, 11.0]);
         assert_eq!(track.heart_rate, [100.0, 110.0, 125.0, 140.0]);

@@ -186,8 +186,7 @@ impl Fit<'_> {
         let scored = score::mae(&model.predict_linear(self.sequences)?, self.sequences, &self.validation);
         scored.with_context(|| Blame {
             parameter: "alphas".into(),
-            message: "`alphas`: to choose among several the split needs a validation part; give one alone"
-                .into(),
+            message: "`alphas`: to choose among several the split needs a validation part; give one alone".into(),
         })
     }
 
@@ -206,9 +205,8 @@ impl Fit<'_> {
             workouts: self.train.len(),
             seed: None,
         };
-        let tensor = |(name, values): (&str, Vec<f32>)| {
-            (name.to_owned(), Weights { shape: vec![values.len()], values })
-        };
+        let tensor =
+            |(name, values): (&str, Vec<f32>)| (name.to_owned(), Weights { shape: vec![values.len()], values });
         Model {
             config: ModelConfig { architecture, features: features.to_vec(), scaler, training },
             tensors: tensors.into_iter().map(tensor).collect(),
@@ -221,8 +219,7 @@ impl Fit<'_> {
         let steps = self.train.iter().flat_map(|&workout| self.sequences.steps(workout));
         let mut metrics = Metrics::new();
         metrics.insert("data".into(), json!(training.data));
-        metrics
-            .insert("n_points".into(), json!(steps.filter(|&step| self.sequences.real[step] == 1).count()));
+        metrics.insert("n_points".into(), json!(steps.filter(|&step| self.sequences.real[step] == 1).count()));
         metrics.insert("n_users".into(), json!(training.users));
         metrics.insert("n_workouts".into(), json!(training.workouts));
         metrics.insert("split".into(), json!(training.split));
@@ -239,8 +236,7 @@ impl Fit<'_> {
 /// The names as the sequences hold them, whatever the spaces in the pipeline.
 fn canonical(names: &[String]) -> Result<Vec<String>> {
     let features = features::parse_all("features", names);
-    let features =
-        features.map_err(|faults| blame("features", anyhow::anyhow!(faults[0].message.clone())))?;
+    let features = features.map_err(|faults| blame("features", anyhow::anyhow!(faults[0].message.clone())))?;
     Ok(features.iter().map(ToString::to_string).collect())
 }
 

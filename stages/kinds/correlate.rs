@@ -136,17 +136,8 @@ impl Stage for Correlate {
 
 impl Run for Correlate {
     fn run(&self, context: &Context<'_>) -> Result<Metrics> {
-        let predictors = self.predictors()?;
-        let mut sets = Vec::new();
-        for name in ["raw", "processed"] {
-            if let Some(path) = context.job.optional_input(name) {
-                sets.push(self.read(context, name, path, &predictors)?);
-            }
-        }
-        table(&sets, &predictors)?.write(&context.output(&TABLE))?;
-        let figure = serde_json::to_string_pretty(&self.figure(&sets, &predictors))?;
-        std::fs::write(context.output(&FIGURE), figure + "\n")?;
-        Ok(sets.iter().map(|set| (set.name.to_owned(), set.metrics(&predictors))).collect())
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(context.job.threads.max(1)).build()?;
+        threads.install(|| self.correlate(context))
     }
 }
 
@@ -160,12 +151,24 @@ struct Set {
 }
 
 impl Correlate {
+    fn correlate(&self, context: &Context<'_>) -> Result<Metrics> {
+        let predictors = self.predictors()?;
+        let mut sets = Vec::new();
+        for name in ["raw", "processed"] {
+            if let Some(path) = context.job.optional_input(name) {
+                sets.push(self.read(context, name, path, &predictors)?);
+            }
+        }
+        table(&sets, &predictors)?.write(&context.output(&TABLE))?;
+        let figure = serde_json::to_string_pretty(&self.figure(&sets, &predictors))?;
+        std::fs::write(context.output(&FIGURE), figure + "\n")?;
+        Ok(sets.iter().map(|set| (set.name.to_owned(), set.metrics(&predictors))).collect())
+    }
+
     /// The features themselves, the averages of the signals, then the signals by lag.
     fn predictors(&self) -> Result<Vec<Predictor>> {
-        let features = features::parse_all("features", &self.features).map_err(|faults| Blame {
-            parameter: faults[0].path.clone(),
-            message: faults[0].message.clone(),
-        })?;
+        let features = features::parse_all("features", &self.features)
+            .map_err(|faults| Blame { parameter: faults[0].path.clone(), message: faults[0].message.clone() })?;
         let average = |signal: Signal| self.taus.iter().map(move |tau| Feature::Ema(signal, *tau));
         let mut ranked: Vec<Feature> = features;
         for feature in LAGGED.into_iter().flat_map(average) {
@@ -184,13 +187,7 @@ impl Correlate {
         Ok(at_once.chain(lagged).collect())
     }
 
-    fn read(
-        &self,
-        context: &Context<'_>,
-        name: &'static str,
-        path: &Path,
-        predictors: &[Predictor],
-    ) -> Result<Set> {
+    fn read(&self, context: &Context<'_>, name: &'static str, path: &Path, predictors: &[Predictor]) -> Result<Set> {
         let reader = WorkoutReader::open(path)?;
         let total = reader.total() as u64;
         let tallies = Tallies::new(predictors.len(), self.rank_limit);
@@ -222,9 +219,7 @@ impl Correlate {
         }
         set.data = source.ok_or_else(|| Blame {
             parameter: "sports".into(),
-            message: format!(
-                "`{name}`: none of {seen} workouts is of the sports asked for and has heart rate"
-            ),
+            message: format!("`{name}`: none of {seen} workouts is of the sports asked for and has heart rate"),
         })?;
         Ok(set)
     }
@@ -268,12 +263,9 @@ impl Set {
     fn rows<'a>(&'a self, predictors: &'a [Predictor]) -> impl Iterator<Item = Row<'a>> {
         let best = move |predictor: &Predictor| {
             let signal = LAGGED.into_iter().find(|signal| predictor.feature == Feature::Signal(*signal));
-            signal
-                .and_then(|signal| self.best_lag(signal, predictors))
-                .is_some_and(|(lag, _)| lag == predictor.lag)
+            signal.and_then(|signal| self.best_lag(signal, predictors)).is_some_and(|(lag, _)| lag == predictor.lag)
         };
-        let shown =
-            predictors.iter().enumerate().filter(move |(_, predictor)| predictor.ranked || best(predictor));
+        let shown = predictors.iter().enumerate().filter(move |(_, predictor)| predictor.ranked || best(predictor));
         shown.map(|(place, predictor)| Row { set: self.name, predictor, tally: self.tallies.of(place) })
     }
 
@@ -308,8 +300,7 @@ fn table(sets: &[Set], predictors: &[Predictor]) -> Result<Table> {
     let figure = |name: &str, of: fn(&Tally) -> Option<f64>| {
         Column::float(name, rows.iter().map(|row| of(row.tally).map(rounded)))
     };
-    let ranks =
-        |row: &Row<'_>| if row.predictor.ranked { row.tally.pooled_spearman().map(rounded) } else { None };
+    let ranks = |row: &Row<'_>| if row.predictor.ranked { row.tally.pooled_spearman().map(rounded) } else { None };
     Table::new(vec![
         Column::text("data", rows.iter().map(|row| row.set)),
         Column::text("feature", rows.iter().map(|row| row.predictor.feature.to_string())),
@@ -378,8 +369,7 @@ mod tests {
             device: Device::Cpu,
             threads: 1,
         };
-        let stage: Correlate =
-            serde_json::from_str(r#"{ "features": ["speed", "ema(speed, 60)"] }"#).unwrap();
+        let stage: Correlate = serde_json::from_str(r#"{ "features": ["speed", "ema(speed, 60)"] }"#).unwrap();
         assert_eq!(stage.check(), []);
         let context = Context { job: &job, sink: &|_| {}, cancelled: &AtomicBool::new(false) };
         let metrics = stage.run(&context).unwrap();
@@ -389,8 +379,7 @@ mod tests {
         // Two features, five further averages, two best lags, for each of two sets.
         assert_eq!(table.rows(), 18);
         assert_eq!(table.cells(0)[..5], ["raw", "speed", "0", "239", "2"]);
-        let figure: Value =
-            serde_json::from_slice(&std::fs::read(folder.path().join("figure.json")).unwrap()).unwrap();
+        let figure: Value = serde_json::from_slice(&std::fs::read(folder.path().join("figure.json")).unwrap()).unwrap();
         assert_eq!(figure["data"], "synthetic");
         assert_eq!(figure["series"].as_array().unwrap().len(), 4);
         assert_eq!(figure["series"][2]["name"], "speed (processed)");
@@ -400,8 +389,7 @@ mod tests {
 
     #[test]
     fn heart_rate_is_not_correlated_with_itself() {
-        let stage: Correlate =
-            serde_json::from_str(r#"{ "features": ["ema(hr, 5)"], "taus": [0.0] }"#).unwrap();
+        let stage: Correlate = serde_json::from_str(r#"{ "features": ["ema(hr, 5)"], "taus": [0.0] }"#).unwrap();
         let paths: Vec<String> = stage.check().into_iter().map(|fault| fault.path).collect();
         assert_eq!(paths, ["features[0]", "taus[0]"]);
     }

@@ -75,8 +75,7 @@ fn plausible() -> [f32; 2] {
     [50.0, 220.0]
 }
 
-const WORKOUTS: OutputPort =
-    OutputPort::fixed("workouts", ArtifactType::Workouts, "the workouts that passed");
+const WORKOUTS: OutputPort = OutputPort::fixed("workouts", ArtifactType::Workouts, "the workouts that passed");
 const FUNNEL: OutputPort = OutputPort::fixed("funnel", ArtifactType::Table, "what each rule removed");
 
 impl Stage for Filter {
@@ -98,15 +97,13 @@ impl Stage for Filter {
         ];
         let backward = |range: &(_, Option<[f64; 2]>)| range.1.is_some_and(|[low, high]| !(low <= high));
         let range = ranges.into_iter().filter(backward);
-        let range =
-            range.map(|(path, _)| ParameterFault::new(path, "must be the lower limit, then the upper"));
+        let range = range.map(|(path, _)| ParameterFault::new(path, "must be the lower limit, then the upper"));
         let limits = [
             ("max_speed_m_s", self.max_speed_m_s, f64::INFINITY),
             ("max_climb_m_s", self.max_climb_m_s, f64::INFINITY),
             ("max_flat_share", self.max_flat_share, 1.0),
         ];
-        let outside =
-            |limit: &(_, Option<f64>, f64)| limit.1.is_some_and(|value| !(value > 0.0 && value <= limit.2));
+        let outside = |limit: &(_, Option<f64>, f64)| limit.1.is_some_and(|value| !(value > 0.0 && value <= limit.2));
         let limit = limits.into_iter().filter(outside);
         let limit = limit.map(|(path, _, top)| {
             let top = if top.is_finite() { format!(" and at most {top}") } else { String::new() };
@@ -118,6 +115,13 @@ impl Stage for Filter {
 
 impl Run for Filter {
     fn run(&self, context: &Context<'_>) -> Result<Metrics> {
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(context.job.threads.max(1)).build()?;
+        threads.install(|| self.filter(context))
+    }
+}
+
+impl Filter {
+    fn filter(&self, context: &Context<'_>) -> Result<Metrics> {
         let reader = WorkoutReader::open(context.job.input("workouts")?)?;
         let mut writer = WorkoutWriter::create(&context.output(&WORKOUTS))?;
         let total = reader.total() as u64;
@@ -138,9 +142,7 @@ impl Run for Filter {
         funnel.table()?.write(&context.output(&FUNNEL))?;
         Ok(funnel.metrics())
     }
-}
 
-impl Filter {
     /// The rules that apply, in their order.
     fn rules(&self) -> impl Iterator<Item = Rule> {
         let given = |rule: &Rule| match rule {
@@ -193,10 +195,9 @@ impl Filter {
                 let covered = track.speed.as_ref().map(|speed| physiology::distance(&track.elapsed, speed));
                 outside(covered.and_then(|metres| metres.last().copied()), self.distance_m)
             }
-            Rule::Speed => above(
-                track.speed.as_ref().map(|speed| speed.iter().copied().fold(0.0, f64::max)),
-                self.max_speed_m_s,
-            ),
+            Rule::Speed => {
+                above(track.speed.as_ref().map(|speed| speed.iter().copied().fold(0.0, f64::max)), self.max_speed_m_s)
+            }
             Rule::Climb => above(rules::steepest_climb(track), self.max_climb_m_s),
             Rule::Flat => above(Some(rules::flat_share(&track.heart_rate)), self.max_flat_share),
             _ => false,
@@ -326,8 +327,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let metrics = run(folder.path(), &all_rules(), one_of_each()).unwrap();
         assert_eq!((&metrics["in"], &metrics["kept"]), (&14.into(), &2.into()));
-        let kept: Vec<i64> =
-            read_all(&folder.path().join("workouts.parquet")).unwrap().iter().map(|w| w.id).collect();
+        let kept: Vec<i64> = read_all(&folder.path().join("workouts.parquet")).unwrap().iter().map(|w| w.id).collect();
         assert_eq!(kept, [0, 13]);
         let funnel = Table::read(&folder.path().join("funnel.parquet")).unwrap();
         assert_eq!(funnel.column("removed").unwrap(), &Values::Int(vec![Some(1); 12]));

@@ -79,29 +79,8 @@ impl Stage for Resample {
 
 impl Run for Resample {
     fn run(&self, context: &Context<'_>) -> Result<Metrics> {
-        let parsed = features::parse_all("features", &self.features).map_err(|faults| Blame {
-            parameter: faults[0].path.clone(),
-            message: faults[0].message.clone(),
-        })?;
-        let reader = WorkoutReader::open(context.job.input("workouts")?)?;
-        let total = reader.total() as u64;
-        let mut gathered = Gathered::new(self, &parsed);
-        for batch in reader {
-            context.check_cancelled()?;
-            let batch = batch?;
-            let laid: Vec<_> = batch.par_iter().map(|workout| self.lay(&parsed, workout)).collect();
-            laid.into_iter().zip(&batch).for_each(|(laid, workout)| gathered.take(workout, laid));
-            context.progress(gathered.seen, Some(total), "workouts", "");
-        }
-        for (reason, aside) in &gathered.aside {
-            context
-                .warn(format!("{} workouts set aside, such as {}: it {reason}", aside.count, aside.example));
-        }
-        if gathered.sequences.is_empty() {
-            bail!("`workouts`: none of {} can be laid on a grid: {}", gathered.seen, gathered.reasons());
-        }
-        gathered.sequences.write(&context.output(&SEQUENCES))?;
-        Ok(gathered.metrics())
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(context.job.threads.max(1)).build()?;
+        threads.install(|| self.resample(context))
     }
 }
 
@@ -115,6 +94,29 @@ struct Laid {
 }
 
 impl Resample {
+    fn resample(&self, context: &Context<'_>) -> Result<Metrics> {
+        let parsed = features::parse_all("features", &self.features)
+            .map_err(|faults| Blame { parameter: faults[0].path.clone(), message: faults[0].message.clone() })?;
+        let reader = WorkoutReader::open(context.job.input("workouts")?)?;
+        let total = reader.total() as u64;
+        let mut gathered = Gathered::new(self, &parsed);
+        for batch in reader {
+            context.check_cancelled()?;
+            let batch = batch?;
+            let laid: Vec<_> = batch.par_iter().map(|workout| self.lay(&parsed, workout)).collect();
+            laid.into_iter().zip(&batch).for_each(|(laid, workout)| gathered.take(workout, laid));
+            context.progress(gathered.seen, Some(total), "workouts", "");
+        }
+        for (reason, aside) in &gathered.aside {
+            context.warn(format!("{} workouts set aside, such as {}: it {reason}", aside.count, aside.example));
+        }
+        if gathered.sequences.is_empty() {
+            bail!("`workouts`: none of {} can be laid on a grid: {}", gathered.seen, gathered.reasons());
+        }
+        gathered.sequences.write(&context.output(&SEQUENCES))?;
+        Ok(gathered.metrics())
+    }
+
     /// Lays one workout on the grid; the error is the reason it is set aside, to follow its number.
     fn lay(&self, features: &[Feature], workout: &Workout) -> Result<Laid, String> {
         let user = workout.user.ok_or("has no user")?;
@@ -126,10 +128,7 @@ impl Resample {
         for (column, feature) in features.iter().enumerate() {
             let values = signals.sample(feature, &steps.time);
             let values = values.map_err(|series| format!("has no {series}, which `{feature}` is made of"))?;
-            values
-                .into_iter()
-                .enumerate()
-                .for_each(|(step, value)| rows[step * width + column] = value as f32);
+            values.into_iter().enumerate().for_each(|(step, value)| rows[step * width + column] = value as f32);
         }
         if rows.iter().any(|value| !value.is_finite()) {
             return Err("gives a feature that is no finite number".into());
@@ -215,8 +214,7 @@ impl Gathered {
         let sequences = &self.sequences;
         let users: BTreeSet<i64> = sequences.user.iter().copied().collect();
         let ones = |mask: &[u8]| mask.iter().map(|one| u64::from(*one)).sum::<u64>();
-        let aside: BTreeMap<&str, u64> =
-            self.aside.iter().map(|(why, aside)| (why.as_str(), aside.count)).collect();
+        let aside: BTreeMap<&str, u64> = self.aside.iter().map(|(why, aside)| (why.as_str(), aside.count)).collect();
         let Repairs { moved, averaged, dropped } = self.repairs;
         let value = json!({
             "data": sequences.header.data,
@@ -259,11 +257,7 @@ mod tests {
         }
     }
 
-    fn run(
-        folder: &Path,
-        params: &str,
-        workouts: Vec<Workout>,
-    ) -> (Result<(Sequences, Metrics)>, Vec<String>) {
+    fn run(folder: &Path, params: &str, workouts: Vec<Workout>) -> (Result<(Sequences, Metrics)>, Vec<String>) {
         let input = folder.join("in.parquet");
         let mut writer = WorkoutWriter::create(&input).unwrap();
         writer.write(workouts).unwrap();
@@ -347,11 +341,8 @@ mod tests {
         let endless = workout(4, &[0.0, 1e9]);
         let synthetic = Workout { synthetic: true, ..workout(5, &[0.0, 10.0]) };
         let again = workout(1, &[5.0, 20.0]);
-        let (done, warnings) = run(
-            folder.path(),
-            BY_TIME,
-            vec![workout(1, &[0.0, 10.0]), nameless, slow, endless, synthetic, again],
-        );
+        let (done, warnings) =
+            run(folder.path(), BY_TIME, vec![workout(1, &[0.0, 10.0]), nameless, slow, endless, synthetic, again]);
         let (sequences, metrics) = done.unwrap();
         assert_eq!(sequences.workout, [1, 5]);
         assert_eq!(sequences.header.data, DataSource::Mixed);
@@ -371,9 +362,6 @@ mod tests {
         .unwrap();
         let paths: Vec<String> = stage.check().into_iter().map(|fault| fault.path).collect();
         assert_eq!(paths, ["grid.step_s", "grid.gap_limit_s", "features[0]", "smooth_altitude_s"]);
-        assert!(
-            serde_json::from_str::<Resample>(r#"{ "grid": { "by": "time", "stp": 1 }, "features": [] }"#)
-                .is_err()
-        );
+        assert!(serde_json::from_str::<Resample>(r#"{ "grid": { "by": "time", "stp": 1 }, "features": [] }"#).is_err());
     }
 }

@@ -80,8 +80,7 @@ impl Lists {
 }
 
 const SPLIT: OutputPort = OutputPort::fixed("split", ArtifactType::Split, "the part of each workout");
-const PARTS: OutputPort =
-    OutputPort::fixed("parts", ArtifactType::Table, "users, workouts and days of each part");
+const PARTS: OutputPort = OutputPort::fixed("parts", ArtifactType::Table, "users, workouts and days of each part");
 
 /// The stream of the generator that orders users and workouts.
 const SHUFFLE: u64 = 1;
@@ -111,8 +110,7 @@ impl Stage for SplitStage {
         let given: Vec<f64> = Part::ALL.iter().filter_map(|part| self.given(*part)).collect();
         let sum: f64 = given.iter().sum();
         if faults.is_empty() && !given.is_empty() && (sum - 1.0).abs() > 1e-9 {
-            faults
-                .push(ParameterFault::new("", format!("train, validation and test sum to {sum}, not to 1")));
+            faults.push(ParameterFault::new("", format!("train, validation and test sum to {sum}, not to 1")));
         }
         faults.extend(self.list_faults());
         faults
@@ -148,14 +146,10 @@ impl SplitStage {
     fn list_faults(&self) -> Vec<ParameterFault> {
         let mut faults = Vec::new();
         if self.by == SplitBy::Time && !self.explicit.is_empty() {
-            faults.push(ParameterFault::new(
-                "explicit",
-                "does not go with `by = \"time\"`, where time decides",
-            ));
+            faults.push(ParameterFault::new("explicit", "does not go with `by = \"time\"`, where time decides"));
         }
         if self.by != SplitBy::Time && !self.test_users.is_empty() {
-            let remedy =
-                "goes with `by = \"time\"` only; with `by = \"user\"` write `explicit = { test = [...] }`";
+            let remedy = "goes with `by = \"time\"` only; with `by = \"user\"` write `explicit = { test = [...] }`";
             faults.push(ParameterFault::new("test_users", remedy));
         }
         let mut listed = BTreeSet::new();
@@ -200,8 +194,7 @@ impl SplitStage {
     }
 
     fn divide(&self, sequences: &Sequences, random: &mut ChaCha8Rng) -> Result<Split> {
-        let workouts =
-            || sequences.workout.iter().zip(&sequences.user).map(|(workout, user)| (*workout, *user));
+        let workouts = || sequences.workout.iter().zip(&sequences.user).map(|(workout, user)| (*workout, *user));
         let part_of: BTreeMap<i64, Part> = match self.by {
             SplitBy::User => self.shuffle(workouts().map(|(_, user)| user).collect(), random)?,
             SplitBy::Workout => self.shuffle(workouts().map(|(workout, _)| workout).collect(), random)?,
@@ -283,11 +276,8 @@ fn expect_known(known: &BTreeSet<i64>, number: i64, what: &str, parameter: Strin
         return Ok(());
     }
     let some: Vec<String> = known.iter().take(5).map(i64::to_string).collect();
-    let message = format!(
-        "`{number}` is no {what} of these sequences; there are {}, such as {}",
-        known.len(),
-        some.join(", ")
-    );
+    let message =
+        format!("`{number}` is no {what} of these sequences; there are {}, such as {}", known.len(), some.join(", "));
     Err(Blame { parameter, message }.into())
 }
 
@@ -314,10 +304,7 @@ fn table(counts: &[Count]) -> Result<Table> {
         Column::text("part", counts.iter().map(|count| count.part.name())),
         Column::int("users", counts.iter().map(|count| count.users as i64)),
         Column::int("workouts", counts.iter().map(|count| count.workouts as i64)),
-        Column::optional_text(
-            "first day",
-            counts.iter().map(|count| count.days.map(|(first, _)| day(first))),
-        ),
+        Column::optional_text("first day", counts.iter().map(|count| count.days.map(|(first, _)| day(first)))),
         Column::optional_text("last day", counts.iter().map(|count| count.days.map(|(_, last)| day(last)))),
     ])
 }
@@ -343,8 +330,7 @@ mod tests {
 
     /// Users 0..`users`, each with `runs` workouts; later numbers started earlier.
     fn sequences(users: i64, runs: i64) -> Sequences {
-        let header =
-            Header { features: Vec::new(), grid: Grid::Time { step_s: 10.0 }, data: DataSource::Recorded };
+        let header = Header { features: Vec::new(), grid: Grid::Time { step_s: 10.0 }, data: DataSource::Recorded };
         let mut sequences = Sequences::empty(header);
         for user in 0..users {
             for run in 0..runs {
@@ -387,11 +373,7 @@ mod tests {
     #[test]
     fn by_time_no_later_run_comes_before_an_earlier_one() {
         let sequences = sequences(4, 10);
-        let split = divide(
-            &stage(r#"{ "by": "time", "train": 0.5, "validation": 0.2, "test": 0.3 }"#),
-            &sequences,
-            1,
-        );
+        let split = divide(&stage(r#"{ "by": "time", "train": 0.5, "validation": 0.2, "test": 0.3 }"#), &sequences, 1);
         let split = split.unwrap();
         for user in 0..4 {
             let mut runs: Vec<(i64, Part)> = (0..40)
@@ -421,8 +403,7 @@ mod tests {
     #[test]
     fn listed_users_go_where_they_are_listed_and_the_rest_is_shared() {
         let sequences = sequences(11, 1);
-        let stage =
-            stage(r#"{ "by": "user", "train": 0.8, "validation": 0.2, "explicit": { "test": [3] } }"#);
+        let stage = stage(r#"{ "by": "user", "train": 0.8, "validation": 0.2, "explicit": { "test": [3] } }"#);
         let split = divide(&stage, &sequences, 1).unwrap();
         assert_eq!(numbers(&split, Part::Test), [3000]);
         assert_eq!(numbers(&split, Part::Validation).len(), 2);
@@ -438,14 +419,11 @@ mod tests {
 
     #[test]
     fn parameters_that_contradict_each_other_are_all_found() {
-        let paths = |params: &str| -> Vec<String> {
-            stage(params).check().into_iter().map(|fault| fault.path).collect()
-        };
+        let paths =
+            |params: &str| -> Vec<String> { stage(params).check().into_iter().map(|fault| fault.path).collect() };
         assert_eq!(paths(r#"{ "by": "user", "train": 0.7, "test": 0.2 }"#), [""]);
         assert_eq!(
-            paths(
-                r#"{ "by": "user", "train": 1.5, "test": 0.1, "explicit": { "test": [1, 1] }, "test_users": [1] }"#
-            ),
+            paths(r#"{ "by": "user", "train": 1.5, "test": 0.1, "explicit": { "test": [1, 1] }, "test_users": [1] }"#),
             ["train", "test", "test_users", "explicit.test[1]"]
         );
         assert_eq!(paths(r#"{ "by": "time", "explicit": { "test": [1] } }"#), ["explicit"]);

@@ -65,11 +65,7 @@ impl WorkoutTally {
 }
 
 /// The predictor and the heart rate at every sample where the predictor was recorded already.
-fn pairs<'a>(
-    track: &'a Track,
-    signals: &Signals<'_>,
-    predictor: &Predictor,
-) -> Option<(Vec<f64>, &'a [f64])> {
+fn pairs<'a>(track: &'a Track, signals: &Signals<'_>, predictor: &Predictor) -> Option<(Vec<f64>, &'a [f64])> {
     let first = track.elapsed.partition_point(|t| *t < predictor.lag);
     let at: Vec<f64> = track.elapsed[first..].iter().map(|t| t - predictor.lag).collect();
     let x = signals.sample(&predictor.feature, &at).ok()?;
@@ -259,14 +255,12 @@ mod tests {
 
     #[test]
     fn the_subsample_does_not_depend_on_how_workouts_come_and_keeps_to_its_limit() {
-        let tracks: Vec<Track> =
-            (0..6).map(|i| track(40, move |t| 100.0 + (t * f64::from(i)) % 37.0)).collect();
+        let tracks: Vec<Track> = (0..6).map(|i| track(40, move |t| 100.0 + (t * f64::from(i)) % 37.0)).collect();
         let predictors = [predictor("speed", 0.0)];
         let one_by_one = tally(&tracks, &predictors, 50);
         let mut at_once = Tallies::new(1, 50);
-        let all: Vec<WorkoutTally> = (0..6)
-            .map(|id| WorkoutTally::new(id, &tracks[id as usize], 30.0, &predictors, &[u64::MAX]))
-            .collect();
+        let all: Vec<WorkoutTally> =
+            (0..6).map(|id| WorkoutTally::new(id, &tracks[id as usize], 30.0, &predictors, &[u64::MAX])).collect();
         all.into_iter().for_each(|workout| at_once.take(workout));
         assert_eq!(at_once.of(0).subsample.len(), 50);
         assert_eq!(at_once.of(0).pooled_spearman(), one_by_one.of(0).pooled_spearman());

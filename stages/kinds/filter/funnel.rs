@@ -58,8 +58,7 @@ impl Funnel {
     /// One row for each rule.
     pub fn table(&self) -> Result<Table> {
         let (rules, reached) = (&self.rules, self.reached());
-        let order =
-            |rule: Rule| 1 + Rule::ALL.iter().position(|other| *other == rule).unwrap_or_default() as i64;
+        let order = |rule: Rule| 1 + Rule::ALL.iter().position(|other| *other == rule).unwrap_or_default() as i64;
         let out = reached.iter().zip(rules).map(|(came, removed)| (came - removed.count) as i64);
         Table::new(vec![
             Column::int("order", rules.iter().map(|removed| order(removed.rule))),
@@ -76,8 +75,7 @@ impl Funnel {
     /// Counts and rates.
     pub fn metrics(&self) -> Metrics {
         let removed = self.rules.iter().map(|removed| (removed.rule.name(), removed.count));
-        let removed: serde_json::Map<_, _> =
-            removed.map(|(name, count)| (name.to_owned(), json!(count))).collect();
+        let removed: serde_json::Map<_, _> = removed.map(|(name, count)| (name.to_owned(), json!(count))).collect();
         let share = self.kept() as f64 / self.came as f64;
         Metrics::from_iter([
             ("in".to_owned(), json!(self.came)),

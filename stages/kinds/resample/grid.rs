@@ -153,8 +153,7 @@ fn by_time(track: &Track, step: f64, gap_limit: f64, end: f64) -> Steps {
             _ => 0.0,
         };
         steps.valid[k] = u8::from(nearest.is_some() || gap <= gap_limit);
-        if let Some(heart_rate) = nearest.map(|sample| track.heart_rate[sample]).filter(|rate| is_real(*rate))
-        {
+        if let Some(heart_rate) = nearest.map(|sample| track.heart_rate[sample]).filter(|rate| is_real(*rate)) {
             steps.real[k] = 1;
             steps.target[k] = heart_rate as f32;
         }
