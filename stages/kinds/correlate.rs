@@ -113,8 +113,8 @@ impl Stage for Correlate {
 
     fn check(&self) -> Vec<ParameterFault> {
         let mut faults = features::parse_all("features", &self.features).err().unwrap_or_default();
-        if !(self.lag_step_s >= 1.0) {
-            faults.push(ParameterFault::new("lag_step_s", "must be at least 1 second"));
+        if !(1.0..=3600.0).contains(&self.lag_step_s) {
+            faults.push(ParameterFault::new("lag_step_s", "must lie between 1 and 3600 seconds"));
         }
         if !(0.0..=3600.0).contains(&self.max_lag_s) {
             faults.push(ParameterFault::new("max_lag_s", "must lie between 0 and 3600 seconds"));
