@@ -46,7 +46,9 @@ fn main() {
 /// The names of the kinds: the modules below `kinds`.
 fn kinds(modules: &BTreeMap<ModuleId, Module>) -> Vec<String> {
     let names = modules.keys().filter(|(krate, _)| *krate == "stages");
-    names.filter_map(|(_, path)| path.strip_prefix("kinds::")).map(str::to_owned).collect()
+    let names = names.filter_map(|(_, path)| path.strip_prefix("kinds::"));
+    // What lies deeper is a part of its kind.
+    names.filter(|name| !name.contains("::")).map(str::to_owned).collect()
 }
 
 /// Every module and library that a kind reaches, with its digest or version.

@@ -16,8 +16,12 @@ use crate::kind::Kind;
 
 /// Every kind, in the order of a pipeline.
 pub static KINDS: &[Kind] = &[
+    Kind::here::<synthesize::Synthesize>(),
     Kind::here::<import::Import>(),
     Kind::here::<filter::Filter>(),
+    Kind::here::<resample::Resample>(),
+    Kind::here::<correlate::Correlate>(),
+    Kind::here::<split::SplitStage>(),
     Kind::here::<baseline::Baseline>(),
     Kind::in_worker::<pretrain::Pretrain>(),
     Kind::in_worker::<finetune::Finetune>(),

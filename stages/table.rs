@@ -1,10 +1,10 @@
 //! Tables for people: named, typed columns, their Parquet file, and their rows as text.
 //! Unaware of what the figures mean.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use polars::prelude::{Column as Stored, DataType, IntoColumn, NamedFrom, Series};
+use polars::prelude::{Column as Stored, DataFrame, DataType, IntoColumn as _, NamedFrom as _, Schema, Series};
 
 use crate::parquet;
 
@@ -105,6 +105,15 @@ impl Values {
         self.len() == 0
     }
 
+    fn kind(&self) -> DataType {
+        match self {
+            Self::Int(_) => DataType::Int64,
+            Self::Float(_) => DataType::Float64,
+            Self::Text(_) => DataType::String,
+            Self::Flag(_) => DataType::Boolean,
+        }
+    }
+
     /// A cell for people: empty where there is no value, numbers at six significant digits.
     fn cell(&self, row: usize) -> String {
         match self {
@@ -167,6 +176,11 @@ impl Table {
         text
     }
 
+    /// Names and types of the columns.
+    fn shape(&self) -> Vec<(String, DataType)> {
+        self.columns.iter().map(|column| (column.name.clone(), column.values.kind())).collect()
+    }
+
     /// Writes the table as Parquet; the same table gives the same bytes.
     pub fn write(&self, path: &Path) -> Result<()> {
         parquet::write(path, self.columns.iter().map(Column::store).collect())
@@ -177,6 +191,39 @@ impl Table {
         let frame = parquet::read(path)?;
         let columns = frame.columns().iter().map(Column::load).collect::<Result<Vec<_>>>();
         Ok(Self { columns: columns.with_context(|| format!("`{}` is no table", path.display()))? })
+    }
+}
+
+/// Writes a table that grows, batch by batch, so that memory does not grow with it.
+pub struct TableWriter {
+    path: PathBuf,
+    file: parquet::FileWriter,
+    columns: Vec<(String, DataType)>,
+}
+
+impl TableWriter {
+    /// Starts a file with the columns of a table, whose rows are not written.
+    pub fn create(path: &Path, like: &Table) -> Result<Self> {
+        let columns = like.shape();
+        let schema = Schema::from_iter(columns.iter().map(|(name, kind)| (name.as_str().into(), kind.clone())));
+        Ok(Self { path: path.to_owned(), file: parquet::create(path, &schema)?, columns })
+    }
+
+    /// Appends rows; fails when the columns are not those of the start.
+    pub fn write(&mut self, rows: &Table) -> Result<()> {
+        ensure!(rows.shape() == self.columns, "`{}`: rows with other columns", self.path.display());
+        let frame = DataFrame::new_infer_height(rows.columns.iter().map(Column::store).collect())?;
+        self.file.write_batch(&frame).with_context(|| self.unwritable())
+    }
+
+    /// Ends the file; without this call it is no Parquet file.
+    pub fn finish(self) -> Result<()> {
+        self.file.finish().with_context(|| self.unwritable())?;
+        Ok(())
+    }
+
+    fn unwritable(&self) -> String {
+        format!("`{}` cannot be written", self.path.display())
     }
 }
 
@@ -215,7 +262,7 @@ fn short(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Column, Table, Values, short};
+    use super::{Column, Table, TableWriter, Values, short};
 
     fn table() -> Table {
         Table::new(vec![
@@ -235,6 +282,19 @@ mod tests {
         table().write(&two).unwrap();
         assert_eq!(Table::read(&one).unwrap(), table());
         assert_eq!(std::fs::read(one).unwrap(), std::fs::read(two).unwrap());
+    }
+
+    #[test]
+    fn a_table_written_in_batches_reads_as_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t");
+        let batch = |first: i64| Table::new(vec![Column::int("n", [first, first + 1])]).unwrap();
+        let mut writer = TableWriter::create(&path, &batch(0)).unwrap();
+        writer.write(&batch(1)).unwrap();
+        writer.write(&batch(3)).unwrap();
+        assert!(writer.write(&table()).is_err());
+        writer.finish().unwrap();
+        assert_eq!(Table::read(&path).unwrap(), Table::new(vec![Column::int("n", [1, 2, 3, 4])]).unwrap());
     }
 
     #[test]

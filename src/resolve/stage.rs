@@ -147,11 +147,11 @@ fn decode(
     };
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     known_keys(&params, &[known.as_slice(), &RESERVED].concat(), &format!("kind `{}`", kind.name), faults);
+    let (params, unknown): (Table, Table) = params.into_iter().partition(|(key, _)| known.contains(&key.as_str()));
     let mut params = Node { place: place.clone(), data: Data::Table(params) };
-    if let Data::Table(table) = &mut params.data {
-        table.retain(|key, _| known.contains(&key.as_str()));
-    }
-    let mut removed = Vec::new();
+    // The field that a mistyped key most likely stands for is not missing, but mistyped.
+    let mistyped = unknown.keys().filter_map(|key| nearest(key, known.iter().copied()));
+    let mut removed: Vec<String> = mistyped.map(str::to_owned).collect();
     loop {
         match (kind.decode)(&params.json()) {
             Ok(decoded) => {

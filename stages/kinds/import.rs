@@ -20,9 +20,9 @@ use crate::workouts::{SpeedSource, Workout, WorkoutWriter};
 ///
 /// The file holds one workout a line, as a Python dict literal or a JSON object. Speed becomes m/s. A line that
 /// cannot be read, has no id or repeats one is set aside with its number and reason; nothing else stops the import.
-/// Where speed is missing it is derived from positions, or else from the distance covered; `speed_source` of each
-/// workout says where its speed comes from. Writes `workouts`, the lines `set_aside`, and a `summary` of counts.
-/// The file is read as a stream: memory does not grow with it.
+/// Where speed is missing it is derived from positions, or else from a field `distance` (metres since the start);
+/// `speed_source` of each workout says where its speed comes from. Writes `workouts`, the lines `set_aside`, and a
+/// `summary` of counts. The file is read as a stream: memory does not grow with it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Import {
@@ -180,7 +180,8 @@ impl Counts {
     fn count(&mut self, workout: &Workout) {
         self.workouts += 1;
         self.synthetic += u64::from(workout.synthetic);
-        *self.sports.entry(workout.sport.clone()).or_default() += 1;
+        let sport = if workout.sport.is_empty() { "not given" } else { &workout.sport };
+        *self.sports.entry(sport.to_owned()).or_default() += 1;
         *self.speed.entry(workout.speed_source).or_default() += 1;
     }
 

@@ -7,6 +7,7 @@ use pacer_stages::sequences::Sequences;
 use tch::{Device, Kind, Tensor};
 
 use crate::models::recurrent::{Padded, to_host};
+use crate::training::checkpoint::checksum;
 
 /// Some workouts of a set of sequences, end to end, standardised, on a device.
 pub struct Set {
@@ -123,10 +124,10 @@ impl Set {
         self.steps
     }
 
-    /// All numbers of the set, on the host: features, then targets, then weights.
-    pub fn contents(&self) -> Result<Vec<f32>> {
+    /// A checksum of all numbers of the set.
+    pub fn checksum(&self) -> Result<u64> {
         let tensors = [&self.features, &self.target, &self.weight].map(to_host);
-        Ok(tensors.into_iter().collect::<Result<Vec<_>>>()?.concat())
+        Ok(checksum(&tensors.into_iter().collect::<Result<Vec<_>>>()?))
     }
 
     /// Where the tensors lie.

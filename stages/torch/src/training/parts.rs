@@ -11,7 +11,6 @@ use pacer_stages::stage::{Blame, Context};
 use tch::Device;
 
 use crate::training::Recipe;
-use crate::training::checkpoint::checksum;
 use crate::training::data::Set;
 
 /// The data that a network is trained with.
@@ -63,7 +62,7 @@ impl Parts {
 
     /// What tells this training from every other: its job's kind, parameters, seed and device, and its data.
     pub fn identity(&self, job: &Job) -> Result<String> {
-        let data = [self.train.contents()?, self.validation.contents()?].map(|values| checksum([&values]));
+        let data = [self.train.checksum()?, self.validation.checksum()?];
         let parts = (&job.kind, &job.code, &job.params, job.seed, job.device, data);
         Ok(serde_json::to_string(&parts)?)
     }

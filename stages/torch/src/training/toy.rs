@@ -167,6 +167,7 @@ impl World {
         std::fs::create_dir_all(&job.out).unwrap();
         let sink = |notice| match notice {
             Notice::Warning { message } => self.warnings.lock().unwrap().push(message),
+            Notice::Log { .. } => {}
             Notice::Progress { message, .. } => {
                 if stop(&message) {
                     cancelled.store(true, Ordering::Relaxed);

@@ -1,0 +1,9 @@
+//! Stories of whole runs, told through the binary: write files, run, compare, run again.
+
+mod caching;
+mod damage;
+mod faults;
+mod harness;
+mod interruption;
+mod pipelines;
+mod tidy;

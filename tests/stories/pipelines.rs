@@ -1,0 +1,182 @@
+//! The pipelines that ship, run whole on a small scale; and the guards against leaks, seen from outside.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::harness::{Project, said};
+
+/// A shipped pipeline.
+fn shipped(name: &str) -> String {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("pipelines").join(name).display().to_string()
+}
+
+/// Runs a shipped pipeline in the store of a project; all its stages must end well.
+fn run(project: &Project, name: &str, set: &[&str]) -> Value {
+    let mut command = project.command(&["run", &shipped(name), "--format", "json"]);
+    set.iter().for_each(|set| {
+        command.args(["--set", set]);
+    });
+    let said = said(&command.output().unwrap());
+    let done: Value = serde_json::from_str(said.out.lines().last().unwrap_or_else(|| panic!("{}", said.err))).unwrap();
+    assert_eq!((&done["failed"], &done["skipped"]), (&0.into(), &0.into()), "{}", said.out);
+    done
+}
+
+/// What `pacer show` says of a stage of a shipped pipeline.
+fn show(project: &Project, name: &str, stage: &str, set: &[&str]) -> Value {
+    let mut command = project.command(&["show", &shipped(name), stage, "--format", "json"]);
+    set.iter().for_each(|set| {
+        command.args(["--set", set]);
+    });
+    let said = said(&command.output().unwrap());
+    serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err))
+}
+
+/// Raw workouts of a few simulated runners, as a file of the project.
+fn raw_runs(project: &Project, users: usize, runs: usize) -> PathBuf {
+    project.write(
+        "raw.toml",
+        &format!(
+            "[stages.synthesize]\nkind = \"synthesize\"\nusers = {users}\nruns_per_user = {runs}.0\npoints = 120\n\
+             share_other_sports = 0.2\nseed = 3\n"
+        ),
+    );
+    assert_eq!(project.pacer(&["run", "raw.toml"]).code, 0);
+    let path = project.path("raw.jsonl");
+    let arguments = ["show", "raw.toml", "synthesize.raw", "--export", &path.display().to_string()];
+    assert_eq!(project.pacer(&arguments).code, 0);
+    path
+}
+
+fn figures_of_every_model(shown: &Value, models: &[&str]) {
+    for model in models {
+        for figure in ["mae", "rmse", "bias", "r2", "n_workouts", "n_users"] {
+            assert!(shown["metrics"][model][figure].is_number(), "{model} {figure}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn quickstart_runs_to_a_table_of_errors_and_then_reuses_all_of_it() {
+    let project = Project::new("");
+    let small = ["population.users=24", "runner.runs=20.0", "train.epochs=1", "train.hidden=6"];
+    run(&project, "quickstart.toml", &small);
+    let shown = show(&project, "quickstart.toml", "evaluate", &small);
+    figures_of_every_model(&shown, &["constant", "ridge_raw", "ridge_physiology", "lstm", "gru"]);
+    for (name, figures) in shown["metrics"].as_object().unwrap() {
+        assert_eq!((&figures["data"], &figures["split"]), (&"synthetic".into(), &"user".into()), "{name}");
+    }
+    let done = run(&project, "quickstart.toml", &small);
+    assert_eq!(done["ran"], 0);
+}
+
+#[test]
+fn heart_rate_runs_on_a_file_that_the_user_gives() {
+    let project = Project::new("");
+    let raw = format!("data.fitrec={}", raw_runs(&project, 20, 6).display());
+    let small = [raw.as_str(), "train.epochs=1", "train.hidden=4", "train.layers=1", "grid.step_s=30.0"];
+    run(&project, "heart_rate.toml", &small);
+    let shown = show(&project, "heart_rate.toml", "evaluate", &small);
+    figures_of_every_model(&shown, &["constant", "ridge_raw", "ridge_physiology", "lstm", "gru"]);
+    let shown = show(&project, "heart_rate.toml", "batch_sizes", &small);
+    figures_of_every_model(&shown, &["batch_8", "batch_16", "batch_32", "batch_64"]);
+}
+
+#[test]
+fn heart_rate_never_falls_back_to_other_data() {
+    let project = Project::new("");
+    let said = said(&project.command(&["run", &shipped("heart_rate.toml")]).output().unwrap());
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("the parameter `data.fitrec` has no value"), "{}", said.err);
+}
+
+#[test]
+fn perturbed_heart_rates_of_the_test_runs_leave_every_model_bit_identical() {
+    let project = Project::new("");
+    let raw = raw_runs(&project, 2, 16);
+    let set = format!("data.workouts={}", raw.display());
+    let small = [set.as_str(), "train.epochs=2", "train.hidden=4"];
+    let models = ["constant", "user_mean", "ridge_raw", "ridge_physiology", "lstm", "gru"];
+    let digests = || {
+        run(&project, "personal.toml", &small);
+        models.map(|model| show(&project, "personal.toml", model, &small)["artifacts"][0]["digest"].clone())
+    };
+    let before = digests();
+    let figures = show(&project, "personal.toml", "evaluate", &small)["metrics"].clone();
+    let changed = raise_heart_rates(&raw, &test_workouts(&project, &small));
+    assert!(changed > 2, "{changed} workouts are in the test part");
+    assert_eq!(digests(), before);
+    let after = show(&project, "personal.toml", "evaluate", &small)["metrics"].clone();
+    for model in models {
+        let bias = |figures: &Value| figures[model]["bias"].as_f64().unwrap();
+        // The predictions are the same and the truth is three beats higher.
+        let shift = bias(&after) - bias(&figures);
+        assert!((shift + 3.0).abs() < 1e-3, "{model}: {shift}");
+    }
+}
+
+/// Ids of the workouts in the test part.
+fn test_workouts(project: &Project, set: &[&str]) -> Vec<String> {
+    let mut command = project.command(&["show", &shipped("personal.toml"), "split.split", "--format", "csv"]);
+    set.iter().for_each(|set| {
+        command.args(["--set", set]);
+    });
+    let said = said(&command.output().unwrap());
+    let header: Vec<_> = said.out.lines().next().unwrap().split(',').collect();
+    let at = header.iter().position(|name| *name == "workout").unwrap();
+    let test = said.out.lines().filter(|line| line.split(',').any(|cell| cell == "test"));
+    test.map(|line| line.split(',').nth(at).unwrap().to_owned()).collect()
+}
+
+/// Raises every heart rate of some workouts by three beats; returns how many were found.
+fn raise_heart_rates(raw: &PathBuf, ids: &[String]) -> usize {
+    let text = fs::read_to_string(raw).unwrap();
+    let mut found = 0;
+    let lines = text.lines().map(|line| {
+        if !ids.iter().any(|id| line.contains(&format!("'id': {id},"))) {
+            return line.to_owned();
+        }
+        found += 1;
+        let (before, rest) = line.split_once("'heart_rate': [").unwrap();
+        let (series, after) = rest.split_once(']').unwrap();
+        let raised = series.split(", ").map(|beat| (beat.parse::<f64>().unwrap() + 3.0).to_string());
+        format!("{before}'heart_rate': [{}]{after}", raised.collect::<Vec<_>>().join(", "))
+    });
+    let lines: Vec<_> = lines.collect();
+    fs::write(raw, lines.join("\n") + "\n").unwrap();
+    found
+}
+
+#[test]
+fn a_loss_that_explodes_names_the_step_and_the_line_of_the_learning_rate() {
+    let project = Project::new("");
+    let raw = raw_runs(&project, 2, 16);
+    let text = fs::read_to_string(shipped("personal.toml")).unwrap();
+    let text = text.replace("cell = \"gru\"", "cell = \"gru\"\nclip_norm = 1e30\nloss = \"mse\"");
+    let line = 1 + text.lines().position(|line| line.starts_with("train.learning_rate")).unwrap();
+    project.write("pipeline.toml", &text.replace("train.learning_rate = 0.003", "train.learning_rate = 1e30"));
+    let events = project.events(&["gru", "--set", &format!("data.workouts={}", raw.display())]);
+    let failed = events.iter().find(|event| event["event"] == "failed").unwrap();
+    assert_eq!(failed["class"], "nan");
+    assert!(failed["message"].as_str().unwrap().contains("step"), "{failed}");
+    assert_eq!(failed["place"], format!("pipeline.toml:{line}"));
+}
+
+#[test]
+fn a_filter_that_takes_everything_says_which_rule() {
+    let project = Project::new("");
+    let raw = raw_runs(&project, 1, 3);
+    project.write(
+        "pipeline.toml",
+        &format!(
+            "[stages.import]\nkind = \"import\"\ninputs.source = {{ path = {:?} }}\n\
+             [stages.filter]\nkind = \"filter\"\ninputs.workouts = \"import\"\nmin_points = 100000\n",
+            raw.display().to_string()
+        ),
+    );
+    let events = project.events(&[]);
+    let failed = events.iter().find(|event| event["event"] == "failed").unwrap();
+    assert!(failed["message"].as_str().unwrap().contains("points"), "{failed}");
+}
