@@ -95,7 +95,9 @@ impl Stage for Filter {
             ("duration_minutes", self.duration_minutes),
             ("distance_m", self.distance_m),
         ];
-        let backward = |range: &(_, Option<[f64; 2]>)| range.1.is_some_and(|[low, high]| low.is_nan() || high.is_nan() || low > high);
+        let backward = |range: &(_, Option<[f64; 2]>)| {
+            range.1.is_some_and(|[low, high]| low.is_nan() || high.is_nan() || low > high)
+        };
         let range = ranges.into_iter().filter(backward);
         let range = range.map(|(path, _)| ParameterFault::new(path, "must be the lower limit, then the upper"));
         let limits = [
