@@ -33,3 +33,25 @@ pub static KINDS: &[Kind] = &[
 pub fn find(name: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.name == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fingerprint;
+
+    #[test]
+    fn every_kind_has_a_fingerprint_of_its_own_code() {
+        // The build script finds a kind's code by its name, so file and name must agree.
+        for kind in KINDS {
+            assert!(fingerprint::of(kind.name).is_some(), "`{}` is not in kinds/{}.rs", kind.name, kind.name);
+            let own = format!("stages::kinds::{}", kind.name);
+            assert!(fingerprint::parts(kind.name).iter().any(|(part, _)| *part == own), "{own}");
+        }
+    }
+
+    #[test]
+    fn training_rests_on_the_loop_and_on_the_library() {
+        let parts: Vec<_> = fingerprint::parts("pretrain").iter().map(|(part, _)| *part).collect();
+        assert!(parts.contains(&"torch::training") && parts.contains(&"library tch"), "{parts:?}");
+    }
+}

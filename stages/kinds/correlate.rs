@@ -113,8 +113,8 @@ impl Stage for Correlate {
 
     fn check(&self) -> Vec<ParameterFault> {
         let mut faults = features::parse_all("features", &self.features).err().unwrap_or_default();
-        if !(self.lag_step_s >= 1.0) {
-            faults.push(ParameterFault::new("lag_step_s", "must be at least 1 second"));
+        if !(1.0..=3600.0).contains(&self.lag_step_s) {
+            faults.push(ParameterFault::new("lag_step_s", "must lie between 1 and 3600 seconds"));
         }
         if !(0.0..=3600.0).contains(&self.max_lag_s) {
             faults.push(ParameterFault::new("max_lag_s", "must lie between 0 and 3600 seconds"));
@@ -136,17 +136,8 @@ impl Stage for Correlate {
 
 impl Run for Correlate {
     fn run(&self, context: &Context<'_>) -> Result<Metrics> {
-        let predictors = self.predictors()?;
-        let mut sets = Vec::new();
-        for name in ["raw", "processed"] {
-            if let Some(path) = context.job.optional_input(name) {
-                sets.push(self.read(context, name, path, &predictors)?);
-            }
-        }
-        table(&sets, &predictors)?.write(&context.output(&TABLE))?;
-        let figure = serde_json::to_string_pretty(&self.figure(&sets, &predictors))?;
-        std::fs::write(context.output(&FIGURE), figure + "\n")?;
-        Ok(sets.iter().map(|set| (set.name.to_owned(), set.metrics(&predictors))).collect())
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(context.job.threads.max(1)).build()?;
+        threads.install(|| self.correlate(context))
     }
 }
 
@@ -160,6 +151,20 @@ struct Set {
 }
 
 impl Correlate {
+    fn correlate(&self, context: &Context<'_>) -> Result<Metrics> {
+        let predictors = self.predictors()?;
+        let mut sets = Vec::new();
+        for name in ["raw", "processed"] {
+            if let Some(path) = context.job.optional_input(name) {
+                sets.push(self.read(context, name, path, &predictors)?);
+            }
+        }
+        table(&sets, &predictors)?.write(&context.output(&TABLE))?;
+        let figure = serde_json::to_string_pretty(&self.figure(&sets, &predictors))?;
+        std::fs::write(context.output(&FIGURE), figure + "\n")?;
+        Ok(sets.iter().map(|set| (set.name.to_owned(), set.metrics(&predictors))).collect())
+    }
+
     /// The features themselves, the averages of the signals, then the signals by lag.
     fn predictors(&self) -> Result<Vec<Predictor>> {
         let features = features::parse_all("features", &self.features)

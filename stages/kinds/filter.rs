@@ -95,7 +95,9 @@ impl Stage for Filter {
             ("duration_minutes", self.duration_minutes),
             ("distance_m", self.distance_m),
         ];
-        let backward = |range: &(_, Option<[f64; 2]>)| range.1.is_some_and(|[low, high]| !(low <= high));
+        let backward = |range: &(_, Option<[f64; 2]>)| {
+            range.1.is_some_and(|[low, high]| low.is_nan() || high.is_nan() || low > high)
+        };
         let range = ranges.into_iter().filter(backward);
         let range = range.map(|(path, _)| ParameterFault::new(path, "must be the lower limit, then the upper"));
         let limits = [
@@ -115,6 +117,13 @@ impl Stage for Filter {
 
 impl Run for Filter {
     fn run(&self, context: &Context<'_>) -> Result<Metrics> {
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(context.job.threads.max(1)).build()?;
+        threads.install(|| self.filter(context))
+    }
+}
+
+impl Filter {
+    fn filter(&self, context: &Context<'_>) -> Result<Metrics> {
         let reader = WorkoutReader::open(context.job.input("workouts")?)?;
         let mut writer = WorkoutWriter::create(&context.output(&WORKOUTS))?;
         let total = reader.total() as u64;
@@ -135,9 +144,7 @@ impl Run for Filter {
         funnel.table()?.write(&context.output(&FUNNEL))?;
         Ok(funnel.metrics())
     }
-}
 
-impl Filter {
     /// The rules that apply, in their order.
     fn rules(&self) -> impl Iterator<Item = Rule> {
         let given = |rule: &Rule| match rule {

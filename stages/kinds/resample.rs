@@ -79,6 +79,22 @@ impl Stage for Resample {
 
 impl Run for Resample {
     fn run(&self, context: &Context<'_>) -> Result<Metrics> {
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(context.job.threads.max(1)).build()?;
+        threads.install(|| self.resample(context))
+    }
+}
+
+/// One workout on its steps.
+struct Laid {
+    steps: Steps,
+    features: Vec<f32>,
+    start: i64,
+    user: i64,
+    repairs: Repairs,
+}
+
+impl Resample {
+    fn resample(&self, context: &Context<'_>) -> Result<Metrics> {
         let parsed = features::parse_all("features", &self.features)
             .map_err(|faults| Blame { parameter: faults[0].path.clone(), message: faults[0].message.clone() })?;
         let reader = WorkoutReader::open(context.job.input("workouts")?)?;
@@ -100,18 +116,7 @@ impl Run for Resample {
         gathered.sequences.write(&context.output(&SEQUENCES))?;
         Ok(gathered.metrics())
     }
-}
 
-/// One workout on its steps.
-struct Laid {
-    steps: Steps,
-    features: Vec<f32>,
-    start: i64,
-    user: i64,
-    repairs: Repairs,
-}
-
-impl Resample {
     /// Lays one workout on the grid; the error is the reason it is set aside, to follow its number.
     fn lay(&self, features: &[Feature], workout: &Workout) -> Result<Laid, String> {
         let user = workout.user.ok_or("has no user")?;

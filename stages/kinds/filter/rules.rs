@@ -87,10 +87,10 @@ impl Field {
         }
     }
 
-    /// Whether the field is there but holds something that is no number.
+    /// Whether the source holds something that is no number in the field, and nothing better was derived.
     pub fn is_unconvertible(self, workout: &Workout) -> bool {
         let fields = workout.unconvertible.as_deref().unwrap_or_default();
-        fields.split(',').any(|field| field.trim() == self.name())
+        !self.is_in(workout) && fields.split(',').any(|field| field.trim() == self.name())
     }
 }
 

@@ -77,10 +77,10 @@ impl GridChoice {
                 if !(step_s.is_finite() && *step_s >= 0.1) {
                     faults.push(fault("step_s", "must be at least 0.1 seconds"));
                 }
-                if !(*gap_limit_s >= 0.0) {
+                if gap_limit_s.is_nan() || *gap_limit_s < 0.0 {
                     faults.push(fault("gap_limit_s", "must be 0 seconds or more"));
                 }
-                if max_minutes.is_some_and(|minutes| !(minutes > 0.0)) {
+                if max_minutes.is_some_and(|minutes| minutes.is_nan() || minutes <= 0.0) {
                     faults.push(fault("max_minutes", "must be above 0"));
                 }
                 faults
