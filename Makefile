@@ -31,7 +31,8 @@ build: setup ## set up, then build `pacer` and `pacer-worker`
 run: build ## set up, build, run pipelines/quickstart.toml
 	@echo "== Running pipelines/quickstart.toml"
 	@$(BINARIES)/pacer run pipelines/quickstart.toml
-	@echo "== Done: reports are in artifacts/reports/, all results in artifacts/ (deleting it is safe)"
+	@echo "== Done: all results are in artifacts/ (deleting it is safe). The table of errors:"
+	@$(BINARIES)/pacer show pipelines/quickstart.toml evaluate.metrics --format table
 
 # The tests start `pacer-worker`, which `cargo test` alone would not build; hence `build` first.
 test: build ## set up, build, run all tests

@@ -111,7 +111,7 @@ enum Command {
     Stages(kinds::StagesArgs),
     /// Hash everything in the store again; what is damaged is taken out and made again by the next run
     Verify,
-    /// Free what no pinned or recent run reaches
+    /// Free what no recent run reaches
     #[command(after_help = "Example:\n  pacer gc --keep-runs 5 --dry-run")]
     Gc(care::GcArgs),
     /// Say what this machine has for pacer, and what to do about what is missing

@@ -69,8 +69,8 @@ pub enum Source {
 /// What a stage asks of the machine; never part of its key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Resources {
-    /// Processor slots.
-    pub threads: usize,
+    /// Processor slots; `None` takes a fair share of those that are free when the stage starts.
+    pub threads: Option<usize>,
     /// The share of a GPU, where it runs on one.
     pub gpus: f64,
     /// Where it wants to compute.

@@ -20,6 +20,8 @@ pub struct Kind {
     pub outputs: &'static [OutputPort],
     /// Whether the seed belongs to its key.
     pub seeded: bool,
+    /// Whether more threads than one are of use to it.
+    pub parallel: bool,
     /// The JSON Schema of its parameters, with their documentation.
     pub schema: fn() -> Schema,
     /// Decodes parameters and fills in defaults.
@@ -61,6 +63,7 @@ impl Kind {
             inputs: S::INPUTS,
             outputs: S::OUTPUTS,
             seeded: S::SEEDED,
+            parallel: S::PARALLEL,
             schema: schema::<S>,
             decode: decode::<S>,
             place: Place::Worker,

@@ -151,7 +151,7 @@ fn show_result(project: &Project, id: StageId, result: &StageResult, format: For
 /// Figures as rows: one for each name, or a table where each name has figures of its own.
 fn metrics_text(metrics: &Value, format: Format) -> String {
     let Some(entries) = metrics.as_object().filter(|entries| !entries.is_empty()) else { return String::new() };
-    if entries.values().all(Value::is_object) {
+    if entries.values().all(is_plain_row) {
         let mut header = vec!["name".to_owned()];
         for figures in entries.values().filter_map(Value::as_object) {
             header.extend(figures.keys().filter(|key| !header.contains(key)).cloned().collect::<Vec<_>>());
@@ -164,10 +164,24 @@ fn metrics_text(metrics: &Value, format: Format) -> String {
         return in_format(&Rows { rows, header: header.clone() }, format);
     }
     let mut rows = Rows::new(["figure", "value"]);
-    for (name, value) in entries {
-        rows.push([name.clone(), figure(value)]);
-    }
+    flatten("", metrics, &mut rows);
     in_format(&rows, format)
+}
+
+/// Whether a value is an object of plain figures, fit to be one row of a table.
+fn is_plain_row(value: &Value) -> bool {
+    value.as_object().is_some_and(|figures| figures.values().all(|figure| !figure.is_object() && !figure.is_array()))
+}
+
+/// A row for each plain figure, nested ones under dotted names.
+fn flatten(prefix: &str, value: &Value, rows: &mut Rows) {
+    match value.as_object() {
+        Some(entries) => entries.iter().for_each(|(name, value)| {
+            let name = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+            flatten(&name, value, rows);
+        }),
+        None => rows.push([prefix.to_owned(), figure(value)]),
+    }
 }
 
 fn figure(value: &Value) -> String {
@@ -183,6 +197,11 @@ fn show_artifact(artifact: &Artifact, store: &Store, format: Format) -> Result<(
     let path = store.object_path(&artifact.digest);
     match artifact.artifact {
         ArtifactType::Table | ArtifactType::Split => show_table(&path, format),
+        ArtifactType::Metrics if format != Format::Json => {
+            let text = std::fs::read(&path).with_context(|| format!("`{}` cannot be read", path.display()))?;
+            output::print(&metrics_text(&serde_json::from_slice(&text)?, format));
+            Ok(())
+        }
         ArtifactType::Metrics | ArtifactType::Figure => {
             let text =
                 std::fs::read_to_string(&path).with_context(|| format!("`{}` cannot be read", path.display()))?;
@@ -291,12 +310,12 @@ pub fn log(args: &LogArgs, session: &Session) -> Result<Exit> {
     }
     let store = Store::open(&project::store_folder(session, Some(&args.pipeline.file)))?;
     match journal::newest_log(&store, &args.pipeline.file, &args.stage) {
-        Some((run, log)) => {
+        Some((run, log)) if std::fs::metadata(&log).is_ok_and(|metadata| metadata.len() > 0) => {
             output::say(&format!("run {run}, {}", log.display()));
             let text = std::fs::read(&log).with_context(|| format!("`{}` cannot be read", log.display()))?;
             output::print(&String::from_utf8_lossy(&text));
         }
-        None => output::say(&format!("`{}` wrote no log: it was reused, or had nothing to say", args.stage)),
+        _ => output::say(&format!("`{}` wrote no log: it was reused, or had nothing to say", args.stage)),
     }
     Ok(Exit::Done)
 }

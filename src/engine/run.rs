@@ -259,7 +259,7 @@ impl<'a> Scheduler<'a> {
             let id = StageId::new(at);
             let resources = &self.graph.stages[id].resources;
             let on_gpu = records::runs_on_gpu(resources.device, resources.gpus, self.machine);
-            match self.slots.take(resources, on_gpu) {
+            match self.slots.take(resources, on_gpu, self.ready.len()) {
                 Some(held) => self.start(id, held, scope, sender)?,
                 None => postponed.push((path, Reverse(at))),
             }

@@ -28,9 +28,11 @@ impl Slots {
         Self { all_threads: threads, threads, gpus: vec![1.0; gpus] }
     }
 
-    /// Takes what a job asks for; a job that asks for more than there is gets all of it.
-    pub fn take(&mut self, wanted: &Resources, on_gpu: bool) -> Option<Held> {
-        let threads = wanted.threads.clamp(1, self.all_threads);
+    /// Takes what a job asks for; a job that asks for more than there is gets all of it. `waiting` other jobs
+    /// want a share of what is free too.
+    pub fn take(&mut self, wanted: &Resources, on_gpu: bool, waiting: usize) -> Option<Held> {
+        let fair_share = self.threads / (waiting + 1);
+        let threads = wanted.threads.unwrap_or(fair_share).clamp(1, self.all_threads);
         if threads > self.threads {
             return None;
         }
@@ -63,23 +65,31 @@ mod tests {
     use super::*;
     use crate::graph::DeviceWish;
 
-    const HALF: Resources = Resources { threads: 1, gpus: 0.5, device: DeviceWish::Auto };
+    const HALF: Resources = Resources { threads: Some(1), gpus: 0.5, device: DeviceWish::Auto };
 
     #[test]
     fn two_halves_share_a_gpu_and_a_third_waits() {
         let mut slots = Slots::new(8, 1);
-        let first = slots.take(&HALF, true).unwrap();
-        assert_eq!(slots.take(&HALF, true).unwrap().gpu, Some((0, 0.5)));
-        assert_eq!(slots.take(&HALF, true), None);
+        let first = slots.take(&HALF, true, 0).unwrap();
+        assert_eq!(slots.take(&HALF, true, 0).unwrap().gpu, Some((0, 0.5)));
+        assert_eq!(slots.take(&HALF, true, 0), None);
         slots.give_back(first);
-        assert!(slots.take(&HALF, true).is_some());
+        assert!(slots.take(&HALF, true, 0).is_some());
+    }
+
+    #[test]
+    fn a_job_that_can_use_all_that_is_free_shares_it_with_those_that_wait() {
+        let wanted = Resources { threads: None, gpus: 0.0, device: DeviceWish::Cpu };
+        assert_eq!(Slots::new(8, 0).take(&wanted, false, 0).unwrap().threads, 8);
+        assert_eq!(Slots::new(8, 0).take(&wanted, false, 3).unwrap().threads, 2);
+        assert_eq!(Slots::new(2, 0).take(&wanted, false, 3).unwrap().threads, 1);
     }
 
     #[test]
     fn a_job_that_asks_for_more_threads_than_there_are_gets_all() {
         let mut slots = Slots::new(2, 0);
-        let wanted = Resources { threads: 16, gpus: 0.0, device: DeviceWish::Cpu };
-        assert_eq!(slots.take(&wanted, false).unwrap().threads, 2);
-        assert_eq!(slots.take(&wanted, false), None);
+        let wanted = Resources { threads: Some(16), gpus: 0.0, device: DeviceWish::Cpu };
+        assert_eq!(slots.take(&wanted, false, 0).unwrap().threads, 2);
+        assert_eq!(slots.take(&wanted, false, 0), None);
     }
 }

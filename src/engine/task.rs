@@ -94,7 +94,7 @@ impl Task<'_> {
         Ok(Job {
             v: JOB_VERSION,
             kind: self.stage.kind.name.to_owned(),
-            code: fingerprint::of(self.stage.kind.name).unwrap_or_default().to_owned(),
+            code: fingerprint::of(self.stage.kind.name).expect("every kind has a fingerprint").to_owned(),
             params: self.stage.params.clone(),
             inputs: prepared.inputs.clone(),
             out: ticket.out().to_owned(),

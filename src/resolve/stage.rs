@@ -217,14 +217,15 @@ fn plain_words(message: &str) -> String {
 fn resources(table: &Table, kind: Option<&Kind>, faults: &mut Vec<Diagnostic>) -> Resources {
     let on_worker = kind.is_some_and(|kind| matches!(kind.place, KindPlace::Worker));
     let device = if on_worker { DeviceWish::Auto } else { DeviceWish::Cpu };
-    let mut wanted = Resources { threads: 1, gpus: if on_worker { 1.0 } else { 0.0 }, device };
+    let threads = if kind.is_some_and(|kind| kind.parallel) { None } else { Some(1) };
+    let mut wanted = Resources { threads, gpus: if on_worker { 1.0 } else { 0.0 }, device };
     let Some(entry) = table.get("resources") else { return wanted };
     let Some(table) = table_of(&entry.value, "resources", faults) else { return wanted };
     known_keys(table, &["threads", "gpus", "device"], "`resources`", faults);
     for (key, Entry { value, .. }) in table {
         let expected = match (key.as_str(), &value.data) {
             ("threads", Data::Integer(threads)) if *threads > 0 => {
-                wanted.threads = usize::try_from(*threads).unwrap_or(usize::MAX);
+                wanted.threads = Some(usize::try_from(*threads).unwrap_or(usize::MAX));
                 continue;
             }
             ("gpus", Data::Integer(gpus)) if *gpus >= 0 => {

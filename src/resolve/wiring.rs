@@ -182,6 +182,10 @@ impl Wiring<'_> {
             faults.push(fault.help("write { path = \"FILE\" }"));
             return None;
         };
+        if text.contains("${") {
+            // The parameter has no value, which was told where it was put in.
+            return None;
+        }
         let path = match place {
             Place::Argument { .. } => PathBuf::from(text),
             Place::File(_) | Place::Whole => self.source.folder.join(text),

@@ -95,6 +95,7 @@ const FIGURE: OutputPort = OutputPort::fixed("figure", ArtifactType::Figure, "co
 
 impl Stage for Correlate {
     const NAME: &'static str = "correlate";
+    const PARALLEL: bool = true;
     const INPUTS: &'static [InputPort] = &[
         InputPort {
             name: "raw",

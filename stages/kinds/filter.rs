@@ -80,6 +80,7 @@ const FUNNEL: OutputPort = OutputPort::fixed("funnel", ArtifactType::Table, "wha
 
 impl Stage for Filter {
     const NAME: &'static str = "filter";
+    const PARALLEL: bool = true;
     const INPUTS: &'static [InputPort] = &[InputPort {
         name: "workouts",
         accepts: &[ArtifactType::Workouts],

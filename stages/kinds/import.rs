@@ -69,6 +69,7 @@ const SUMMARY: OutputPort =
 
 impl Stage for Import {
     const NAME: &'static str = "import";
+    const PARALLEL: bool = true;
     const INPUTS: &'static [InputPort] = &[InputPort {
         name: "source",
         accepts: &[ArtifactType::File],

@@ -59,6 +59,7 @@ const SEQUENCES: OutputPort =
 
 impl Stage for Resample {
     const NAME: &'static str = "resample";
+    const PARALLEL: bool = true;
     const INPUTS: &'static [InputPort] = &[InputPort {
         name: "workouts",
         accepts: &[ArtifactType::Workouts],

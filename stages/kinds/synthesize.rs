@@ -78,6 +78,7 @@ const USERS_AT_A_TIME: u64 = 32;
 
 impl Stage for Synthesize {
     const NAME: &'static str = "synthesize";
+    const PARALLEL: bool = true;
     const INPUTS: &'static [InputPort] = &[];
     const OUTPUTS: &'static [OutputPort] = &[RAW, ORACLE];
     const SEEDED: bool = true;

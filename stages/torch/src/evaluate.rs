@@ -10,7 +10,7 @@ use pacer_stages::model::{Architecture, Model, ModelConfig, Scaler, Training, We
 use pacer_stages::predictions::Writer;
 use pacer_stages::score::{Scores, WorkoutScore, mae, score};
 use pacer_stages::sequences::Sequences;
-use pacer_stages::split::{Part, Split};
+use pacer_stages::split::{Part, Split, SplitBy};
 use pacer_stages::stage::{Context, Metrics};
 use pacer_stages::table::{Column, Table};
 use serde_json::{Value, json};
@@ -72,6 +72,14 @@ fn models(sequences: &Sequences, split: &Split, context: &Context<'_>) -> Result
         }
     }
     Ok(models)
+}
+
+/// The split as it stands beside every figure.
+fn label(by: SplitBy) -> String {
+    match by {
+        SplitBy::User | SplitBy::Time => by.name().to_owned(),
+        SplitBy::Workout => format!("{} (unsafe)", by.name()),
+    }
 }
 
 /// Says what makes a model's figures another sort of figure than the split that they stand under suggests.
@@ -139,7 +147,7 @@ fn figures(scores: &Scores, model: &Model, sequences: &Sequences, split: &Split,
     let basis = [
         ("architecture", json!(model.config.architecture.name())),
         ("data", json!(sequences.header.data.and(training.data).name())),
-        ("split", json!(split.by.name())),
+        ("split", json!(label(split.by))),
         ("part", json!(part.name())),
         ("seed", json!(training.seed)),
     ];
