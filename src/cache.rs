@@ -4,7 +4,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use pacer_stages::artifact::{ArtifactType, OutputPort};
@@ -19,6 +19,9 @@ use crate::store::Store;
 
 /// Version of the result file.
 pub const RESULT_VERSION: u32 = 1;
+
+/// How often a held lock is tried again; the kernel could wake us, but then nothing could stop the waiting.
+const LOCK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What a stage with some key produced.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -134,9 +137,10 @@ impl Cache {
         }
     }
 
-    /// Takes the lock of a key, telling `waiting` whose process holds it, and looks the key up again under it.
-    /// `forced` makes a ticket even of a hit.
-    pub fn claim(&self, record: Value, forced: bool, waiting: impl FnOnce(Option<u32>)) -> Result<Claim<'_>> {
+    /// Takes the lock of a key and looks the key up again under it. Where another process holds the lock,
+    /// `waiting` is told which, and asked again and again whether to go on waiting. `forced` makes a ticket even
+    /// of a hit.
+    pub fn claim(&self, record: Value, forced: bool, waiting: impl Fn(Option<u32>) -> Result<()>) -> Result<Claim<'_>> {
         let key = key::digest(&record);
         let lock = self.lock(&key, waiting)?;
         if let (Found::Hit(result), false) = (self.find(&key), forced) {
@@ -146,19 +150,22 @@ impl Cache {
         Ok(Claim::Ticket(Ticket { cache: self, key, record, scratch, _lock: lock }))
     }
 
-    fn lock(&self, key: &Digest, waiting: impl FnOnce(Option<u32>)) -> Result<File> {
+    fn lock(&self, key: &Digest, waiting: impl Fn(Option<u32>) -> Result<()>) -> Result<File> {
         let path = self.store.path("locks").join(format!("{key}.lock"));
         let open = File::options().create(true).truncate(false).read(true).write(true).open(&path);
         let mut file = open.map_err(|error| self.store.cannot_write(error, &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                waiting(file.read_to_string(&mut holder).ok().and_then(|_| holder.trim().parse().ok()));
-                file.lock().with_context(|| format!("`{}` cannot be locked", path.display()))?;
-            }
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("`{}` cannot be locked", path.display()));
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => {
+                    let mut holder = String::new();
+                    file.rewind()?;
+                    waiting(file.read_to_string(&mut holder).ok().and_then(|_| holder.trim().parse().ok()))?;
+                    std::thread::sleep(LOCK_INTERVAL);
+                }
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| format!("`{}` cannot be locked", path.display()));
+                }
             }
         }
         // Who holds the lock is news for people only; the kernel's lock is what counts.

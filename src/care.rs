@@ -13,15 +13,17 @@ use crate::digest::Digest;
 use crate::journal;
 use crate::store::{Store, hash_file};
 
-/// Scratch folders older than this belong to nobody who is still alive and working.
-const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+/// Checkpoints of trainings that nobody went on with for this long are given up.
+const ABANDONED: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Damage that was found; what could not be served was taken out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Damage {
     /// A blob's bytes are not those of its name; it was removed.
     Blob(PathBuf),
-    /// A result cannot be read; it was removed.
+    /// A blob could not be read; it stays.
+    Unreadable(String),
+    /// A result is no result; it was removed.
     Result(PathBuf),
     /// A result names a blob that is not there.
     Missing {
@@ -48,6 +50,8 @@ pub struct Verified {
 /// Hashes every blob again and reads every result.
 pub fn verify(cache: &Cache) -> Result<Verified> {
     let store = &cache.store;
+    // Best effort: on a read-only store nobody collects.
+    let _in_use = store.lock_shared();
     let mut verified = Verified::default();
     let blobs = files_below(&store.path("objects"));
     let hashed: Vec<_> = blobs.into_par_iter().map(|path| (hash_file(&path), path)).collect();
@@ -55,10 +59,12 @@ pub fn verify(cache: &Cache) -> Result<Verified> {
         verified.blobs += 1;
         match hash {
             Ok((digest, bytes)) if store.object_path(&digest) == path => verified.bytes += bytes,
-            Ok(_) | Err(_) => {
+            Ok(_) => {
                 remove(store, &path)?;
                 verified.damage.push(Damage::Blob(path));
             }
+            // It may well be whole: a disk that stumbles is no reason to delete.
+            Err(error) => verified.damage.push(Damage::Unreadable(format!("{error:#}"))),
         }
     }
     for path in files_below(&store.path("results")) {
@@ -136,16 +142,18 @@ pub fn collect(cache: &Cache, policy: Policy) -> Result<Freed> {
     Ok(freed)
 }
 
-/// Scratch folders that nobody works in, checkpoints that no recent run uses, and old runs.
+/// What dead runs left behind: scratch folders and locks, for nobody else uses the store now; checkpoints that
+/// have been given up; old runs.
 fn leftovers(store: &Store, runs: &[String], keep_runs: usize) -> Vec<PathBuf> {
-    let old = |path: &PathBuf| {
+    let given_up = |path: &PathBuf| {
         let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
         modified.is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > ABANDONED))
     };
-    let entries = |folder: &str| fs::read_dir(store.path(folder)).into_iter().flatten().flatten();
-    let scratch = entries("tmp").chain(entries("partial")).map(|entry| entry.path()).filter(old);
+    let entries =
+        |folder: &str| fs::read_dir(store.path(folder)).into_iter().flatten().flatten().map(|entry| entry.path());
+    let locks = entries("locks").filter(|path| !path.ends_with("store.lock"));
     let old_runs = runs.iter().skip(keep_runs).map(|run| store.path("runs").join(run));
-    scratch.chain(old_runs).collect()
+    entries("tmp").chain(locks).chain(entries("partial").filter(given_up)).chain(old_runs).collect()
 }
 
 fn read_result(path: &Path) -> Option<StageResult> {

@@ -143,7 +143,7 @@ pub fn main() -> ExitCode {
         Command::Plan(args) => plan::plan(args, &session),
         Command::Explain(args) => plan::explain(args, &session),
         Command::Status(args) => show::status(args, &session),
-        Command::Graph(args) => plan::graph(args),
+        Command::Graph(args) => plan::graph(args, &session),
         Command::Show(args) => show::show(args, &session),
         Command::Log(args) => show::log(args, &session),
         Command::Stages(args) => kinds::stages(args, &session),
@@ -155,5 +155,7 @@ pub fn main() -> ExitCode {
         output::say(&format!("{}: {error:#}", paint(BAD, "error")));
         Exit::Fault
     });
+    // What could not be printed was not done, whatever else went well.
+    let exit = if exit == Exit::Done && output::was_lost() { Exit::Failed } else { exit };
     ExitCode::from(exit as u8)
 }

@@ -84,8 +84,8 @@ fn here(run: RunFn, job: &Job, surroundings: &Surroundings<'_>) -> Result<Output
     }
 }
 
-/// Sorts the error of a stage.
-fn failure(error: &anyhow::Error) -> Failure {
+/// Sorts an error of a stage.
+pub fn failure(error: &anyhow::Error) -> Failure {
     if error.is::<Interrupted>() {
         return plain_failure(FailureClass::Interrupted, Interrupted.to_string());
     }

@@ -19,7 +19,8 @@ const RECENT_RUNS: usize = 200;
 /// The journal of a run that is under way.
 pub struct Journal {
     folder: PathBuf,
-    file: File,
+    /// `None` once it could not be written to: a run goes on without its journal.
+    file: Option<File>,
     summary: Summary,
 }
 
@@ -63,18 +64,16 @@ pub enum RunState {
 }
 
 impl Journal {
-    /// Begins the journal of a new run.
-    pub fn begin(store: &Store, pipeline: &str, path: &Path) -> Result<Self> {
+    /// Begins the journal of a new run. A store that cannot take it is warned of: what is there can be reused
+    /// all the same.
+    pub fn begin(store: &Store, pipeline: &str, path: &Path) -> Self {
         let now = jiff::Timestamp::now();
         let run = format!("{}-{}", now.strftime("%Y%m%d-%H%M%S%.3f"), std::process::id());
         let folder = store.path("runs").join(&run);
-        let open = fs::create_dir_all(folder.join("logs"))
-            .and_then(|()| File::options().append(true).create(true).open(folder.join("journal.jsonl")));
-        let file = open.map_err(|error| store.cannot_write(error, &folder))?;
         let summary = Summary {
             run,
             pipeline: pipeline.to_owned(),
-            path: std::path::absolute(path)?,
+            path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
             state: RunState::Begun,
             ran: 0,
             reused: 0,
@@ -83,10 +82,10 @@ impl Journal {
             seconds: 0.0,
             keys: BTreeMap::new(),
         };
-        // Not synced: it only says that there was a run, should that run be killed.
-        let begun = serde_json::to_vec_pretty(&summary)?;
-        fs::write(folder.join("summary.json"), begun).map_err(|error| store.cannot_write(error, &folder))?;
-        Ok(Self { folder, file, summary })
+        let file = begin_files(&folder, &summary).map_err(|error| {
+            tracing::warn!("this run is not written down: {:#}", store.cannot_write(error, &folder));
+        });
+        Self { folder, file: file.ok(), summary }
     }
 
     /// The run's id.
@@ -100,20 +99,23 @@ impl Journal {
     }
 
     /// Writes an event down. Progress is not kept: it is stale as soon as the next comes; logs are files of their own.
-    pub fn record(&mut self, event: &Event) -> Result<()> {
+    pub fn record(&mut self, event: &Event) {
         match event {
-            Event::Notice { notice: Notice::Progress { .. } | Notice::Log { .. }, .. } => return Ok(()),
+            Event::Notice { notice: Notice::Progress { .. } | Notice::Log { .. }, .. } => return,
             Event::Reused { stage, key } | Event::Finished { stage, key, .. } => {
                 self.summary.keys.insert(stage.clone(), *key);
             }
             _ => {}
         }
-        writeln!(self.file, "{}", event.line())
-            .with_context(|| format!("`{}` cannot be written", self.folder.display()))
+        let written = self.file.as_mut().map_or(Ok(()), |file| writeln!(file, "{}", event.line()));
+        if let Err(error) = written {
+            tracing::warn!("the journal in `{}` ends here: {error}", self.folder.display());
+            self.file = None;
+        }
     }
 
     /// Writes the summary from the last event.
-    pub fn finish(mut self, store: &Store, done: &Event) -> Result<()> {
+    pub fn finish(mut self, store: &Store, done: &Event) {
         if let Event::Done { ran, reused, failed, skipped, interrupted, seconds, .. } = done {
             let state = match (interrupted, failed) {
                 (true, _) => RunState::Interrupted,
@@ -130,8 +132,19 @@ impl Journal {
                 ..self.summary
             };
         }
-        store.write_json(&self.folder.join("summary.json"), &self.summary)
+        let path = self.folder.join("summary.json");
+        let written = self.file.map_or(Ok(()), |_| store.write_json(&path, &self.summary));
+        if let Err(error) = written {
+            tracing::warn!("the summary of this run is not kept: {error:#}");
+        }
     }
+}
+
+/// Makes the files of a run. The summary is not synced: it only says that there was a run, should it be killed.
+fn begin_files(folder: &Path, summary: &Summary) -> std::io::Result<File> {
+    fs::create_dir_all(folder.join("logs"))?;
+    fs::write(folder.join("summary.json"), serde_json::to_vec_pretty(summary)?)?;
+    File::options().append(true).create(true).open(folder.join("journal.jsonl"))
 }
 
 fn log_path(folder: &Path, stage: &str) -> PathBuf {

@@ -85,6 +85,8 @@ impl StatCache {
     pub fn digest(&mut self, path: &Path) -> Result<(Digest, Stamp)> {
         let metadata = stat(path)?;
         let stamp = Stamp::of(&metadata);
+        // Asked before the hashing: a write right after this moment must find the stamp young.
+        let is_young = stamp.is_young();
         let id = format!("{}:{}", metadata.dev(), metadata.ino());
         if let Some(entry) = self.entries.get(&id).filter(|entry| entry.stamp == stamp) {
             return Ok((entry.digest, stamp));
@@ -93,7 +95,7 @@ impl StatCache {
         if Stamp::read(path)? != stamp {
             bail!("`{}` changed while it was read: wait until it is written, then run again", path.display());
         }
-        if !stamp.is_young() {
+        if !is_young {
             self.entries.insert(id, Entry { stamp, digest });
             self.changed = true;
         }

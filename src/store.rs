@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -21,6 +21,10 @@ const FORMAT: u32 = 1;
 /// Files larger than this are hashed on all threads.
 const PARALLEL_HASH_BYTES: u64 = 1 << 20;
 
+/// What to do about a full disk.
+pub const DISK_FULL: &str =
+    "the disk is full: free some space (`pacer gc` helps), then run again; nothing finished is lost";
+
 /// The folders of a store.
 const FOLDERS: [&str; 7] = ["objects", "results", "partial", "runs", "reports", "locks", "tmp"];
 
@@ -34,6 +38,9 @@ impl Store {
     /// Opens a store, making it when there is none, readable by its user alone.
     pub fn open(root: &Path) -> Result<Self> {
         let store = Self { root: std::path::absolute(root)? };
+        if store.root.to_str().is_none() {
+            bail!("the path of the store `{}` is not UTF-8: name another with --store", store.root.display());
+        }
         let format = store.root.join("FORMAT");
         match fs::read_to_string(&format) {
             Ok(text) => store.check_format(&text)?,
@@ -144,22 +151,34 @@ impl Store {
         if !metadata.is_file() {
             bail!("`{}` is no plain file; a stage must write its outputs as plain files", path.display());
         }
+        // A file with a second name could be changed through that name.
+        let copy = (metadata.nlink() > 1).then(|| path.with_extension("copy"));
+        let path = match &copy {
+            Some(copy) => {
+                fs::copy(path, copy).map_err(|error| self.cannot_write(error, copy))?;
+                copy.as_path()
+            }
+            None => path,
+        };
         let (digest, bytes) = hash_file(path)?;
         let target = self.object_path(&digest);
-        if self.has(&digest, bytes) {
+        // Hashed, for a damaged blob of the right size must not stay.
+        if self.has(&digest, bytes) && hash_file(&target).is_ok_and(|(there, _)| there == digest) {
             return Ok((digest, bytes));
         }
-        let place = || -> io::Result<()> {
-            let file = File::open(path)?;
-            file.set_permissions(fs::Permissions::from_mode(0o444))?;
-            file.sync_all()?;
-            let folder = target.parent().expect("blobs lie in folders");
-            fs::create_dir_all(folder)?;
-            fs::rename(path, &target)?;
-            File::open(folder)?.sync_all()
-        };
-        place().map_err(|error| self.cannot_write(error, &target))?;
+        self.place(path, &target).map_err(|error| self.cannot_write(error, &target))?;
         Ok((digest, bytes))
+    }
+
+    /// Makes a file durable and read-only, and renames it into its place.
+    fn place(&self, path: &Path, target: &Path) -> io::Result<()> {
+        let file = File::open(path)?;
+        file.set_permissions(fs::Permissions::from_mode(0o444))?;
+        file.sync_all()?;
+        let folder = target.parent().expect("blobs lie in folders");
+        fs::create_dir_all(folder)?;
+        fs::rename(path, target)?;
+        File::open(folder)?.sync_all()
     }
 
     /// Writes a JSON file whole or not at all.
@@ -185,9 +204,7 @@ impl Store {
     /// Says why the store cannot be written to, and what to do.
     pub fn cannot_write(&self, error: io::Error, path: &Path) -> anyhow::Error {
         let remedy = match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                "the disk is full: free some space (`pacer gc` helps), then run again; nothing finished is lost"
-            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DISK_FULL,
             io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
                 "the store is read-only for you: name another with --store or PACER_STORE"
             }

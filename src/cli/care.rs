@@ -46,6 +46,7 @@ pub fn verify(session: &Session) -> Result<Exit> {
 fn in_words(damage: &Damage) -> String {
     match damage {
         Damage::Blob(path) => format!("blob {} (removed)", path.display()),
+        Damage::Unreadable(why) => format!("blob that cannot be read: {why} (it stays)"),
         Damage::Result(path) => format!("result {} (removed)", path.display()),
         Damage::Missing { key, artifact } => format!("result {}…: its artifact `{artifact}` is missing", key.short()),
     }

@@ -83,7 +83,7 @@ const fn arity(port: &InputPort) -> &'static str {
 
 fn describe(kind: &Kind, format: Format) -> Result<()> {
     if format == Format::Json {
-        return output::print_json(&as_json(kind));
+        return output::print_json(&json!({"v": 1, "kinds": [as_json(kind)]}));
     }
     let schema = (kind.schema)().to_value();
     let mut text = format!("{} (runs {})\n\n", kind.name, place(kind));

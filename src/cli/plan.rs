@@ -8,7 +8,7 @@ use crate::cli::project::{self, Project};
 use crate::cli::{Exit, Format, PipelineArgs, Session};
 use crate::engine::plan::{self, Plan, PlanState, Planned};
 use crate::engine::reason::{Cause, Reason};
-use crate::graph::Graph;
+use crate::graph::{Graph, StageId};
 use crate::key;
 use crate::ui::tables::Rows;
 use crate::ui::{draw, output};
@@ -187,11 +187,20 @@ fn explanation(graph: &Graph, planned: &Planned) -> Value {
 }
 
 /// Draws the graph.
-pub fn graph(args: &GraphArgs) -> Result<Exit> {
+pub fn graph(args: &GraphArgs, session: &Session) -> Result<Exit> {
     let graph = match project::graph(&args.pipeline)? {
         Ok(graph) => graph,
         Err(exit) => return Ok(exit),
     };
+    if session.format == Format::Json {
+        let stage = |&id: &StageId| {
+            let stage = &graph.stages[id];
+            let reads: Vec<_> = graph.producers(id).map(|producer| graph.stages[producer].name.clone()).collect();
+            json!({"stage": stage.name, "kind": stage.kind.name, "reads": reads})
+        };
+        output::print_json(&json!({"v": 1, "stages": graph.order.iter().map(stage).collect::<Vec<_>>()}))?;
+        return Ok(Exit::Done);
+    }
     output::print(&match args.drawing {
         Drawing::Text => draw::text(&graph),
         Drawing::Dot => draw::dot(&graph),

@@ -34,6 +34,9 @@ pub struct Project {
 pub fn graph(args: &PipelineArgs) -> Result<Result<Graph, Exit>> {
     let text = std::fs::read_to_string(&args.file)
         .with_context(|| format!("the pipeline `{}` cannot be read", args.file.display()))?;
+    if args.file.to_str().is_none() {
+        bail!("the path of the pipeline `{}` is not UTF-8: give it another name", args.file.display());
+    }
     let overrides = Overrides { set: args.set.clone(), seed: args.seed };
     match resolve::resolve(&args.file, &text, &overrides) {
         Ok(graph) => Ok(Ok(graph)),
@@ -103,4 +106,19 @@ pub fn targets(graph: &Graph, names: &[String]) -> Result<Vec<StageId>, Exit> {
     }
     draw(&faults, &graph.path, "");
     Err(Exit::Fault)
+}
+
+/// A command about the same pipeline, as a person would type it.
+pub fn again(command: &str, args: &PipelineArgs, session: &Session, tail: &[String]) -> String {
+    let mut words = vec!["pacer".to_owned(), command.to_owned(), args.file.display().to_string()];
+    words.extend(tail.iter().cloned());
+    args.set.iter().for_each(|set| words.extend(["--set".to_owned(), set.clone()]));
+    args.seed.iter().for_each(|seed| words.extend(["--seed".to_owned(), seed.to_string()]));
+    session.store.iter().for_each(|store| words.extend(["--store".to_owned(), store.display().to_string()]));
+    let is_plain = |c: char| c.is_alphanumeric() || "._-/=:,+@%".contains(c);
+    let quoted = words.into_iter().map(|word| match !word.is_empty() && word.chars().all(is_plain) {
+        true => word,
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    });
+    quoted.collect::<Vec<_>>().join(" ")
 }

@@ -70,9 +70,9 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
         }
         progress.show(event);
     };
-    let (tally, _) = run::run(&graph, &cache, &machine, &options, &stop, &mut show)?;
+    let (tally, _) = run::run(&graph, &cache, &machine, &options, &stop, &mut show);
     if style == Style::Human {
-        conclude(&tally, seconds, args);
+        conclude(&tally, seconds, args, session);
     }
     Ok(match tally {
         Tally { interrupted: true, .. } => Exit::Interrupted,
@@ -98,7 +98,7 @@ fn heed_signals(stop: &Arc<Stop>) -> Result<()> {
     Ok(())
 }
 
-fn conclude(tally: &Tally, seconds: f64, args: &RunArgs) {
+fn conclude(tally: &Tally, seconds: f64, args: &RunArgs, session: &Session) {
     let Tally { ran, reused, failed, skipped, interrupted } = *tally;
     let (style, word) = match (interrupted, failed) {
         (true, _) => (ODD, "interrupted"),
@@ -113,10 +113,14 @@ fn conclude(tally: &Tally, seconds: f64, args: &RunArgs) {
         counts.push(format!("{skipped} not run"));
     }
     output::say(&format!("{} in {}: {}", paint(style, word), output::seconds(seconds), counts.join(", ")));
-    let file = args.pipeline.file.display();
-    if interrupted || failed > 0 {
-        output::say(&format!("what is finished is kept; go on with: pacer run {file}"));
+    let say_next = |what: &str, command: &str, tail: &[String]| {
+        output::say(&format!("{what}: {}", project::again(command, &args.pipeline, session, tail)));
+    };
+    if interrupted {
+        say_next("what is finished is kept; go on with", "run", &args.stages);
+    } else if failed > 0 {
+        say_next("what is finished is kept; when the cause is mended", "run", &args.stages);
     } else {
-        output::say(&format!("look at it with: pacer show {file} STAGE"));
+        say_next("look at a result with", "show", &["STAGE".to_owned()]);
     }
 }

@@ -63,7 +63,7 @@ pub fn show(args: &ShowArgs, session: &Session) -> Result<Exit> {
         Ok(targets) => targets[0],
         Err(exit) => return Ok(exit),
     };
-    let result = current_result(&project, id, &args.pipeline.file)?;
+    let result = current_result(&project, id, &args.pipeline, session)?;
     let store = &project.cache.store;
     let artifact = match artifact {
         Some(name) => Some(named(&result, stage, name)?),
@@ -80,15 +80,13 @@ pub fn show(args: &ShowArgs, session: &Session) -> Result<Exit> {
 }
 
 /// The result that a run would reuse now.
-fn current_result(project: &Project, id: StageId, file: &Path) -> Result<StageResult> {
+fn current_result(project: &Project, id: StageId, args: &PipelineArgs, session: &Session) -> Result<StageResult> {
     let Project { graph, cache, machine } = project;
     let mut plan = plan::plan(graph, &graph.needed(&[id]), &[], cache, machine)?;
     let name = &graph.stages[id].name;
     plan.results.remove(&id).with_context(|| {
-        format!(
-            "`{name}` has no result for these parameters and inputs: make it with `pacer run {} {name}`",
-            file.display()
-        )
+        let command = project::again("run", args, session, std::slice::from_ref(name));
+        format!("`{name}` has no result for these parameters and inputs; make it with: {command}")
     })
 }
 
@@ -195,24 +193,25 @@ fn figure(value: &Value) -> String {
 
 fn show_artifact(artifact: &Artifact, store: &Store, format: Format) -> Result<()> {
     let path = store.object_path(&artifact.digest);
+    if format == Format::Json {
+        return output::print_json(&json!({
+            "v": 1,
+            "name": artifact.name,
+            "type": artifact.artifact,
+            "digest": artifact.digest,
+            "bytes": artifact.bytes,
+            "path": path,
+            "content": content(artifact, &path)?,
+        }));
+    }
     match artifact.artifact {
         ArtifactType::Table | ArtifactType::Split => show_table(&path, format),
-        ArtifactType::Metrics if format != Format::Json => {
-            let text = std::fs::read(&path).with_context(|| format!("`{}` cannot be read", path.display()))?;
-            output::print(&metrics_text(&serde_json::from_slice(&text)?, format));
+        ArtifactType::Metrics => {
+            output::print(&metrics_text(&content(artifact, &path)?, format));
             Ok(())
         }
-        ArtifactType::Metrics | ArtifactType::Figure => {
-            let text =
-                std::fs::read_to_string(&path).with_context(|| format!("`{}` cannot be read", path.display()))?;
-            output::print(&(text.trim_end().to_owned() + "\n"));
-            Ok(())
-        }
-        ArtifactType::Model => output::print_json(&Model::read(&path)?.config),
-        ArtifactType::Sequences => {
-            let sequences = Sequences::read(&path)?;
-            let steps = sequences.target.len();
-            output::print_json(&json!({"workouts": sequences.len(), "steps": steps, "header": sequences.header}))
+        ArtifactType::Figure | ArtifactType::Model | ArtifactType::Sequences => {
+            output::print_json(&content(artifact, &path)?)
         }
         ArtifactType::Workouts | ArtifactType::Predictions | ArtifactType::File => {
             let size = output::bytes(artifact.bytes);
@@ -220,6 +219,26 @@ fn show_artifact(artifact: &Artifact, store: &Store, format: Format) -> Result<(
             Ok(())
         }
     }
+}
+
+/// What can be said of an artifact as JSON; null for those that only their file holds.
+fn content(artifact: &Artifact, path: &Path) -> Result<Value> {
+    Ok(match artifact.artifact {
+        ArtifactType::Table | ArtifactType::Split => {
+            let rows = table_rows(&Table::read(path)?);
+            json!({"columns": rows.header, "rows": rows.rows})
+        }
+        ArtifactType::Metrics | ArtifactType::Figure => {
+            let text = std::fs::read(path).with_context(|| format!("`{}` cannot be read", path.display()))?;
+            serde_json::from_slice(&text).with_context(|| format!("`{}` is no JSON", path.display()))?
+        }
+        ArtifactType::Model => serde_json::to_value(Model::read(path)?.config)?,
+        ArtifactType::Sequences => {
+            let sequences = Sequences::read(path)?;
+            json!({"workouts": sequences.len(), "steps": sequences.target.len(), "header": sequences.header})
+        }
+        ArtifactType::Workouts | ArtifactType::Predictions | ArtifactType::File => Value::Null,
+    })
 }
 
 fn table_rows(table: &Table) -> Rows {
@@ -232,9 +251,6 @@ fn show_table(path: &Path, format: Format) -> Result<()> {
     let all = rows.rows.len();
     if format == Format::Table {
         rows.rows.truncate(SHOWN_ROWS);
-    }
-    if format == Format::Json {
-        return output::print_json(&json!({"v": 1, "columns": rows.header, "rows": rows.rows}));
     }
     output::print(&in_format(&rows, format));
     if rows.rows.len() < all {
@@ -310,6 +326,11 @@ pub fn log(args: &LogArgs, session: &Session) -> Result<Exit> {
     }
     let store = Store::open(&project::store_folder(session, Some(&args.pipeline.file)))?;
     match journal::newest_log(&store, &args.pipeline.file, &args.stage) {
+        Some((run, log)) if session.format == Format::Json => {
+            let text = std::fs::read(&log).with_context(|| format!("`{}` cannot be read", log.display()))?;
+            let text = String::from_utf8_lossy(&text);
+            output::print_json(&json!({"v": 1, "run": run, "path": log, "text": text}))?;
+        }
         Some((run, log)) if std::fs::metadata(&log).is_ok_and(|metadata| metadata.len() > 0) => {
             output::say(&format!("run {run}, {}", log.display()));
             let text = std::fs::read(&log).with_context(|| format!("`{}` cannot be read", log.display()))?;

@@ -1,9 +1,10 @@
 //! Makes the key record of a stage from the digests of its inputs. Unaware of what is done with it.
 
 use std::collections::BTreeMap;
+use std::env::VarError;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use pacer_stages::artifact::Arity;
 use pacer_stages::fingerprint;
 use pacer_stages::job::Slot;
@@ -72,7 +73,7 @@ pub fn prepare(
         inputs: digests.into(),
         seed: stage.kind.seeded.then_some(stage.seed),
         numeric: numeric(graph, id, machine)?,
-        environment: environment(&stage.params),
+        environment: environment(&stage.params)?,
     });
     Ok(Prepared { record, inputs, files })
 }
@@ -123,9 +124,19 @@ pub fn runs_on_gpu(wish: DeviceWish, gpus: f64, machine: &Machine) -> bool {
 }
 
 /// The values of the environment variables that a stage declares; one that is not set is null.
-fn environment(params: &Value) -> Option<Value> {
-    let names = params.get(ENVIRONMENT)?.as_array()?.iter().filter_map(Value::as_str);
-    Some(names.map(|name| (name.to_owned(), std::env::var(name).ok().into())).collect::<Map<_, _>>().into())
+fn environment(params: &Value) -> Result<Option<Value>> {
+    let Some(names) = params.get(ENVIRONMENT).and_then(Value::as_array) else { return Ok(None) };
+    let mut values = Map::new();
+    for name in names.iter().filter_map(Value::as_str) {
+        let value = match std::env::var(name) {
+            Ok(value) => Value::from(value),
+            Err(VarError::NotPresent) => Value::Null,
+            // Two such values could not be told apart in a key.
+            Err(VarError::NotUnicode(_)) => bail!("the environment variable `{name}` is not UTF-8"),
+        };
+        values.insert(name.to_owned(), value);
+    }
+    Ok(Some(values.into()))
 }
 
 /// Whether an input file still is as it was when it was hashed.

@@ -6,11 +6,10 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
 use pacer_stages::stage::Notice;
 use pacer_stages::worker::{Failure, FailureClass};
 
@@ -99,10 +98,11 @@ pub fn run(
     options: &Options,
     stop: &Stop,
     show: &mut dyn FnMut(&Event),
-) -> Result<(Tally, Results)> {
+) -> (Tally, Results) {
     let began = Instant::now();
-    let _in_use = cache.store.lock_shared()?;
-    let journal = Journal::begin(&cache.store, &graph.name, &graph.path)?;
+    // A store that is read-only cannot be locked, but neither can `gc` take anything from it.
+    let _in_use = cache.store.lock_shared().map_err(|error| tracing::warn!("{error:#}"));
+    let journal = Journal::begin(&cache.store, &graph.name, &graph.path);
     let mut scheduler = Scheduler {
         graph,
         cache,
@@ -124,15 +124,15 @@ pub fn run(
     let names = graph.order.iter().filter(|id| options.needed[id.index()]);
     let names = names.map(|&id| graph.stages[id].name.clone()).collect();
     let run = scheduler.journal.run().to_owned();
-    scheduler.emit(Event::Started { run: run.clone(), pipeline: graph.name.clone(), stages: names })?;
-    scheduler.work()?;
+    scheduler.emit(Event::Started { run: run.clone(), pipeline: graph.name.clone(), stages: names });
+    scheduler.work();
     scheduler.stats.save(&cache.store);
     let Tally { ran, reused, failed, skipped, interrupted } = scheduler.tally;
     let seconds = began.elapsed().as_secs_f64();
     let done = Event::Done { run, ran, reused, failed, skipped, interrupted, seconds };
-    scheduler.emit(done.clone())?;
-    scheduler.journal.finish(&cache.store, &done)?;
-    Ok((scheduler.tally, scheduler.results))
+    scheduler.emit(done.clone());
+    scheduler.journal.finish(&cache.store, &done);
+    (scheduler.tally, scheduler.results)
 }
 
 fn initial_states(graph: &Graph, needed: &[bool]) -> Vec<State> {
@@ -154,36 +154,32 @@ fn remaining_paths(graph: &Graph) -> Vec<usize> {
 }
 
 impl<'a> Scheduler<'a> {
-    fn work(&mut self) -> Result<()> {
+    fn work(&mut self) {
         let (sender, receiver) = channel();
         let roots: Vec<_> = self.graph.order.iter().copied().filter(|id| self.is_waiting_for(*id, 0)).collect();
         for id in roots {
-            self.settle(id)?;
+            self.settle(id);
         }
         std::thread::scope(|scope| {
             loop {
-                self.start_ready(scope, &sender)?;
+                self.start_ready(scope, &sender);
                 if self.running == 0 {
                     break;
                 }
-                if let Some(message) = self.receive(&receiver) {
-                    self.handle(message)?;
+                // Looks up now and then, for a signal sends no message.
+                if let Ok(message) = receiver.recv_timeout(LOOK_INTERVAL) {
+                    self.handle(message);
                 }
             }
-            Ok(())
-        })
-        .and_then(|()| self.skip_the_rest())
+        });
+        self.skip_the_rest();
     }
 
     fn is_waiting_for(&self, id: StageId, producers: usize) -> bool {
         matches!(self.states[id.index()], State::Waiting(count) if count == producers)
     }
 
-    fn receive(&self, receiver: &Receiver<Message>) -> Option<Message> {
-        receiver.recv_timeout(LOOK_INTERVAL).ok()
-    }
-
-    fn handle(&mut self, message: Message) -> Result<()> {
+    fn handle(&mut self, message: Message) {
         match message {
             Message::Waiting(id, process) => self.emit(Event::Waiting { stage: self.name(id), process }),
             Message::Notice(id, notice) => self.emit(Event::Notice { stage: self.name(id), notice }),
@@ -201,7 +197,7 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Decides about a stage whose producers are all done; a hit decides about its consumers in turn.
-    fn settle(&mut self, first: StageId) -> Result<()> {
+    fn settle(&mut self, first: StageId) {
         let mut queue = vec![first];
         while let Some(id) = queue.pop() {
             let (graph, store) = (self.graph, &self.cache.store);
@@ -210,7 +206,7 @@ impl<'a> Scheduler<'a> {
                 Ok(prepared) => prepared,
                 Err(error) => {
                     let message = format!("{error:#}");
-                    self.failed(id, Failure { class: FailureClass::Error, message, parameter: None })?;
+                    self.failed(id, Failure { class: FailureClass::Error, message, parameter: None });
                     continue;
                 }
             };
@@ -219,7 +215,7 @@ impl<'a> Scheduler<'a> {
                 Found::Hit(result) if !self.options.forced.contains(&id) => {
                     self.states[id.index()] = State::Ended;
                     self.tally.reused += 1;
-                    self.emit(Event::Reused { stage: self.name(id), key: result.key })?;
+                    self.emit(Event::Reused { stage: self.name(id), key: result.key });
                     queue.extend(self.provide(id, *result));
                 }
                 _ => {
@@ -228,7 +224,6 @@ impl<'a> Scheduler<'a> {
                 }
             }
         }
-        Ok(())
     }
 
     /// Keeps a result and returns the consumers that wait for nothing more.
@@ -246,7 +241,7 @@ impl<'a> Scheduler<'a> {
         free
     }
 
-    fn start_ready<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, sender: &Sender<Message>) -> Result<()>
+    fn start_ready<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, sender: &Sender<Message>)
     where
         'a: 'scope,
     {
@@ -260,21 +255,14 @@ impl<'a> Scheduler<'a> {
             let resources = &self.graph.stages[id].resources;
             let on_gpu = records::runs_on_gpu(resources.device, resources.gpus, self.machine);
             match self.slots.take(resources, on_gpu, self.ready.len()) {
-                Some(held) => self.start(id, held, scope, sender)?,
+                Some(held) => self.start(id, held, scope, sender),
                 None => postponed.push((path, Reverse(at))),
             }
         }
         self.ready.extend(postponed);
-        Ok(())
     }
 
-    fn start<'scope>(
-        &mut self,
-        id: StageId,
-        held: Held,
-        scope: &'scope Scope<'scope, '_>,
-        sender: &Sender<Message>,
-    ) -> Result<()>
+    fn start<'scope>(&mut self, id: StageId, held: Held, scope: &'scope Scope<'scope, '_>, sender: &Sender<Message>)
     where
         'a: 'scope,
     {
@@ -289,7 +277,7 @@ impl<'a> Scheduler<'a> {
             key: key::digest(&prepared.record),
             reason: reason.to_string(),
             device: held.gpu.map_or_else(|| "cpu".to_owned(), |(gpu, _)| format!("gpu {gpu}")),
-        })?;
+        });
         let task = Task {
             stage,
             cache: self.cache,
@@ -302,7 +290,6 @@ impl<'a> Scheduler<'a> {
             sender: sender.clone(),
         };
         scope.spawn(move || task.run(*prepared));
-        Ok(())
     }
 
     fn reason(&mut self, id: StageId, prepared: &Prepared) -> Reason {
@@ -314,7 +301,7 @@ impl<'a> Scheduler<'a> {
         reason::explain(self.graph, id, &prepared.record, before, self.cache)
     }
 
-    fn done(&mut self, id: StageId, ran: Ran) -> Result<()> {
+    fn done(&mut self, id: StageId, ran: Ran) {
         let stage = self.name(id);
         let StageResult { key, seconds, metrics, .. } = &ran.result;
         if !ran.diverged.is_empty() {
@@ -323,27 +310,27 @@ impl<'a> Scheduler<'a> {
                 "ran again with the same key and wrote other bytes into `{names}`; the first result stays, so this \
                  stage is not deterministic"
             );
-            self.emit(Event::Notice { stage: stage.clone(), notice: Notice::Warning { message } })?;
+            self.emit(Event::Notice { stage: stage.clone(), notice: Notice::Warning { message } });
         }
         if ran.by_another {
             self.tally.reused += 1;
-            self.emit(Event::Reused { stage, key: *key })?;
+            self.emit(Event::Reused { stage, key: *key });
         } else {
             self.tally.ran += 1;
-            self.emit(Event::Finished { stage, key: *key, seconds: *seconds, metrics: metrics.clone() })?;
+            self.emit(Event::Finished { stage, key: *key, seconds: *seconds, metrics: metrics.clone() });
         }
         for consumer in self.provide(id, ran.result) {
-            self.settle(consumer)?;
+            self.settle(consumer);
         }
-        Ok(())
     }
 
-    fn failed(&mut self, id: StageId, failure: Failure) -> Result<()> {
+    fn failed(&mut self, id: StageId, failure: Failure) {
         self.states[id.index()] = State::Ended;
         let stage = self.name(id);
         if failure.class == FailureClass::Interrupted {
             self.tally.skipped += 1;
-            return self.emit(Event::Skipped { stage, because: failure.message });
+            self.emit(Event::Skipped { stage, because: failure.message });
+            return;
         }
         self.tally.failed += 1;
         let log = self.journal.log_path(&stage);
@@ -364,7 +351,7 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Stages that never became ready, or were ready when the run had to end.
-    fn skip_the_rest(&mut self) -> Result<()> {
+    fn skip_the_rest(&mut self) {
         self.tally.interrupted = self.stop.requested();
         for &id in &self.graph.order {
             if matches!(self.states[id.index()], State::Waiting(_) | State::Ready(_)) {
@@ -374,19 +361,18 @@ impl<'a> Scheduler<'a> {
                     true => "the run was interrupted",
                     false => "a stage failed",
                 };
-                self.emit(Event::Skipped { stage: self.name(id), because: because.to_owned() })?;
+                self.emit(Event::Skipped { stage: self.name(id), because: because.to_owned() });
             }
         }
-        Ok(())
     }
 
     fn name(&self, id: StageId) -> String {
         self.graph.stages[id].name.clone()
     }
 
-    fn emit(&mut self, event: Event) -> Result<()> {
+    fn emit(&mut self, event: Event) {
         (self.show)(&event);
-        self.journal.record(&event)
+        self.journal.record(&event);
     }
 }
 

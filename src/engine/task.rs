@@ -4,20 +4,22 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use pacer_stages::fingerprint;
 use pacer_stages::job::{Device, JOB_VERSION, Job};
-use pacer_stages::stage::Notice;
-use pacer_stages::worker::{Failure, FailureClass};
+use pacer_stages::stage::{Interrupted, Notice};
+use pacer_stages::worker::Failure;
 
 use crate::cache::{Cache, Claim, Produced, StageResult, Ticket};
 use crate::engine::records::{self, Prepared};
 use crate::engine::slots::Held;
 use crate::executor::{self, Output, Stop, Surroundings};
 use crate::graph::{Stage, StageId};
+use crate::store::DISK_FULL;
 
 /// What a stage's thread tells the scheduler.
 pub enum Message {
@@ -64,17 +66,19 @@ pub struct Task<'a> {
 impl Task<'_> {
     /// Does it all and tells the scheduler how it ended.
     pub fn run(self, prepared: Prepared) {
-        let outcome = self.attempt(prepared);
+        let outcome = self.attempt(prepared).map_err(with_remedy);
         self.tell(Message::Ended(self.id, Box::new(outcome)));
     }
 
     fn attempt(&self, prepared: Prepared) -> Result<Ran, Failure> {
-        let plain = |error: anyhow::Error| Failure {
-            class: FailureClass::Error,
-            message: format!("{error:#}"),
-            parameter: None,
+        let plain = |error: anyhow::Error| executor::failure(&error);
+        let told = AtomicBool::new(false);
+        let waiting = |process| {
+            if !told.swap(true, Ordering::Relaxed) {
+                self.tell(Message::Waiting(self.id, process));
+            }
+            if self.stop.requested() { Err(Interrupted.into()) } else { Ok(()) }
         };
-        let waiting = |process| self.tell(Message::Waiting(self.id, process));
         let ticket = match self.cache.claim(prepared.record.clone(), self.forced, waiting).map_err(plain)? {
             Claim::Hit(result) => return Ok(Ran { result: *result, by_another: true, diverged: Vec::new() }),
             Claim::Ticket(ticket) => ticket,
@@ -160,4 +164,13 @@ impl Task<'_> {
         // The scheduler outlives every task; should it be gone, nobody is left to tell.
         let _ = self.sender.send(message);
     }
+}
+
+/// Says what to do about a full disk, which libraries report in words of their own.
+fn with_remedy(failure: Failure) -> Failure {
+    let is_full = ["os error 28", "No space left on device"].iter().any(|sign| failure.message.contains(sign));
+    if !is_full || failure.message.contains(DISK_FULL) {
+        return failure;
+    }
+    Failure { message: format!("{DISK_FULL} ({})", failure.message), ..failure }
 }

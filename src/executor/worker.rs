@@ -24,11 +24,12 @@ const QUOTED_LINES: usize = 5;
 /// Runs a job in a process of its own.
 pub fn run(job: &Job, surroundings: &Surroundings<'_>) -> Result<Output, Failure> {
     let error = |error: anyhow::Error| plain_failure(FailureClass::Error, format!("{error:#}"));
+    let line = serde_json::to_string(job).context("the job cannot be written as JSON").map_err(error)?;
     let mut child = spawn(job, surroundings).map_err(error)?;
     let mut stdin = child.stdin.take().expect("it is piped");
     let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
     // A worker that dies before it has read its job shows in its exit status, not here.
-    let _ = serde_json::to_string(job).map(|line| writeln!(stdin, "{line}"));
+    let _ = writeln!(stdin, "{line}");
     let ended = AtomicBool::new(false);
     let process = child.id();
     std::thread::scope(|scope| {
@@ -57,10 +58,17 @@ fn spawn(job: &Job, surroundings: &Surroundings<'_>) -> Result<Child> {
         .env("OMP_WAIT_POLICY", "passive")
         .env("OMP_NUM_THREADS", &threads)
         .env("MKL_NUM_THREADS", &threads)
-        .env("CUDA_VISIBLE_DEVICES", surroundings.gpu.map_or_else(String::new, |gpu| gpu.to_string()));
+        .env("CUDA_VISIBLE_DEVICES", surroundings.gpu.map_or_else(String::new, driver_name));
     // Ctrl-C in a terminal goes to every process of the group; the engine alone decides what a worker does then.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     command.spawn().with_context(|| format!("`{}` cannot be started", worker.display()))
+}
+
+/// What the driver calls a GPU: its place in the user's own list of visible ones, where there is such a list.
+fn driver_name(gpu: usize) -> String {
+    let listed = std::env::var("CUDA_VISIBLE_DEVICES").unwrap_or_default();
+    let name = listed.split(',').nth(gpu).map(str::trim).filter(|name| !name.is_empty());
+    name.map_or_else(|| gpu.to_string(), str::to_owned)
 }
 
 /// Reads events until the last one; `None` when the worker ended without it.
@@ -114,8 +122,8 @@ fn crash(status: std::io::Result<ExitStatus>, surroundings: &Surroundings<'_>) -
         Some(9) => plain_failure(
             FailureClass::OutOfMemory,
             format!(
-                "the worker was killed, most likely for lack of memory: run fewer stages at once (--jobs) or \
-                     make batches smaller{tail}"
+                "the worker was killed by signal 9; if nobody did it, memory ran out: run fewer stages at once \
+                 (--jobs) or make batches smaller{tail}"
             ),
         ),
         Some(signal) => plain_failure(FailureClass::Error, format!("the worker crashed with signal {signal}{tail}")),

@@ -1,14 +1,29 @@
 //! Small words of the terminal: sizes, times, colours, the one place that prints results.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use serde::Serialize;
 
+/// Whether something that was to be printed could not be.
+static LOST: AtomicBool = AtomicBool::new(false);
+
 /// Prints a result on stdout; a reader that has gone away is no fault.
 pub fn print(text: &str) {
     let mut stdout = anstream::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    let printed = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    if let Err(error) = printed.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
+    {
+        if !LOST.swap(true, Ordering::Relaxed) {
+            say(&format!("stdout cannot be written: {error}"));
+        }
+    }
+}
+
+/// Whether something that was to be printed could not be.
+pub fn was_lost() -> bool {
+    LOST.load(Ordering::Relaxed)
 }
 
 /// Prints JSON on stdout.

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command as Process, Stdio};
+use std::process::{Child, Command as Process, ExitStatus, Stdio};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, set_parent_process_death_signal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,6 +19,9 @@ use crate::stage::{Context, Interrupted, Metrics, Notice, ParameterFault, Run, S
 
 /// How often a stage looks whether its program ended or shall stop.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+
+/// A program that was asked to stop has this long before it is killed.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Variables that every program gets, for it could hardly start without; they are no part of the key.
 const PASSED_ON: [&str; 5] = ["PATH", "HOME", "LANG", "TMPDIR", "USER"];
@@ -99,7 +102,8 @@ impl Run for Command {
         std::fs::create_dir_all(&folder).with_context(|| format!("`{}` cannot be made", folder.display()))?;
         let variables = PASSED_ON.iter().copied().chain(self.environment.iter().map(String::as_str));
         let variables = variables.filter_map(|name| Some((name, std::env::var_os(name)?)));
-        let child = Process::new(program)
+        let mut process = Process::new(program);
+        process
             .args(rest)
             .current_dir(&folder)
             .env_clear()
@@ -108,9 +112,11 @@ impl Run for Command {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // A group of its own, so that all that it starts can be stopped with it.
-            .process_group(0)
-            .spawn()
-            .with_context(|| format!("`{program}` cannot be started: is it installed and on the PATH?"))?;
+            .process_group(0);
+        die_with_the_runner(&mut process);
+        let child = process.spawn();
+        let child =
+            child.with_context(|| format!("`{program}` cannot be started: is it installed and on the PATH?"))?;
         attend(child, program, context)?;
         self.collect(context)
     }
@@ -174,15 +180,10 @@ fn attend(mut child: Child, program: &str, context: &Context<'_>) -> Result<()> 
     let status = std::thread::scope(|scope| {
         scope.spawn(|| pass_on(stdout, context));
         scope.spawn(|| pass_on(stderr, context));
-        loop {
-            if let Some(status) = child.try_wait()? {
-                return Ok(status);
-            }
-            if context.cancelled.load(Ordering::Relaxed) {
-                stop(&child);
-            }
-            std::thread::sleep(LOOK_INTERVAL);
-        }
+        let status = wait(&mut child, context);
+        // What it left running would hold its pipes open, and could still write into its outputs.
+        signal(&child, Signal::KILL);
+        status
     });
     let status = status.map_err(|error: std::io::Error| anyhow::anyhow!("`{program}` was lost: {error}"))?;
     if context.cancelled.load(Ordering::Relaxed) && !status.success() {
@@ -201,10 +202,37 @@ fn pass_on(stream: Option<impl Read>, context: &Context<'_>) {
     }
 }
 
-fn stop(child: &Child) {
+/// Waits for the end; asks once to stop where the run shall stop, and kills when that is not heeded.
+fn wait(child: &mut Child, context: &Context<'_>) -> std::io::Result<ExitStatus> {
+    let mut asked: Option<Instant> = None;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        match asked {
+            None if context.cancelled.load(Ordering::Relaxed) => {
+                signal(child, Signal::TERM);
+                asked = Some(Instant::now());
+            }
+            Some(since) if since.elapsed() > GRACE => signal(child, Signal::KILL),
+            _ => {}
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+}
+
+fn signal(child: &Child, signal: Signal) {
     if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        // It may have ended this very moment, and then there is nothing to stop.
-        let _ = kill_process_group(group, Signal::TERM);
+        // It may have ended this very moment, and then there is nobody to tell.
+        let _ = kill_process_group(group, signal);
+    }
+}
+
+/// Lets the kernel kill the program when the thread that waits for it dies, so that nothing outlives a killed run.
+fn die_with_the_runner(process: &mut Process) {
+    // SAFETY: between fork and exec only a system call is made, which takes no lock and allocates nothing.
+    unsafe {
+        process.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
     }
 }
 
