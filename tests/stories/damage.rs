@@ -108,3 +108,41 @@ fn gc_frees_what_no_recent_run_reached_and_a_dry_run_frees_nothing() {
     assert_eq!(project.ran(&["--set", "suffix=new"]), [""; 0]);
     assert_eq!(project.plan(&["--set", "suffix=old"]), ["first reused", "second run", "third maybe"]);
 }
+
+#[test]
+fn force_replaces_a_damaged_blob() {
+    let project = chain();
+    project.run(&[]);
+    let blob = project.blob("first");
+    overwrite(&blob, "b\n");
+    assert_eq!(project.ran(&["--force", "first"]), ["first"]);
+    assert_eq!(fs::read_to_string(&blob).unwrap(), "a\n");
+}
+
+#[test]
+fn an_output_that_is_a_hard_link_leaves_the_other_name_alone() {
+    let project = Project::new(
+        r#"
+        [stages.link]
+        kind = "command"
+        run = ["sh", "-c", "ln PLACE/mine.txt {outputs.text}"]
+        outputs = { text = "file" }
+        "#,
+    );
+    let place = project.path("").display().to_string();
+    project.edit("PLACE", place.trim_end_matches('/'));
+    project.write("mine.txt", "mine\n");
+    assert_eq!(project.ran(&[]), ["link"]);
+    project.write("mine.txt", "changed\n");
+    assert_eq!(fs::read_to_string(project.blob("link")).unwrap(), "mine\n");
+}
+
+#[test]
+fn a_store_whose_path_is_not_utf_8_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let project = chain();
+    let mut command = project.command(&["run", "pipeline.toml", "--store"]);
+    let said = crate::harness::said(&command.arg(std::ffi::OsStr::from_bytes(b"st\xff")).output().unwrap());
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("is not UTF-8"), "{}", said.err);
+}

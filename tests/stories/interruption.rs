@@ -125,6 +125,56 @@ fn leftovers_of_a_commit_that_was_killed_mean_nothing() {
 }
 
 #[test]
+fn a_program_that_heeds_no_signal_is_killed() {
+    let project = slow();
+    project.edit("test -e", "trap '' TERM; test -e");
+    let (done, code) = interrupt(&project, "-INT");
+    assert_eq!((code, &done["interrupted"]), (130, &true.into()));
+}
+
+#[test]
+fn a_program_left_in_the_background_does_not_hold_the_run() {
+    let project = Project::new(
+        r#"
+        [stages.leaves]
+        kind = "command"
+        run = ["sh", "-c", "sleep 30 & echo x > {outputs.text}"]
+        outputs = { text = "file" }
+        "#,
+    );
+    let began = Instant::now();
+    assert_eq!(project.ran(&[]), ["leaves"]);
+    assert!(began.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn a_runner_that_waits_for_another_can_be_interrupted() {
+    let project = slow();
+    let mut first = project.command(&["run", "pipeline.toml", "--format", "json"]);
+    let mut first = first.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for_line(&mut first, "\"running\"");
+    let mut second = project.command(&["run", "pipeline.toml", "--format", "json"]);
+    let mut second = second.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for_line(&mut second, "\"waiting\"");
+    for child in [&second, &first] {
+        let status = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+    let began = Instant::now();
+    assert_eq!(second.wait().unwrap().code(), Some(130));
+    assert_eq!(first.wait().unwrap().code(), Some(130));
+    assert!(began.elapsed() < Duration::from_secs(20), "it waited for the sleeper");
+}
+
+/// Reads a run's events until one of `slow` holds a word, and goes on reading in the background.
+fn wait_for_line(child: &mut std::process::Child, word: &str) {
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let found = lines.by_ref().map_while(Result::ok).any(|line| line.contains(word) && line.contains("\"slow\""));
+    assert!(found, "no event {word}");
+    std::thread::spawn(move || lines.count());
+}
+
+#[test]
 fn pacer_says_its_version_and_helps() {
     let project = slow();
     assert!(said(&project.command(&["--version"]).output().unwrap()).out.starts_with("pacer "));
