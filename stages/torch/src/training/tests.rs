@@ -150,6 +150,9 @@ fn patience_ends_a_training_that_gets_no_better_and_keeps_its_best_epoch() {
     assert!(run < 60 && run == best + 2, "{metrics:?}");
     let history = Table::read(&world.path("first/history.parquet")).unwrap();
     assert_eq!(history.rows() as u64, run + 1);
+    let scored = world.run("evaluate", "scored", json!({ "part": "validation" })).unwrap();
+    let told = metrics["validation_mae"].as_f64().unwrap();
+    assert!((mae(&scored, "lstm") - told).abs() < 1e-3, "the model is of another epoch than its figures");
 }
 
 #[test]
