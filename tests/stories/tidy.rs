@@ -66,7 +66,7 @@ impl Source {
         let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
         let declared = ["mod", "pub mod"].map(|word| format!("#[cfg(test)]\n{word} {stem};"));
         let is_declared = |other: &Source| declared.iter().any(|text| other.text.contains(text));
-        self.path.starts_with("tests") || all.iter().any(is_declared)
+        self.path.iter().any(|part| part == "tests") || all.iter().any(is_declared)
     }
 }
 

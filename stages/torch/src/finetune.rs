@@ -37,6 +37,7 @@ pub fn run(params: &Value, context: &Context<'_>) -> Result<Metrics> {
     model.config.training = outcome::joined(&model.config.training, training);
     model.tensors = network.unpack(&trained.theta);
     model.write(&context.output(&Finetune::MODEL))?;
+    outcome::warn_if_idle(&trained, context);
     outcome::history(&trained)?.write(&context.output(&Finetune::HISTORY))?;
     Ok(outcome::metrics(&trained, &network, &parts))
 }

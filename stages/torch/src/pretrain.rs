@@ -41,6 +41,7 @@ pub fn run(params: &Value, context: &Context<'_>) -> Result<Metrics> {
     let config = ModelConfig { architecture, features, scaler, training };
     let model = Model { config, tensors: network.unpack(&trained.theta) };
     model.write(&context.output(&Pretrain::MODEL))?;
+    outcome::warn_if_idle(&trained, context);
     outcome::history(&trained)?.write(&context.output(&Pretrain::HISTORY))?;
     Ok(outcome::metrics(&trained, &network, &parts))
 }

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use pacer_stages::model::Training;
-use pacer_stages::stage::Metrics;
+use pacer_stages::stage::{Context, Metrics};
 use pacer_stages::table::{Column, Table};
 use serde_json::json;
 
@@ -36,6 +36,16 @@ pub fn metrics(trained: &Trained, network: &Recurrent, parts: &Parts) -> Metrics
         ("n_validation", json!(parts.validation.len())),
     ];
     figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Warns of a training that never became better than its start: its model says what it said before.
+pub fn warn_if_idle(trained: &Trained, context: &Context<'_>) {
+    if trained.best_epoch == 0 && trained.history.len() > 1 {
+        context.warn(
+            "no epoch was better on the validation part than the start, which is what the model holds: \
+             lower `learning_rate`, train longer, or give it more data",
+        );
+    }
 }
 
 /// The record of a model that was trained twice: counts of the later training, data of both.
