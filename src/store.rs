@@ -26,7 +26,7 @@ pub const DISK_FULL: &str =
     "the disk is full: free some space (`pacer gc` helps), then run again; nothing finished is lost";
 
 /// The folders of a store.
-const FOLDERS: [&str; 7] = ["objects", "results", "partial", "runs", "reports", "locks", "tmp"];
+const FOLDERS: [&str; 6] = ["objects", "results", "partial", "runs", "locks", "tmp"];
 
 /// A store on disk.
 #[derive(Clone, Debug)]

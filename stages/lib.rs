@@ -1,9 +1,10 @@
 //! The bottom of the house: what a stage is, which kinds there are, and the kinds that need no LibTorch.
 //!
 //! Reading order: [`artifact`] and [`job`] (what flows), [`stage`] and [`kind`] (the contract), [`workouts`],
-//! [`split`], [`sequences`] and [`model`] (the files between stages), [`physiology`], [`statistics`] and
-//! [`score`] (the science), [`read`] (formats), [`recipe`] (what trainings share), [`kinds`] (the table),
-//! [`worker`] (what a worker process says).
+//! [`split`], [`sequences`], [`model`], [`predictions`] and [`table`] (the files between stages; [`parquet`] and
+//! [`tensors`] fix how they are written), [`track`], [`physiology`], [`features`], [`statistics`] and [`score`] (the
+//! science), [`simulate`] (made-up runners), [`read`] (formats), [`recipe`] (what trainings share), [`kinds`] (the
+//! table), [`fingerprint`] (the code behind each kind), [`worker`] (what a worker process says).
 //!
 //! Invariants: a kind never uses another kind; nothing here prints; every random draw takes its seed from the
 //! job; a stage writes nothing but its declared outputs.

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::cli::project::{self, Project};
+use crate::cli::project::{self, Project, Selection};
 use crate::cli::{Exit, Format, PipelineArgs, Session};
 use crate::engine::plan::{self, Plan, PlanState, Planned};
 use crate::engine::reason::{Cause, Reason};
@@ -54,15 +54,12 @@ enum Drawing {
 
 /// Says what a run would do.
 pub fn plan(args: &PlanArgs, session: &Session) -> Result<Exit> {
-    let Project { graph, cache, machine } = match project::open(&args.pipeline, session)? {
-        Ok(project) => project,
+    let selection = project::select(&args.pipeline, session, &args.stages, &args.force)?;
+    let Selection { project: Project { graph, cache, machine }, needed, forced } = match selection {
+        Ok(selection) => selection,
         Err(exit) => return Ok(exit),
     };
-    let (targets, forced) = match (project::targets(&graph, &args.stages), project::targets(&graph, &args.force)) {
-        (Ok(targets), Ok(forced)) => (targets, forced),
-        (Err(exit), _) | (_, Err(exit)) => return Ok(exit),
-    };
-    let plan = plan::plan(&graph, &graph.needed(&targets), &forced, &cache, &machine)?;
+    let plan = plan::plan(&graph, &needed, &forced, &cache, &machine)?;
     print_plan(&graph, &plan, session.format)?;
     Ok(Exit::Done)
 }

@@ -73,6 +73,36 @@ pub fn open(args: &PipelineArgs, session: &Session) -> Result<Result<Project, Ex
     Ok(Ok(Project { graph, cache: Cache { store }, machine }))
 }
 
+/// A pipeline with the stages that a command is about.
+pub struct Selection {
+    /// The pipeline.
+    pub project: Project,
+    /// Which stages are needed for the targets.
+    pub needed: Vec<bool>,
+    /// Stages to run even if their results are there.
+    pub forced: Vec<StageId>,
+}
+
+/// Opens a pipeline and looks up targets and forced stages; all are needed where no target is named.
+pub fn select(
+    args: &PipelineArgs,
+    session: &Session,
+    target_names: &[String],
+    forced_names: &[String],
+) -> Result<Result<Selection, Exit>> {
+    let project = match open(args, session)? {
+        Ok(project) => project,
+        Err(exit) => return Ok(Err(exit)),
+    };
+    match (targets(&project.graph, target_names), targets(&project.graph, forced_names)) {
+        (Ok(targets), Ok(forced)) => {
+            let needed = project.graph.needed(&targets);
+            Ok(Ok(Selection { project, needed, forced }))
+        }
+        (Err(exit), _) | (_, Err(exit)) => Ok(Err(exit)),
+    }
+}
+
 /// Where the store is: `--store`, PACER_STORE, or `artifacts` at the top of the project of the pipeline.
 pub fn store_folder(session: &Session, pipeline: Option<&Path>) -> PathBuf {
     let variable = || std::env::var_os(STORE_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);

@@ -7,7 +7,7 @@ use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::plan::print_plan;
-use crate::cli::project::{self, Project};
+use crate::cli::project::{self, Project, Selection};
 use crate::cli::{Exit, Format, PipelineArgs, Session};
 use crate::engine::plan;
 use crate::engine::run::{self, Options, Tally};
@@ -39,15 +39,11 @@ pub struct RunArgs {
 
 /// Runs a pipeline.
 pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
-    let Project { graph, cache, machine } = match project::open(&args.pipeline, session)? {
-        Ok(project) => project,
+    let selection = project::select(&args.pipeline, session, &args.stages, &args.force)?;
+    let Selection { project: Project { graph, cache, machine }, needed, forced } = match selection {
+        Ok(selection) => selection,
         Err(exit) => return Ok(exit),
     };
-    let (targets, forced) = match (project::targets(&graph, &args.stages), project::targets(&graph, &args.force)) {
-        (Ok(targets), Ok(forced)) => (targets, forced),
-        (Err(exit), _) | (_, Err(exit)) => return Ok(exit),
-    };
-    let needed = graph.needed(&targets);
     if args.dry_run {
         let plan = plan::plan(&graph, &needed, &forced, &cache, &machine)?;
         print_plan(&graph, &plan, session.format)?;

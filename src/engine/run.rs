@@ -347,7 +347,7 @@ impl<'a> Scheduler<'a> {
             message: failure.message,
             place,
             log: log.is_file().then(|| log.display().to_string()),
-        })
+        });
     }
 
     /// Stages that never became ready, or were ready when the run had to end.

@@ -174,3 +174,22 @@ fn with_remedy(failure: Failure) -> Failure {
     }
     Failure { message: format!("{DISK_FULL} ({})", failure.message), ..failure }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pacer_stages::worker::FailureClass;
+
+    #[test]
+    fn a_full_disk_is_told_with_what_to_do_once() {
+        let failure = |message: &str| Failure { class: FailureClass::Error, message: message.into(), parameter: None };
+        let told = with_remedy(failure("`raw.bin` cannot be written: No space left on device (os error 28)"));
+        assert_eq!(
+            told.message,
+            "the disk is full: free some space (`pacer gc` helps), then run again; nothing finished is lost \
+             (`raw.bin` cannot be written: No space left on device (os error 28))"
+        );
+        assert_eq!(with_remedy(told.clone()), told);
+        assert_eq!(with_remedy(failure("no")), failure("no"));
+    }
+}

@@ -13,11 +13,9 @@ static LOST: AtomicBool = AtomicBool::new(false);
 pub fn print(text: &str) {
     let mut stdout = anstream::stdout().lock();
     let printed = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
-    if let Err(error) = printed.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
-    {
-        if !LOST.swap(true, Ordering::Relaxed) {
-            say(&format!("stdout cannot be written: {error}"));
-        }
+    let lost = printed.err().filter(|error| error.kind() != ErrorKind::BrokenPipe);
+    if let Some(error) = lost.filter(|_| !LOST.swap(true, Ordering::Relaxed)) {
+        say(&format!("stdout cannot be written: {error}"));
     }
 }
 

@@ -158,8 +158,8 @@ impl Progress {
 
 fn row_style(counted: bool) -> ProgressStyle {
     let template = match counted {
-        true => "{prefix}  {bar:20} {pos}/{len} {msg}  {eta} left",
-        false => "{prefix}  {spinner} {elapsed} {pos} {msg}",
+        true => "{prefix}  {bar:20} {pos}/{len}  {eta} left  {wide_msg}",
+        false => "{prefix}  {spinner} {elapsed}  {pos} {wide_msg}",
     };
     ProgressStyle::with_template(template).expect("the template is right").progress_chars("━╸─")
 }

@@ -1,6 +1,9 @@
 //! The chain from raw recordings to baselines on real runs, which lie beside the checkout or not at all.
 //! Knows the kinds, not the engine.
 
+// Its figures are printed for people to read.
+#![allow(clippy::print_stdout)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;

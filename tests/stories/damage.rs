@@ -73,7 +73,7 @@ fn a_store_that_cannot_be_made_is_told_with_the_remedy() {
 }
 
 #[test]
-fn a_full_disk_is_told_and_loses_nothing() {
+fn an_output_that_cannot_be_written_whole_loses_nothing_else() {
     let project = Project::new(
         r#"
         [stages.small]
