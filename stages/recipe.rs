@@ -1,12 +1,28 @@
-//! The choices that every training shares: the loss and the course of the learning rate, as parameters and as
-//! pure functions. Unaware of models, of data and of LibTorch.
+//! What every training shares: ports, the loss and the course of the learning rate, as parameters and as pure
+//! functions. Unaware of models, of data and of LibTorch.
 
 use std::f64::consts::PI;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::artifact::{Arity, ArtifactType, InputPort, OutputPort};
 use crate::stage::ParameterFault;
+
+/// The slot for who trains and who validates.
+pub const SPLIT: InputPort = InputPort {
+    name: "split",
+    accepts: &[ArtifactType::Split],
+    arity: Arity::One,
+    doc: "which workouts are for training and which for validation",
+};
+
+/// The course of a training.
+pub const HISTORY: OutputPort = OutputPort::fixed(
+    "history",
+    ArtifactType::Table,
+    "one row for each epoch: learning rate, training loss, validation MAE in BPM",
+);
 
 /// The loss at a step, over the standardised heart rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{Arity, ArtifactType, InputPort, OutputPort};
-use crate::recipe::{Loss, Schedule, require_positive, require_some};
+use crate::recipe::{self, Loss, Schedule, require_positive, require_some};
 use crate::stage::{ParameterFault, Stage};
 
 /// Trains an existing recurrent model further on other workouts, in one phase or two.
@@ -114,11 +114,7 @@ impl Finetune {
     pub const MODEL: OutputPort =
         OutputPort::fixed("model", ArtifactType::Model, "the weights of the best epoch, with the scaler as it was");
     /// The course of the training.
-    pub const HISTORY: OutputPort = OutputPort::fixed(
-        "history",
-        ArtifactType::Table,
-        "one row for each epoch: learning rate, training loss, validation MAE in BPM",
-    );
+    pub const HISTORY: OutputPort = recipe::HISTORY;
 }
 
 impl Stage for Finetune {
@@ -137,12 +133,7 @@ impl Stage for Finetune {
             arity: Arity::One,
             doc: "feature sequences that hold at least the model's features",
         },
-        InputPort {
-            name: "split",
-            accepts: &[ArtifactType::Split],
-            arity: Arity::One,
-            doc: "which workouts are for training and which for validation",
-        },
+        recipe::SPLIT,
     ];
     const OUTPUTS: &'static [OutputPort] = &[Self::MODEL, Self::HISTORY];
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::{Arity, ArtifactType, InputPort, OutputPort};
 use crate::features::{Feature, parse_all};
-use crate::recipe::{Loss, Schedule, require_positive, require_some};
+use crate::recipe::{self, Loss, Schedule, require_positive, require_some};
 use crate::stage::{ParameterFault, Stage};
 
 /// Trains a recurrent network (LSTM or GRU) that reads a run step by step and says the heart rate at each step.
@@ -104,11 +104,7 @@ impl Pretrain {
     pub const MODEL: OutputPort =
         OutputPort::fixed("model", ArtifactType::Model, "the weights of the best epoch, with their scaler");
     /// The course of the training.
-    pub const HISTORY: OutputPort = OutputPort::fixed(
-        "history",
-        ArtifactType::Table,
-        "one row for each epoch: learning rate, training loss, validation MAE in BPM",
-    );
+    pub const HISTORY: OutputPort = recipe::HISTORY;
 }
 
 impl Stage for Pretrain {
@@ -121,12 +117,7 @@ impl Stage for Pretrain {
             arity: Arity::One,
             doc: "the feature sequences of all parts",
         },
-        InputPort {
-            name: "split",
-            accepts: &[ArtifactType::Split],
-            arity: Arity::One,
-            doc: "which workouts are for training and which for validation",
-        },
+        recipe::SPLIT,
     ];
     const OUTPUTS: &'static [OutputPort] = &[Self::MODEL, Self::HISTORY];
 
