@@ -36,9 +36,14 @@ pub enum Place {
 }
 
 impl Diagnostic {
+    /// A fault of the file as a whole, until it is given a place.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), place: Place::Whole, label: String::new(), help: None }
+    }
+
     /// A fault at a place in the pipeline file.
     pub fn at(span: Span, message: impl Into<String>) -> Self {
-        Self { message: message.into(), place: Place::File(span), label: String::new(), help: None }
+        Self::new(message).place(&Place::File(span))
     }
 
     /// Moves the fault to another place.

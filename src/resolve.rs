@@ -32,10 +32,7 @@ pub fn resolve(path: &Path, text: &str, overrides: &Overrides) -> Result<Graph, 
     let stages = match document.get("stages") {
         Some(Entry { value, .. }) => table_of(value, "stages", &mut faults),
         None => {
-            faults.push(Diagnostic {
-                place: crate::diagnostic::Place::Whole,
-                ..Diagnostic::at(0..0, "the pipeline has no `[stages.NAME]`").help("add at least one stage")
-            });
+            faults.push(Diagnostic::new("the pipeline has no `[stages.NAME]`").help("add at least one stage"));
             None
         }
     };
@@ -75,12 +72,12 @@ fn header(document: &Table, path: &Path, faults: &mut Vec<Diagnostic>) -> Header
             ("seed", Data::Integer(seed)) if *seed >= 0 => header.seed = seed.unsigned_abs(),
             ("description", Data::Text(_)) => {}
             ("name" | "description", other) => faults.push(
-                Diagnostic::at(0..0, format!("`{key}` of [pipeline] is {}", other.sort()))
+                Diagnostic::new(format!("`{key}` of [pipeline] is {}", other.sort()))
                     .place(&value.place)
                     .label("must be a text"),
             ),
             ("seed", _) => faults.push(
-                Diagnostic::at(0..0, "`seed` of [pipeline] is no seed")
+                Diagnostic::new("`seed` of [pipeline] is no seed")
                     .place(&value.place)
                     .label("must be a whole number from 0"),
             ),
@@ -95,7 +92,7 @@ fn table_of<'a>(node: &'a spec::Node, name: &str, faults: &mut Vec<Diagnostic>) 
     match &node.data {
         Data::Table(table) => Some(table),
         other => {
-            let fault = Diagnostic::at(0..0, format!("`{name}` is {}", other.sort()));
+            let fault = Diagnostic::new(format!("`{name}` is {}", other.sort()));
             faults.push(fault.place(&node.place).label("must be a table"));
             None
         }
@@ -105,7 +102,7 @@ fn table_of<'a>(node: &'a spec::Node, name: &str, faults: &mut Vec<Diagnostic>) 
 /// Reports every key that is not among the known ones.
 fn known_keys(table: &Table, known: &[&str], owner: &str, faults: &mut Vec<Diagnostic>) {
     for (key, entry) in table.iter().filter(|(key, _)| !known.contains(&key.as_str())) {
-        let fault = Diagnostic::at(0..0, format!("{owner} has no key `{key}`")).place(&entry.key);
+        let fault = Diagnostic::new(format!("{owner} has no key `{key}`")).place(&entry.key);
         let fault = fault.label("unknown key").help(format!("known: {}", known.join(", ")));
         faults.push(fault.did_you_mean(key, known.iter().copied()));
     }

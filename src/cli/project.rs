@@ -124,7 +124,7 @@ pub fn targets(graph: &Graph, names: &[String]) -> Result<Vec<StageId>, Exit> {
             Some(id) => ids.push(id),
             None => {
                 let place = FaultPlace::Argument { text: name.clone(), span: 0..name.len() };
-                let fault = Diagnostic::at(0..0, format!("the pipeline has no stage `{name}`")).place(&place);
+                let fault = Diagnostic::new(format!("the pipeline has no stage `{name}`")).place(&place);
                 let known: Vec<_> = graph.order.iter().map(|&id| graph.stages[id].name.as_str()).collect();
                 let fault = fault.label("unknown stage").help(format!("its stages: {}", known.join(", ")));
                 faults.push(fault.did_you_mean(name, known.iter().copied()));

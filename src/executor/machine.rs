@@ -88,7 +88,9 @@ impl Machine {
             Some(gpu) => gpu.architecture.as_str(),
             None => "cpu",
         };
-        Some(json!({"libtorch": probe.libtorch, "device": device, "dtype": "float32", "deterministic": true}))
+        Some(
+            json!({"libtorch": probe.libtorch, "device": device, "dtype": "float32", "deterministic": device == "cpu"}),
+        )
     }
 }
 

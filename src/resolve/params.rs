@@ -64,7 +64,7 @@ impl Parameters {
     fn get(&self, name: &str, place: &Place, faults: &mut Vec<Diagnostic>) -> Option<&Node> {
         let found = self.values.get(name);
         if found.is_none() {
-            let fault = Diagnostic::at(0..0, format!("the parameter `{name}` has no value")).place(place);
+            let fault = Diagnostic::new(format!("the parameter `{name}` has no value")).place(place);
             let fault = fault
                 .label("used here")
                 .help(format!("give it on the command line, `--set {name}=…`, or write it under [params]"));
@@ -84,12 +84,12 @@ fn override_one(
     let start = text.len() - argument.len();
     let place = |from: usize, to: usize| Place::Argument { text: text.clone(), span: start + from..start + to };
     let Some((key, value)) = argument.split_once('=') else {
-        let fault = Diagnostic::at(0..0, "`--set` wants `name=value`").place(&place(0, argument.len()));
+        let fault = Diagnostic::new("`--set` wants `name=value`").place(&place(0, argument.len()));
         faults.push(fault.label("no `=` here").help("for example `--set train.epochs=10`"));
         return;
     };
     if !known.contains(key) {
-        let fault = Diagnostic::at(0..0, format!("no parameter is called `{key}`")).place(&place(0, key.len()));
+        let fault = Diagnostic::new(format!("no parameter is called `{key}`")).place(&place(0, key.len()));
         let help = match known.is_empty() {
             true => "this pipeline has no parameters".to_owned(),
             false => format!("known: {}", known.iter().map(String::as_str).collect::<Vec<_>>().join(", ")),
@@ -103,7 +103,7 @@ fn override_one(
         node = match fit(node, &declared.data, value) {
             Ok(node) => node,
             Err(given) => {
-                let fault = Diagnostic::at(0..0, format!("`{key}` is set to {given}")).place(&place);
+                let fault = Diagnostic::new(format!("`{key}` is set to {given}")).place(&place);
                 faults.push(fault.label(format!("must be {}, as in [params]", declared.data.sort())));
                 return;
             }

@@ -73,7 +73,7 @@ impl Source<'_> {
         let table = table_of(&node, name, faults)?;
         let valid = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if name.is_empty() || !name.chars().all(valid) {
-            let fault = Diagnostic::at(0..0, format!("`{name}` is no name for a stage")).place(&entry.key);
+            let fault = Diagnostic::new(format!("`{name}` is no name for a stage")).place(&entry.key);
             faults.push(fault.label("use letters, digits, `_` and `-`"));
         }
         let kind = find_kind(name, table, &entry.key, faults);
@@ -101,7 +101,7 @@ impl Source<'_> {
             None => self.seed,
             Some(Node { data: Data::Integer(seed), .. }) if *seed >= 0 => seed.unsigned_abs(),
             Some(node) => {
-                let fault = Diagnostic::at(0..0, format!("`seed` is {}", node.data.sort())).place(&node.place);
+                let fault = Diagnostic::new(format!("`seed` is {}", node.data.sort())).place(&node.place);
                 faults.push(fault.label("must be a whole number from 0"));
                 self.seed
             }
@@ -112,18 +112,18 @@ impl Source<'_> {
 fn find_kind(stage: &str, table: &Table, place: &Place, faults: &mut Vec<Diagnostic>) -> Option<&'static Kind> {
     let names = || kinds::KINDS.iter().map(|kind| kind.name);
     let Some(Entry { value, .. }) = table.get("kind") else {
-        let fault = Diagnostic::at(0..0, format!("stage `{stage}` has no `kind`")).place(place);
+        let fault = Diagnostic::new(format!("stage `{stage}` has no `kind`")).place(place);
         let known = names().collect::<Vec<_>>().join(", ");
         faults.push(fault.label("which sort of work?").help(format!("add `kind = \"…\"`, one of: {known}")));
         return None;
     };
     let Data::Text(name) = &value.data else {
-        faults.push(Diagnostic::at(0..0, "`kind` must be a text").place(&value.place).label(value.data.sort()));
+        faults.push(Diagnostic::new("`kind` must be a text").place(&value.place).label(value.data.sort()));
         return None;
     };
     let kind = kinds::find(name);
     if kind.is_none() {
-        let fault = Diagnostic::at(0..0, format!("there is no kind `{name}`")).place(&value.place);
+        let fault = Diagnostic::new(format!("there is no kind `{name}`")).place(&value.place);
         let fault = fault.label("unknown kind").help("`pacer stages` lists them");
         faults.push(fault.did_you_mean(name, names()));
     }
@@ -150,7 +150,7 @@ fn decode(kind: &Kind, stage: &str, place: &Place, params: Table, faults: &mut V
             Ok(decoded) => {
                 for fault in &decoded.faults {
                     let node = params.find(&fault.path);
-                    faults.push(Diagnostic::at(0..0, fault.message.clone()).place(&node.place).label(&fault.path));
+                    faults.push(Diagnostic::new(fault.message.clone()).place(&node.place).label(&fault.path));
                 }
                 return Some(decoded);
             }
@@ -174,12 +174,12 @@ fn decode(kind: &Kind, stage: &str, place: &Place, params: Table, faults: &mut V
 /// Says serde's message in plain words.
 fn explain(message: &str, missing: Option<&str>, kind: &Kind, stage: &str) -> Diagnostic {
     if let Some(field) = missing {
-        let fault = Diagnostic::at(0..0, format!("stage `{stage}` lacks the parameter `{field}`"));
+        let fault = Diagnostic::new(format!("stage `{stage}` lacks the parameter `{field}`"));
         let help = format!("`pacer stages {}` describes it", kind.name);
         return fault.label(format!("`{}` needs `{field}`", kind.name)).help(help);
     }
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    let fault = Diagnostic::at(0..0, plain_words(message));
+    let fault = Diagnostic::new(plain_words(message));
     match quoted.split_first() {
         Some((wrong, known)) if message.starts_with("unknown") => match nearest(wrong, known.iter().copied()) {
             Some(near) => fault.help(format!("did you mean `{near}`?")),
@@ -249,11 +249,11 @@ fn resources(table: &Table, kind: Option<&Kind>, faults: &mut Vec<Diagnostic>) -
             ("device", _) => "\"auto\", \"cpu\" or \"gpu\"",
             _ => continue,
         };
-        let fault = Diagnostic::at(0..0, format!("`{key}` of `resources` cannot be this")).place(&value.place);
+        let fault = Diagnostic::new(format!("`{key}` of `resources` cannot be this")).place(&value.place);
         faults.push(fault.label(format!("must be {expected}")));
     }
     if !on_worker && wanted.device == DeviceWish::Gpu {
-        let fault = Diagnostic::at(0..0, "this kind does not compute on a GPU").place(&entry.value.place);
+        let fault = Diagnostic::new("this kind does not compute on a GPU").place(&entry.value.place);
         faults.push(fault.help("leave out `device`"));
     }
     wanted

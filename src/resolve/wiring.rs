@@ -59,7 +59,7 @@ impl Wiring<'_> {
             None => &empty,
             Some((_, Data::Table(table))) => table,
             Some((place, other)) => {
-                let fault = Diagnostic::at(0..0, format!("`inputs` is {}", other.sort())).place(place);
+                let fault = Diagnostic::new(format!("`inputs` is {}", other.sort())).place(place);
                 faults.push(fault.label("must be a table of slots").help(slots(kind.inputs)));
                 return Vec::new();
             }
@@ -71,7 +71,7 @@ impl Wiring<'_> {
             match (table.get(port.name), port.arity) {
                 (None, Arity::One | Arity::Named) => {
                     let message = format!("stage `{}` lacks the input `{}`", draft.name, port.name);
-                    let fault = Diagnostic::at(0..0, message).place(&draft.place).label("nothing is wired");
+                    let fault = Diagnostic::new(message).place(&draft.place).label("nothing is wired");
                     faults.push(fault.help(format!("add `inputs.{} = \"STAGE\"`: {}", port.name, port.doc)));
                 }
                 (None, _) => {}
@@ -101,7 +101,7 @@ impl Wiring<'_> {
                 .collect(),
             other => {
                 let message = format!("the slot `{}` takes a table of names, not {}", port.name, other.sort());
-                let fault = Diagnostic::at(0..0, message).place(&node.place);
+                let fault = Diagnostic::new(message).place(&node.place);
                 faults.push(fault.help(format!("write `{} = {{ name = \"STAGE\" }}`", port.name)));
                 Vec::new()
             }
@@ -121,7 +121,7 @@ impl Wiring<'_> {
             Data::Text(reference) => self.reference(at, port, reference, &node.place, faults)?,
             Data::Table(table) => self.file(table, node, faults)?,
             other => {
-                let fault = Diagnostic::at(0..0, format!("an input cannot be {}", other.sort())).place(&node.place);
+                let fault = Diagnostic::new(format!("an input cannot be {}", other.sort())).place(&node.place);
                 faults.push(fault.help("write \"STAGE\", \"STAGE.ARTIFACT\" or { path = \"FILE\" }"));
                 return None;
             }
@@ -141,7 +141,7 @@ impl Wiring<'_> {
     ) -> Option<Source> {
         let (name, artifact) = reference.split_once('.').map_or((reference, None), |(name, it)| (name, Some(it)));
         let Some(id) = self.drafts.iter().position(|draft| draft.name == name) else {
-            let fault = Diagnostic::at(0..0, format!("there is no stage `{name}`")).place(place);
+            let fault = Diagnostic::new(format!("there is no stage `{name}`")).place(place);
             let names = self.drafts.iter().map(|draft| draft.name.as_str());
             let fault = fault.label("unknown stage").help("for a file write { path = \"FILE\" }");
             faults.push(fault.did_you_mean(name, names));
@@ -167,7 +167,7 @@ impl Wiring<'_> {
         let accepts: Vec<_> = port.accepts.iter().map(ToString::to_string).collect();
         let accepts = accepts.join(" or ");
         let message = format!("`{reference}` does not fit the slot `{}` of `{}`", port.name, self.drafts[at].name);
-        let fault = Diagnostic::at(0..0, message).place(place).label(format!("the slot takes {accepts}"));
+        let fault = Diagnostic::new(message).place(place).label(format!("the slot takes {accepts}"));
         faults.push(fault.help(format!("`{name}` writes {}", written.join(", "))));
         None
     }
@@ -178,7 +178,7 @@ impl Wiring<'_> {
         known_keys(table, &["path"], "an input", faults);
         let path = table.get("path").map(|entry| &entry.value);
         let Some(Node { data: Data::Text(text), place }) = path else {
-            let fault = Diagnostic::at(0..0, "a file is given by its path").place(&node.place);
+            let fault = Diagnostic::new("a file is given by its path").place(&node.place);
             faults.push(fault.help("write { path = \"FILE\" }"));
             return None;
         };
@@ -195,7 +195,7 @@ impl Wiring<'_> {
             Ok(_) => (format!("`{}` is no file", path.display()), "a folder stands where a file should be".to_owned()),
             Err(error) => (format!("`{}` cannot be read", path.display()), error.to_string()),
         };
-        let fault = Diagnostic::at(0..0, message).place(place).label(label);
+        let fault = Diagnostic::new(message).place(place).label(label);
         let base = std::path::absolute(&path).unwrap_or(path);
         faults.push(fault.help(format!("looked for `{}`", base.display())));
         None
@@ -227,7 +227,7 @@ fn refuse_cycles(drafts: &[Draft], inputs: &[Vec<Input>], places: &Places, fault
                 names.push(&drafts[producer].name);
                 names.reverse();
                 let place = &places[&(drafts[at].name.clone(), input.slot, input.name.clone())];
-                let fault = Diagnostic::at(0..0, format!("stages form a cycle: {}", names.join(" → "))).place(place);
+                let fault = Diagnostic::new(format!("stages form a cycle: {}", names.join(" → "))).place(place);
                 faults.push(fault.label("closes the cycle").help("a stage cannot read what follows from it"));
             } else if !done[producer] {
                 path.push((producer, 0));

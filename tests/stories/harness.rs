@@ -51,7 +51,7 @@ impl Project {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pacer"));
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
-        command.env_remove("PACER_STORE").env("NO_COLOR", "1").env("PACER_STORE", self.path("store"));
+        command.env("NO_COLOR", "1").env("PACER_STORE", self.path("store"));
         command
     }
 
@@ -125,7 +125,7 @@ pub fn said(output: &Output) -> Said {
     }
 }
 
-/// Three stages in a row: each line is copied, sorted, counted. `first` only reads the first line of the input.
+/// Three stages in a row: `first` takes the first line of the input, `second` adds a line, `third` counts lines.
 pub const CHAIN: &str = r#"
 [params]
 suffix = "one"
