@@ -112,7 +112,7 @@ pub fn collect(cache: &Cache, policy: Policy) -> Result<Freed> {
     let _alone = store.lock_alone()?;
     let runs = journal::runs(store);
     let recent = runs.iter().take(policy.keep_runs);
-    let reached: BTreeSet<Digest> = recent.flat_map(|run| journal::keys(store, run)).collect();
+    let reached: BTreeSet<Digest> = recent.flat_map(|run| journal::keys(store, run).into_values()).collect();
     let mut freed = Freed::default();
     let mut named = BTreeSet::new();
     let mut doomed = Vec::new();

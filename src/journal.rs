@@ -174,11 +174,11 @@ pub fn events(store: &Store, run: &str) -> Result<Vec<Event>> {
     Ok(lines.filter_map(read).collect())
 }
 
-/// The keys of the stages that ended well in a run, also in one that was killed.
-pub fn keys(store: &Store, run: &str) -> Vec<Digest> {
+/// The key of each stage that ended well in a run, by name; also in a run that was killed.
+pub fn keys(store: &Store, run: &str) -> BTreeMap<String, Digest> {
     let events = events(store, run).unwrap_or_default();
     let key = |event| match event {
-        Event::Reused { key, .. } | Event::Finished { key, .. } => Some(key),
+        Event::Reused { stage, key } | Event::Finished { stage, key, .. } => Some((stage, key)),
         _ => None,
     };
     events.into_iter().filter_map(key).collect()
@@ -196,12 +196,17 @@ pub fn newest_log(store: &Store, pipeline: &Path, stage: &str) -> Option<(String
 
 /// The newest key of each stage of a pipeline, from its recent runs.
 pub fn newest_keys(store: &Store, pipeline: &str) -> BTreeMap<String, Digest> {
-    let mut keys = BTreeMap::new();
+    let mut newest = BTreeMap::new();
     for run in runs(store).into_iter().take(RECENT_RUNS) {
         let Some(summary) = summary(store, &run).filter(|summary| summary.pipeline == pipeline) else { continue };
-        for (stage, key) in summary.keys {
-            keys.entry(stage).or_insert(key);
+        let ended = match summary.state {
+            // Killed, or under way: only its journal knows.
+            RunState::Begun => keys(store, &run),
+            RunState::Done | RunState::Failed | RunState::Interrupted => summary.keys,
+        };
+        for (stage, key) in ended {
+            newest.entry(stage).or_insert(key);
         }
     }
-    keys
+    newest
 }

@@ -110,6 +110,15 @@ fn a_killed_runner_leaves_a_store_that_goes_on() {
 }
 
 #[test]
+fn what_a_killed_run_finished_is_known_to_explanations() {
+    let project = slow();
+    interrupt(&project, "-KILL");
+    project.edit("echo x", "echo z");
+    let said = project.pacer(&["explain", "pipeline.toml", "quick"]);
+    assert!(said.out.contains("params.run.2: \"echo x"), "{}", said.out);
+}
+
+#[test]
 fn leftovers_of_a_commit_that_was_killed_mean_nothing() {
     let project = slow();
     project.write("go", "");
