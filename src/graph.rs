@@ -1,8 +1,8 @@
 //! The checked graph of stages: every name, type and parameter in it is right. Unaware of TOML, of keys and of
 //! how stages are run.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pacer_stages::artifact::OutputPort;
 use pacer_stages::kind::Kind;
@@ -33,7 +33,7 @@ pub struct Stage {
     /// Its kind.
     pub kind: &'static Kind,
     /// Decoded parameters, defaults filled in.
-    pub params: Value,
+    pub params: Arc<Value>,
     /// What it reads, slot by slot in the order of the kind's ports.
     pub inputs: Vec<Input>,
     /// What it writes.
@@ -43,7 +43,9 @@ pub struct Stage {
     /// What it asks of the machine.
     pub resources: Resources,
     /// Where each parameter and input is written, by its path in the key record (`params.epochs`).
-    pub origins: BTreeMap<String, Origin>,
+    pub origins: Vec<(String, Origin)>,
+    /// The pipeline's parameters that it uses, sorted.
+    pub uses: Vec<String>,
 }
 
 /// One artifact or file that a stage reads.

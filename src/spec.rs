@@ -1,7 +1,6 @@
 //! The text of a pipeline as a tree of values that remember where they stand. Knows TOML; unaware of stages.
 
-use std::collections::BTreeMap;
-
+use indexmap::IndexMap;
 use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -34,8 +33,8 @@ pub enum Data {
     Table(Table),
 }
 
-/// A table, sorted by key.
-pub type Table = BTreeMap<String, Entry>;
+/// A table, in the order of the text.
+pub type Table = IndexMap<String, Entry>;
 
 /// A key's place and its value.
 #[derive(Clone, Debug)]
@@ -159,7 +158,7 @@ impl Node {
             here = next;
         }
         match &mut here.data {
-            Data::Table(items) => items.remove(last).is_some(),
+            Data::Table(items) => items.shift_remove(last).is_some(),
             Data::List(items) => match last.trim_end_matches(']').parse::<usize>() {
                 Ok(at) if at < items.len() => {
                     items.remove(at);

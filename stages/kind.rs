@@ -20,6 +20,8 @@ pub struct Kind {
     pub outputs: &'static [OutputPort],
     /// Whether the seed belongs to its key.
     pub seeded: bool,
+    /// Whether lists leave it out.
+    pub hidden: bool,
     /// Whether more threads than one are of use to it.
     pub parallel: bool,
     /// The JSON Schema of its parameters, with their documentation.
@@ -63,6 +65,7 @@ impl Kind {
             inputs: S::INPUTS,
             outputs: S::OUTPUTS,
             seeded: S::SEEDED,
+            hidden: S::HIDDEN,
             parallel: S::PARALLEL,
             schema: schema::<S>,
             decode: decode::<S>,

@@ -29,6 +29,9 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + 'static {
     /// Whether random draws are made, so that the seed belongs to the key.
     const SEEDED: bool = false;
 
+    /// Whether lists of kinds leave it out: it is for tests and benchmarks.
+    const HIDDEN: bool = false;
+
     /// Whether more threads than one are of use to it; results never depend on their number.
     const PARALLEL: bool = false;
 

@@ -1,5 +1,6 @@
 //! What the thread of one stage does: claim the key, run the job, commit. Unaware of the other stages.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,13 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use pacer_stages::fingerprint;
-use pacer_stages::job::{Device, JOB_VERSION, Job};
-use pacer_stages::stage::{Interrupted, Notice};
+use pacer_stages::job::{Device, JOB_VERSION, Job, Slot};
+use pacer_stages::stage::{Interrupted, Metrics, Notice};
 use pacer_stages::worker::Failure;
+use serde_json::Value;
 
-use crate::cache::{Cache, Claim, Produced, StageResult, Ticket};
+use crate::cache::{Cache, Claim, Claimant, Hit, Produced, Ticket};
 use crate::engine::records::{self, Prepared};
 use crate::engine::slots::Held;
 use crate::executor::{self, Output, Stop, Surroundings};
@@ -34,9 +36,9 @@ pub enum Message {
 /// How a stage ended well.
 pub struct Ran {
     /// Its result.
-    pub result: StageResult,
-    /// Whether another process made it while this one waited for the lock.
-    pub by_another: bool,
+    pub hit: Hit,
+    /// Its figures; none where another process made the result while this one waited for the lock.
+    pub metrics: Option<Metrics>,
     /// Artifacts whose bytes differ from those of an earlier result with the same key.
     pub diverged: Vec<String>,
 }
@@ -59,18 +61,24 @@ pub struct Task<'a> {
     pub forced: bool,
     /// Where its log goes.
     pub log: PathBuf,
+    /// The run that it belongs to.
+    pub run: String,
+    /// The files behind its inputs.
+    pub inputs: Result<BTreeMap<String, Slot>>,
     /// To the scheduler.
     pub sender: Sender<Message>,
 }
 
 impl Task<'_> {
     /// Does it all and tells the scheduler how it ended.
-    pub fn run(self, prepared: Prepared) {
-        let outcome = self.attempt(prepared).map_err(with_remedy);
+    pub fn run(mut self, prepared: Prepared) {
+        let inputs =
+            std::mem::replace(&mut self.inputs, Ok(BTreeMap::new())).map_err(|error| executor::failure(&error));
+        let outcome = inputs.and_then(|inputs| self.attempt(prepared, inputs)).map_err(with_remedy);
         self.tell(Message::Ended(self.id, Box::new(outcome)));
     }
 
-    fn attempt(&self, prepared: Prepared) -> Result<Ran, Failure> {
+    fn attempt(&self, prepared: Prepared, inputs: BTreeMap<String, Slot>) -> Result<Ran, Failure> {
         let plain = |error: anyhow::Error| executor::failure(&error);
         let told = AtomicBool::new(false);
         let waiting = |process| {
@@ -79,11 +87,12 @@ impl Task<'_> {
             }
             if self.stop.requested() { Err(Interrupted.into()) } else { Ok(()) }
         };
-        let ticket = match self.cache.claim(prepared.record.clone(), self.forced, waiting).map_err(plain)? {
-            Claim::Hit(result) => return Ok(Ran { result: *result, by_another: true, diverged: Vec::new() }),
+        let claimant = Claimant { run: &self.run, forced: self.forced, course: None, waiting: &waiting };
+        let ticket = match self.cache.claim(prepared.record.clone(), &claimant).map_err(plain)? {
+            Claim::Hit(hit) => return Ok(Ran { hit, metrics: None, diverged: Vec::new() }),
             Claim::Ticket(ticket) => ticket,
         };
-        let job = self.job(&prepared, &ticket).map_err(plain)?;
+        let job = self.job(inputs, &ticket);
         let warnings = Mutex::new(Vec::new());
         let began = Instant::now();
         let output = self.execute(&job, &warnings)?;
@@ -92,22 +101,20 @@ impl Task<'_> {
         self.commit(&prepared, ticket, output, warnings, seconds).map_err(plain)
     }
 
-    fn job(&self, prepared: &Prepared, ticket: &Ticket<'_>) -> Result<Job> {
-        let partial = ticket.partial();
-        std::fs::create_dir_all(&partial).with_context(|| format!("`{}` cannot be made", partial.display()))?;
-        Ok(Job {
+    fn job(&self, inputs: BTreeMap<String, Slot>, ticket: &Ticket<'_>) -> Job {
+        Job {
             v: JOB_VERSION,
             kind: self.stage.kind.name.to_owned(),
             code: fingerprint::of(self.stage.kind.name).expect("every kind has a fingerprint").to_owned(),
-            params: self.stage.params.clone(),
-            inputs: prepared.inputs.clone(),
+            params: Value::clone(&self.stage.params),
+            inputs,
             out: ticket.out().to_owned(),
-            partial,
+            partial: ticket.partial().to_owned(),
             seed: self.stage.seed,
             // The job sees one GPU only, so whatever its index was, there it is the first.
             device: if self.held.gpu.is_some() { Device::Cuda(0) } else { Device::Cpu },
             threads: self.held.threads,
-        })
+        }
     }
 
     fn execute(&self, job: &Job, warnings: &Mutex<Vec<String>>) -> Result<Output, Failure> {
@@ -147,9 +154,10 @@ impl Task<'_> {
         if let Some((path, _)) = prepared.files.iter().find(|(path, stamp)| !records::unchanged(path, stamp)) {
             bail!("`{}` changed while the stage read it: run again", path.display());
         }
+        let metrics = Some(output.metrics.clone());
         let produced = Produced { metrics: output.metrics, warnings, seconds, peak_bytes: output.peak_bytes };
         let committed = ticket.commit(&self.stage.outputs, produced)?;
-        Ok(Ran { result: committed.result, by_another: false, diverged: committed.diverged })
+        Ok(Ran { hit: committed.hit, metrics, diverged: committed.diverged })
     }
 
     /// Appends a line to the stage's log; a log that cannot be written is no reason to fail.
