@@ -1,5 +1,7 @@
 //! The text of a pipeline as a tree of values that remember where they stand. Knows TOML; unaware of stages.
 
+use std::borrow::Cow;
+
 use indexmap::IndexMap;
 use serde_json::Value;
 use toml::Spanned;
@@ -50,7 +52,7 @@ pub fn parse(text: &str) -> Result<Table, Vec<Diagnostic>> {
     let (document, errors) = DeTable::parse_recoverable(text);
     let mut faults: Vec<_> =
         errors.iter().map(|error| Diagnostic::at(error.span().unwrap_or(0..0), error.message().to_owned())).collect();
-    let table = table(document.get_ref(), &mut faults);
+    let table = table(document.into_inner(), &mut faults);
     if faults.is_empty() { Ok(table) } else { Err(faults) }
 }
 
@@ -58,24 +60,25 @@ pub fn parse(text: &str) -> Result<Table, Vec<Diagnostic>> {
 pub fn parse_argument(value: &str, place: &Place) -> Node {
     let data = DeValue::parse(value).ok().and_then(|parsed| {
         let mut faults = Vec::new();
-        let node = node(&parsed, &mut faults);
+        let node = node(parsed, &mut faults);
         faults.is_empty().then_some(node.data)
     });
     Node { place: place.clone(), data: data.unwrap_or_else(|| Data::Text(value.to_owned())) }
 }
 
-fn table(source: &DeTable<'_>, faults: &mut Vec<Diagnostic>) -> Table {
-    let entry = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>), faults: &mut Vec<Diagnostic>| {
-        let name: &std::borrow::Cow<'_, str> = key.get_ref();
-        (name.to_string(), Entry { key: Place::File(key.span()), value: node(value, faults) })
+/// Takes a table piece by piece, so that two trees of a large pipeline are never whole at once.
+fn table(source: DeTable<'_>, faults: &mut Vec<Diagnostic>) -> Table {
+    let entry = |(key, value): (Spanned<Cow<'_, str>>, Spanned<DeValue<'_>>), faults: &mut Vec<Diagnostic>| {
+        let place = Place::File(key.span());
+        (key.into_inner().into_owned(), Entry { key: place, value: node(value, faults) })
     };
-    source.iter().map(|pair| entry(pair, faults)).collect()
+    source.into_iter().map(|pair| entry(pair, faults)).collect()
 }
 
-fn node(source: &Spanned<DeValue<'_>>, faults: &mut Vec<Diagnostic>) -> Node {
+fn node(source: Spanned<DeValue<'_>>, faults: &mut Vec<Diagnostic>) -> Node {
     let span = source.span();
-    let data = match source.get_ref() {
-        DeValue::String(text) => Data::Text(text.to_string()),
+    let data = match source.into_inner() {
+        DeValue::String(text) => Data::Text(text.into_owned()),
         DeValue::Integer(number) => {
             Data::Integer(i64::from_str_radix(number.as_str(), number.radix()).unwrap_or_else(|_| {
                 faults.push(Diagnostic::at(span.clone(), "the number is too large").label("beyond 64 bits"));
@@ -83,9 +86,9 @@ fn node(source: &Spanned<DeValue<'_>>, faults: &mut Vec<Diagnostic>) -> Node {
             }))
         }
         DeValue::Float(number) => Data::Float(finite(number.as_str(), &span, faults)),
-        DeValue::Boolean(truth) => Data::Bool(*truth),
+        DeValue::Boolean(truth) => Data::Bool(truth),
         DeValue::Datetime(time) => Data::Text(time.to_string()),
-        DeValue::Array(items) => Data::List(items.iter().map(|item| node(item, faults)).collect()),
+        DeValue::Array(items) => Data::List(items.into_iter().map(|item| node(item, faults)).collect()),
         DeValue::Table(items) => Data::Table(table(items, faults)),
     };
     Node { place: Place::File(span), data }

@@ -91,14 +91,14 @@ impl Store {
 
     /// Where a blob lies.
     pub fn object_path(&self, digest: &Digest) -> PathBuf {
-        let digest = digest.to_string();
+        let digest = digest.hex();
         let (first, rest) = digest.split_at(2);
         self.root.join(format!("objects/{first}/{rest}"))
     }
 
     /// Where the result of a key lies.
     pub fn result_path(&self, key: &Digest) -> PathBuf {
-        let key = key.to_string();
+        let key = key.hex();
         // A result keeps its whole key as its name, so that people can search for it.
         self.root.join(format!("results/{}/{key}.json", &key[..2]))
     }

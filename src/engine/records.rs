@@ -56,10 +56,10 @@ pub fn prepare(
             Source::File(path) => {
                 let (digest, stamp) = stats.digest(path)?;
                 files.push((path.clone(), stamp));
-                digest.to_string()
+                digest.hex()
             }
             Source::Output(producer, name) => match results.get(producer) {
-                Some(hit) => hit.artifact(name)?.digest.to_string(),
+                Some(hit) => hit.artifact(name)?.digest.hex(),
                 None => UNKNOWN.to_owned(),
             },
         };
