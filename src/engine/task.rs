@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use pacer_stages::fingerprint;
-use pacer_stages::job::{Device, JOB_VERSION, Job};
+use pacer_stages::job::{Checkpoints, Device, JOB_VERSION, Job};
 use pacer_stages::stage::{Interrupted, Notice};
 use pacer_stages::worker::Failure;
 
@@ -103,6 +103,7 @@ impl Task<'_> {
             inputs: prepared.inputs.clone(),
             out: ticket.out().to_owned(),
             partial,
+            checkpoints: Checkpoints::default(),
             seed: self.stage.seed,
             // The job sees one GPU only, so whatever its index was, there it is the first.
             device: if self.held.gpu.is_some() { Device::Cuda(0) } else { Device::Cpu },
