@@ -9,13 +9,13 @@ mod cadence;
 pub mod file;
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pacer_stages::stage::Context;
 use tch::Device;
 
 use crate::training::Recipe;
-use crate::training::checkpoint::cadence::Cadence;
+use crate::training::checkpoint::cadence::{Cadence, Passed};
 use crate::training::checkpoint::file::Stored;
 use crate::training::state::State;
 
@@ -33,7 +33,6 @@ pub struct Keeper<'a> {
     /// The step of the latest end written, or of the one gone on from.
     end: Option<u64>,
     written: usize,
-    spent: Duration,
     failed: bool,
 }
 
@@ -75,13 +74,12 @@ impl<'a> Keeper<'a> {
             context,
             identity,
             parameters: parameters as usize,
-            cadence: Cadence::new(&context.job.checkpoints),
+            cadence: Cadence::new(&context.job.checkpoints, file::BYTES_PER_PARAMETER * parameters as usize),
             began: now,
             rested: now,
             step: 0,
             end: None,
             written: 0,
-            spent: Duration::ZERO,
             failed: false,
         }
     }
@@ -106,7 +104,8 @@ impl<'a> Keeper<'a> {
 
     /// Writes the state after a step, if one is due.
     pub fn after_step(&mut self, state: &State) {
-        if self.cadence.is_due(self.rested.elapsed(), state.at.step - self.step) {
+        let (training, time) = (self.began.elapsed(), self.rested.elapsed());
+        if self.cadence.is_due(Passed { training, time, steps: state.at.step - self.step }) {
             self.save(state);
         }
     }
@@ -127,7 +126,7 @@ impl<'a> Keeper<'a> {
 
     /// Tells the log what the checkpoints of the training took.
     pub fn tell_cost(&self) {
-        let (spent, all) = (self.spent.as_secs_f64(), self.began.elapsed().as_secs_f64());
+        let (spent, all) = (self.cadence.spent.as_secs_f64(), self.began.elapsed().as_secs_f64());
         self.context.log(format!("{} checkpoints took {spent:.4} s of {all:.3} s", self.written));
     }
 
@@ -154,9 +153,7 @@ impl<'a> Keeper<'a> {
             }
         }
         self.remove_old(state.at.step);
-        let cost = start.elapsed();
-        self.cadence.took(cost);
-        self.spent += cost;
+        self.cadence.took(start.elapsed());
         (self.rested, self.step) = (Instant::now(), state.at.step);
     }
 

@@ -204,14 +204,20 @@ fn the_latest_few_are_kept_and_the_ends_beside_them() {
 #[test]
 fn checkpoints_come_by_steps_too_and_change_nothing() {
     let mut world = World::usual();
-    world.checkpoints = Checkpoints { steps: Some(1), keep: 100, ..Checkpoints::default() };
-    let params = rich(json!({ "epochs": 3 }));
-    world.run("pretrain", "often", params.clone()).unwrap();
-    assert!(world.kept("often").contains(&"000000000001.safetensors".to_owned()), "{:?}", world.kept("often"));
+    let steps = Checkpoints { steps: Some(1), ..Checkpoints::default() };
+    world.checkpoints = Checkpoints { seconds: 1e9, ..steps };
+    let epochs = |epochs: usize| rich(json!({ "epochs": epochs }));
+    // It goes on until a checkpoint is there that nobody had to ask for.
+    let folder = world.path("often/partial");
+    world.run_until("pretrain", "often", epochs(100_000), |_| folder.exists()).unwrap_err();
+    let kept = world.kept("often");
+    let step: usize = kept[0][..12].parse().unwrap();
+    assert!(step > 1 && kept.len() == 2, "the one by its rhythm and the one of the interruption: {kept:?}");
+    let shorter = epochs(step.div_ceil(PER_EPOCH) + 1);
+    world.run("pretrain", "often", shorter.clone()).unwrap();
     world.checkpoints = Checkpoints { seconds: 1e9, ..Checkpoints::default() };
-    world.run("pretrain", "never", params.clone()).unwrap();
-    assert_eq!(world.kept("never"), ["end-000000000009.safetensors"]);
-    assert!(world.bytes("often/model.safetensors") == world.bytes("never/model.safetensors"));
+    let (again, whole) = assert_same(&world, "pretrain", "often", &shorter);
+    assert!(again == 0 && whole > step);
     assert!(world.log.lock().unwrap().iter().any(|line| line.starts_with("1 checkpoints took 0.")));
 }
 

@@ -4,33 +4,53 @@ use std::time::Duration;
 
 use pacer_stages::job::Checkpoints;
 
-/// How many times as long as the writing of a checkpoint took, nothing is written after it: writing then takes less
-/// than a hundredth of the time, whatever else was asked for.
-const REST: u32 = 100;
+/// The training is at least so many times as long as the writing of its checkpoints, whatever else was asked for.
+const SHARE: u32 = 100;
+
+/// What the first one is taken to cost before anything was measured: a synced file, and bytes in a second.
+const FILE: Duration = Duration::from_millis(10);
+const BYTES_PER_SECOND: f64 = 2e8;
 
 /// The rhythm of checkpoints.
 pub struct Cadence {
     asked: Checkpoints,
-    /// What the latest one took; nothing before the first.
+    /// What the latest one took, which is what the next one is expected to take.
     cost: Duration,
+    /// What all of them took.
+    pub spent: Duration,
+}
+
+/// What passed since a training began and since its latest checkpoint, or since its begin where there is none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Passed {
+    /// The time since the begin.
+    pub training: Duration,
+    /// The time since the latest checkpoint.
+    pub time: Duration,
+    /// The steps since the latest checkpoint.
+    pub steps: u64,
 }
 
 impl Cadence {
-    /// The rhythm that a job asks for.
-    pub fn new(asked: &Checkpoints) -> Self {
-        Self { asked: asked.clone(), cost: Duration::ZERO }
+    /// The rhythm that a job asks for, with checkpoints of so many bytes.
+    pub fn new(asked: &Checkpoints, bytes: usize) -> Self {
+        let cost = FILE + Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND);
+        Self { asked: asked.clone(), cost, spent: Duration::ZERO }
     }
 
-    /// Whether to write one, so much time and so many steps after the latest, or after the start.
-    pub fn is_due(&self, passed: Duration, steps: u64) -> bool {
-        let by_steps = self.asked.steps.is_some_and(|limit| steps >= limit);
-        let by_time = passed.as_secs_f64() >= self.asked.seconds;
-        (by_steps || by_time) && passed >= self.cost * REST
+    /// Whether to write one now. Should the training end right after, which costs another, both are paid for.
+    pub fn is_due(&self, passed: Passed) -> bool {
+        let by_steps = self.asked.steps.is_some_and(|limit| passed.steps >= limit);
+        let by_time = passed.time.as_secs_f64() >= self.asked.seconds;
+        let rested = passed.time >= self.cost * SHARE;
+        let paid = passed.training >= (self.spent + self.cost * 2) * SHARE;
+        (by_steps || by_time) && rested && paid
     }
 
     /// Learns what the writing of one took.
     pub fn took(&mut self, cost: Duration) {
         self.cost = cost;
+        self.spent += cost;
     }
 }
 
@@ -38,18 +58,18 @@ impl Cadence {
 mod tests {
     use super::*;
 
-    /// Steps of a training that takes one as often as it may, and the time spent on them and on checkpoints.
-    fn simulated(asked: Checkpoints, step: Duration, costs: &[Duration]) -> Vec<u64> {
-        let mut cadence = Cadence::new(&asked);
-        let (mut passed, mut since, mut written) = (Duration::ZERO, 0, Vec::new());
-        for taken in 1..=1_000_000 {
-            passed += step;
-            since += 1;
-            if cadence.is_due(passed, since) {
-                let Some(cost) = costs.get(written.len()) else { break };
-                cadence.took(*cost);
-                written.push(taken);
-                (passed, since) = (Duration::ZERO, 0);
+    /// The times at which a training writes its checkpoints, each of which takes its cost.
+    fn simulated(mut cadence: Cadence, step: Duration, costs: &[Duration]) -> Vec<Duration> {
+        let (mut passed, mut written) = (Passed::default(), Vec::new());
+        while written.len() < costs.len() {
+            passed.training += step;
+            passed.time += step;
+            passed.steps += 1;
+            if cadence.is_due(passed) {
+                let cost = costs[written.len()];
+                cadence.took(cost);
+                written.push(passed.training);
+                passed = Passed { training: passed.training + cost, ..Passed::default() };
             }
         }
         written
@@ -58,24 +78,37 @@ mod tests {
     #[test]
     fn what_comes_first_of_seconds_and_steps_makes_one_due() {
         let step = Duration::from_millis(500);
-        let free = [Duration::ZERO; 3];
         let asked = Checkpoints { seconds: 5.0, ..Checkpoints::default() };
-        assert_eq!(simulated(asked.clone(), step, &free), [10, 20, 30]);
-        assert_eq!(simulated(Checkpoints { steps: Some(4), ..asked.clone() }, step, &free), [4, 8, 12]);
-        assert_eq!(simulated(Checkpoints { steps: Some(40), ..asked }, step, &free), [10, 20, 30]);
+        for (steps, expected) in [(None, [5.0, 10.0, 15.0]), (Some(4), [2.0, 4.0, 6.0]), (Some(40), [5.0, 10.0, 15.0])]
+        {
+            let cadence = Cadence::new(&Checkpoints { steps, ..asked.clone() }, 0);
+            let written = simulated(cadence, step, &[Duration::ZERO; 3]);
+            assert_eq!(written, expected.map(Duration::from_secs_f64), "steps {steps:?}");
+        }
     }
 
     #[test]
-    fn writing_takes_at_most_a_hundredth_of_the_time_however_slow_it_is() {
+    fn writing_takes_at_most_a_hundredth_of_the_time_however_dear_it_is_and_however_often_it_is_asked_for() {
         let asked = Checkpoints { steps: Some(1), ..Checkpoints::default() };
-        let step = Duration::from_millis(10);
-        let costs: Vec<Duration> = (0..50).map(|k| Duration::from_millis(1 + k * k * 37 % 90)).collect();
-        let written = simulated(asked, step, &costs);
-        assert_eq!((written.len(), written[0]), (50, 1));
-        for (place, taken) in written.iter().enumerate() {
-            let training = step * *taken as u32;
-            let writing: Duration = costs[..place].iter().sum();
-            assert!(training >= writing * 100, "{writing:?} of {training:?}");
+        for (bytes, cost) in [(0, 10), (0, 5), (20_000_000, 100), (2_000_000_000, 9_000)] {
+            let costs = [Duration::from_millis(cost); 40];
+            let written = simulated(Cadence::new(&asked, bytes), Duration::from_millis(7), &costs);
+            for (place, training) in written.iter().enumerate() {
+                // The end of the training comes right after this one.
+                let spent = costs[0] * (place as u32 + 2);
+                assert!(*training >= spent * 100, "{spent:?} of {training:?}");
+            }
+            assert!(written[39] < costs[0] * 110 * 42, "not much less often either: {:?}", written[39]);
         }
+    }
+
+    #[test]
+    fn one_that_took_long_is_followed_by_a_long_rest() {
+        let asked = Checkpoints { seconds: 1.0, ..Checkpoints::default() };
+        let costs = [1, 3_000, 1, 1].map(Duration::from_millis);
+        let written = simulated(Cadence::new(&asked, 0), Duration::from_millis(100), &costs);
+        assert!(written[1] < Duration::from_secs(4), "{written:?}");
+        assert!(written[2] - written[1] >= Duration::from_secs(300), "{written:?}");
+        assert!(written[3] - written[2] < Duration::from_secs(2), "{written:?}");
     }
 }

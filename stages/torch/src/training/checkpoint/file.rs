@@ -19,6 +19,9 @@ use crate::training::state::{Position, State};
 /// The name under which a file is written before it gets its own; what lies there is nothing.
 const UNFINISHED: &str = "unfinished";
 
+/// The size of a file by the weights of the network: four arrays of 32-bit floats.
+pub const BYTES_PER_PARAMETER: usize = 16;
+
 /// What a state holds beside its tensors, and what all of it must add up to.
 #[derive(Serialize, Deserialize)]
 struct Header {
