@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pacer_stages::artifact::OutputPort;
+use pacer_stages::job::Checkpoints;
 use pacer_stages::kind::Kind;
+use pacer_stages::stage::Course;
 use petgraph::Direction;
 use petgraph::algo::toposort;
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -42,6 +44,10 @@ pub struct Stage {
     pub seed: u64,
     /// What it asks of the machine.
     pub resources: Resources,
+    /// For a training, how it runs apart from how long.
+    pub course: Option<Course>,
+    /// How often a training keeps its state.
+    pub checkpoints: Checkpoints,
     /// Where each parameter and input is written, by its path in the key record (`params.epochs`).
     pub origins: Vec<(String, Origin)>,
     /// The pipeline's parameters that it uses, sorted.

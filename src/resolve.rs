@@ -2,6 +2,7 @@
 //! TOML becomes a graph; unaware of keys and of running.
 
 mod params;
+mod settings;
 mod stage;
 mod wiring;
 

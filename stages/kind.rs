@@ -5,7 +5,7 @@ use schemars::Schema;
 use serde_json::Value;
 
 use crate::artifact::{InputPort, OutputPort};
-use crate::stage::{Context, Metrics, ParameterFault, Run, Stage};
+use crate::stage::{Context, Course, Metrics, ParameterFault, Run, Stage};
 
 /// Runs a stage with decoded parameters.
 pub type RunFn = fn(&Value, &Context<'_>) -> Result<Metrics>;
@@ -50,6 +50,8 @@ pub struct Decoded {
     pub outputs: Vec<OutputPort>,
     /// What types alone do not show.
     pub faults: Vec<ParameterFault>,
+    /// The course of the training that these parameters ask for, where they ask for one.
+    pub course: Option<Course>,
 }
 
 impl Kind {
@@ -91,7 +93,7 @@ fn decode<S: Stage>(params: &Value) -> Result<Decoded, ParameterFault> {
         ParameterFault::new(path, error.into_inner().to_string())
     })?;
     let params = serde_json::to_value(&stage).expect("parameters are plain data");
-    Ok(Decoded { params, outputs: stage.outputs(), faults: stage.check() })
+    Ok(Decoded { params, outputs: stage.outputs(), faults: stage.check(), course: stage.course() })
 }
 
 /// Runs a stage from parameters that were decoded before.

@@ -14,8 +14,9 @@ use serde_json::{Map, Value};
 
 use crate::cache::Hit;
 use crate::digest::Digest;
+use crate::engine::courses::Leg;
 use crate::executor::machine::Machine;
-use crate::graph::{DeviceWish, Graph, Input, Source, StageId};
+use crate::graph::{DeviceWish, Graph, Input, Source, Stage, StageId};
 use crate::key::{Record, RecordParts};
 use crate::stat_cache::{Stamp, StatCache};
 use crate::store::Store;
@@ -90,6 +91,12 @@ fn place(input: &Input, digest: String, digests: &mut Map<String, Value>) {
     if let Value::Object(named) = named {
         named.insert(name.clone(), digest.into());
     }
+}
+
+/// The place of a training on its course; none for other stages.
+pub fn leg(stage: &Stage, prepared: &Prepared) -> Option<Leg> {
+    let course = stage.course.as_ref()?;
+    Some(Leg { course: prepared.record.course(&course.params), epochs: course.epochs })
 }
 
 /// The files behind the inputs of a stage, by slot; its producers are all in `results`.

@@ -14,6 +14,7 @@ use pacer_stages::stage::Notice;
 use pacer_stages::worker::{Failure, FailureClass};
 
 use crate::cache::{Cache, Found, Hit};
+use crate::engine::courses::{Courses, Leg};
 use crate::engine::reason::{self, Reason};
 use crate::engine::records::{self, Prepared, Results};
 use crate::engine::slots::{Held, Slots};
@@ -62,10 +63,10 @@ enum State {
     Unneeded,
     /// Waits for this many producers.
     Waiting(usize),
-    /// Can start as soon as slots are free.
-    Ready(Box<Prepared>),
-    /// Runs, and holds these slots.
-    Running(Held),
+    /// Can start as soon as slots are free and it is next on its course.
+    Ready(Box<Prepared>, Option<Leg>),
+    /// Runs, holds these slots and goes along this course.
+    Running(Held, Option<Leg>),
     /// Ended: done, failed or skipped.
     Ended,
 }
@@ -83,6 +84,7 @@ struct Scheduler<'a> {
     remaining_path: Vec<usize>,
     ready: BinaryHeap<(usize, Reverse<usize>)>,
     slots: Slots,
+    courses: Courses,
     running: usize,
     results: Results,
     index: Index,
@@ -113,6 +115,7 @@ pub fn run(
         remaining_path: remaining_paths(graph),
         ready: BinaryHeap::new(),
         slots: Slots::new(options.jobs, machine.gpus()),
+        courses: Courses::default(),
         running: 0,
         results: Results::new(),
         index: Index::load(&cache.store, &graph.name),
@@ -181,8 +184,9 @@ impl<'a> Scheduler<'a> {
             Message::Waiting(id, process) => self.emit(Event::Waiting { stage: self.name(id), process }),
             Message::Notice(id, notice) => self.emit(Event::Notice { stage: self.name(id), notice }),
             Message::Ended(id, outcome) => {
-                if let State::Running(held) = std::mem::replace(&mut self.states[id.index()], State::Ended) {
+                if let State::Running(held, leg) = std::mem::replace(&mut self.states[id.index()], State::Ended) {
                     self.slots.give_back(held);
+                    leg.into_iter().for_each(|leg| self.courses.end(leg));
                     self.running -= 1;
                 }
                 match *outcome {
@@ -218,7 +222,9 @@ impl<'a> Scheduler<'a> {
                     queue.extend(self.provide(id, hit));
                 }
                 _ => {
-                    self.states[id.index()] = State::Ready(Box::new(prepared));
+                    let leg = records::leg(&self.graph.stages[id], &prepared);
+                    leg.into_iter().for_each(|leg| self.courses.wait(leg, id));
+                    self.states[id.index()] = State::Ready(Box::new(prepared), leg);
                     self.ready.push((self.remaining_path[id.index()], Reverse(id.index())));
                 }
             }
@@ -246,12 +252,15 @@ impl<'a> Scheduler<'a> {
         'a: 'scope,
     {
         let mut postponed = Vec::new();
-        while let Some((path, Reverse(at))) = self.ready.pop() {
-            if self.stop.requested() || (self.tally.failed > 0 && !self.options.keep_going) {
-                postponed.push((path, Reverse(at)));
-                break;
-            }
+        let ended = self.stop.requested() || (self.tally.failed > 0 && !self.options.keep_going);
+        while !ended && self.slots.any_thread_free() {
+            let Some((path, Reverse(at))) = self.ready.pop() else { break };
             let id = StageId::new(at);
+            let State::Ready(_, leg) = self.states[id.index()] else { continue };
+            if leg.is_some_and(|leg| !self.courses.is_next(leg, id)) {
+                postponed.push((path, Reverse(at)));
+                continue;
+            }
             let resources = &self.graph.stages[id].resources;
             let on_gpu = records::runs_on_gpu(resources.device, resources.gpus, self.machine);
             match self.slots.take(resources, on_gpu, self.ready.len()) {
@@ -266,8 +275,10 @@ impl<'a> Scheduler<'a> {
     where
         'a: 'scope,
     {
-        let state = std::mem::replace(&mut self.states[id.index()], State::Running(held));
-        let State::Ready(prepared) = state else { unreachable!("only ready stages are in the heap") };
+        let state = std::mem::replace(&mut self.states[id.index()], State::Ended);
+        let State::Ready(prepared, leg) = state else { unreachable!("only ready stages are started") };
+        self.states[id.index()] = State::Running(held, leg);
+        leg.into_iter().for_each(|leg| self.courses.start(leg, id));
         self.running += 1;
         let reason = self.reason(id, &prepared);
         let stage = &self.graph.stages[id];
@@ -288,6 +299,7 @@ impl<'a> Scheduler<'a> {
             forced: self.options.forced.contains(&id),
             log: self.journal.log_path(&stage.name),
             run: self.journal.run().to_owned(),
+            course: leg.map(|leg| leg.course),
             inputs: records::paths(self.graph, id, &self.results, &self.cache.store),
             sender: sender.clone(),
         };
@@ -361,7 +373,7 @@ impl<'a> Scheduler<'a> {
     fn skip_the_rest(&mut self) {
         self.tally.interrupted = self.stop.requested();
         for &id in &self.graph.order {
-            if matches!(self.states[id.index()], State::Waiting(_) | State::Ready(_)) {
+            if matches!(self.states[id.index()], State::Waiting(_) | State::Ready(..)) {
                 self.states[id.index()] = State::Ended;
                 self.tally.skipped += 1;
                 let because = match self.tally.interrupted {

@@ -17,6 +17,7 @@ use pacer_stages::worker::Failure;
 use serde_json::Value;
 
 use crate::cache::{Cache, Claim, Claimant, Hit, Produced, Ticket};
+use crate::digest::Digest;
 use crate::engine::records::{self, Prepared};
 use crate::engine::slots::Held;
 use crate::executor::{self, Output, Stop, Surroundings};
@@ -63,6 +64,8 @@ pub struct Task<'a> {
     pub log: PathBuf,
     /// The run that it belongs to.
     pub run: String,
+    /// The course of training that it goes along.
+    pub course: Option<Digest>,
     /// The files behind its inputs.
     pub inputs: Result<BTreeMap<String, Slot>>,
     /// To the scheduler.
@@ -87,7 +90,7 @@ impl Task<'_> {
             }
             if self.stop.requested() { Err(Interrupted.into()) } else { Ok(()) }
         };
-        let claimant = Claimant { run: &self.run, forced: self.forced, course: None, waiting: &waiting };
+        let claimant = Claimant { run: &self.run, forced: self.forced, course: self.course, waiting: &waiting };
         let ticket = match self.cache.claim(prepared.record.clone(), &claimant).map_err(plain)? {
             Claim::Hit(hit) => return Ok(Ran { hit, metrics: None, diverged: Vec::new() }),
             Claim::Ticket(ticket) => ticket,
@@ -110,6 +113,7 @@ impl Task<'_> {
             inputs,
             out: ticket.out().to_owned(),
             partial: ticket.partial().to_owned(),
+            checkpoints: self.stage.checkpoints.clone(),
             seed: self.stage.seed,
             // The job sees one GPU only, so whatever its index was, there it is the first.
             device: if self.held.gpu.is_some() { Device::Cuda(0) } else { Device::Cpu },

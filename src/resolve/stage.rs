@@ -2,17 +2,18 @@
 
 use std::path::Path;
 
-use pacer_stages::kind::{Decoded, Kind, Place as KindPlace};
+use pacer_stages::job::Checkpoints;
+use pacer_stages::kind::{Decoded, Kind};
 use pacer_stages::kinds;
 
 use crate::diagnostic::{Diagnostic, Lines, Place, nearest};
-use crate::graph::{DeviceWish, Origin, Resources};
+use crate::graph::{Origin, Resources};
 use crate::resolve::params::Parameters;
-use crate::resolve::{into_table, known_keys, table_of};
+use crate::resolve::{into_table, known_keys, settings};
 use crate::spec::{Data, Entry, Node, Table};
 
 /// Keys of a stage that are not parameters of its kind.
-const RESERVED: [&str; 4] = ["kind", "inputs", "resources", "seed"];
+const RESERVED: [&str; 5] = ["kind", "inputs", "resources", "checkpoints", "seed"];
 
 /// What every stage of a pipeline is checked against.
 pub struct Source<'a> {
@@ -42,6 +43,8 @@ pub struct Draft {
     pub seed: u64,
     /// What it asks of the machine.
     pub resources: Resources,
+    /// How often a training keeps its state.
+    pub checkpoints: Checkpoints,
     /// Where its parameters are written, by their paths in the key record.
     pub origins: Vec<(String, Origin)>,
     /// The pipeline's parameters that it uses.
@@ -81,14 +84,21 @@ impl Source<'_> {
         }
         let kind = find_kind(&name, &table, &place, faults);
         let seed = self.seed(&table, faults);
-        let resources = resources(&table, kind, faults);
+        let resources = settings::resources(&table, kind, faults);
+        let checkpoints = settings::checkpoints(&table, faults);
+        let checkpoints_at = table.get("checkpoints").map(|entry| entry.value.place.clone());
         let inputs = table.shift_remove("inputs").map(|entry| entry.value);
         table.retain(|key, _| !RESERVED.contains(&key.as_str()));
         let origin =
             |(key, entry): (&String, &Entry)| Some((format!("params.{key}"), self.origin(&entry.value.place)?));
         let origins = table.iter().filter_map(origin).collect();
         let decoded = kind.and_then(|kind| decode(kind, &name, &place, table, faults));
-        Some(Draft { name, place, kind, decoded, inputs, seed, resources, origins, uses })
+        let trains = decoded.as_ref().is_none_or(|decoded| decoded.course.is_some());
+        if let Some(place) = checkpoints_at.filter(|_| !trains) {
+            let fault = Diagnostic::new("this kind trains nothing, so that it has no checkpoints").place(&place);
+            faults.push(fault.help("leave out `checkpoints`"));
+        }
+        Some(Draft { name, place, kind, decoded, inputs, seed, resources, checkpoints, origins, uses })
     }
 
     fn seed(&self, table: &Table, faults: &mut Vec<Diagnostic>) -> u64 {
@@ -220,49 +230,4 @@ fn plain_words(message: &str) -> String {
         words = words.replace(type_name, plain);
     }
     words
-}
-
-fn resources(table: &Table, kind: Option<&Kind>, faults: &mut Vec<Diagnostic>) -> Resources {
-    let on_worker = kind.is_some_and(|kind| matches!(kind.place, KindPlace::Worker));
-    let device = if on_worker { DeviceWish::Auto } else { DeviceWish::Cpu };
-    let threads = if kind.is_some_and(|kind| kind.parallel) { None } else { Some(1) };
-    let mut wanted = Resources { threads, gpus: if on_worker { 1.0 } else { 0.0 }, device };
-    let Some(entry) = table.get("resources") else { return wanted };
-    let Some(table) = table_of(&entry.value, "resources", faults) else { return wanted };
-    known_keys(table, &["threads", "gpus", "device"], "`resources`", faults);
-    for (key, Entry { value, .. }) in table {
-        let expected = match (key.as_str(), &value.data) {
-            ("threads", Data::Integer(threads)) if *threads > 0 => {
-                wanted.threads = Some(usize::try_from(*threads).unwrap_or(usize::MAX));
-                continue;
-            }
-            ("gpus", Data::Integer(gpus)) if *gpus >= 0 => {
-                wanted.gpus = *gpus as f64;
-                continue;
-            }
-            ("gpus", Data::Float(gpus)) if *gpus >= 0.0 => {
-                wanted.gpus = *gpus;
-                continue;
-            }
-            ("device", Data::Text(text)) if ["auto", "cpu", "gpu"].contains(&text.as_str()) => {
-                wanted.device = match text.as_str() {
-                    "auto" => DeviceWish::Auto,
-                    "gpu" => DeviceWish::Gpu,
-                    _ => DeviceWish::Cpu,
-                };
-                continue;
-            }
-            ("threads", _) => "a whole number from 1",
-            ("gpus", _) => "a number from 0, such as 1 or 0.5",
-            ("device", _) => "\"auto\", \"cpu\" or \"gpu\"",
-            _ => continue,
-        };
-        let fault = Diagnostic::new(format!("`{key}` of `resources` cannot be this")).place(&value.place);
-        faults.push(fault.label(format!("must be {expected}")));
-    }
-    if !on_worker && wanted.device == DeviceWish::Gpu {
-        let fault = Diagnostic::new("this kind does not compute on a GPU").place(&entry.value.place);
-        faults.push(fault.help("leave out `device`"));
-    }
-    wanted
 }

@@ -37,6 +37,8 @@ pub fn wire(mut drafts: Vec<Draft>, source: &stage::Source<'_>, faults: &mut Vec
             outputs: decoded.outputs,
             seed: draft.seed,
             resources: draft.resources,
+            course: decoded.course,
+            checkpoints: draft.checkpoints,
             origins: draft.origins,
             uses: draft.uses,
         });
