@@ -168,10 +168,9 @@ impl Cache {
                 }
             }
         }
-        // Who holds the lock is news for people only; the kernel's lock is what counts.
-        file.rewind()?;
-        file.set_len(0)?;
-        write!(file, "{}", std::process::id())?;
+        // Who holds the lock is news for people only; the kernel's lock is what counts, also where nothing can be
+        // written down.
+        let _ = file.rewind().and_then(|()| file.set_len(0)).and_then(|()| write!(file, "{}", std::process::id()));
         Ok(file)
     }
 }
