@@ -1,5 +1,6 @@
 //! A temporary project and the program `pacer` in it. Unaware of what the stories are about.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -12,7 +13,11 @@ pub struct Project {
     folder: TempDir,
 }
 
+/// The digest of every artifact, by `stage.artifact`.
+pub type Digests = BTreeMap<String, String>;
+
 /// What a call of the program came to.
+#[derive(Debug)]
 pub struct Said {
     /// Its exit code.
     pub code: i32,
@@ -25,7 +30,9 @@ pub struct Said {
 impl Project {
     /// A project whose `pipeline.toml` holds this text.
     pub fn new(pipeline: &str) -> Self {
-        let project = Self { folder: tempfile::tempdir().expect("a temporary folder can be made") };
+        // Without symbolic links, so that paths compare.
+        let place = std::env::temp_dir().canonicalize().expect("there is a folder for temporary files");
+        let project = Self { folder: tempfile::tempdir_in(place).expect("a temporary folder can be made") };
         project.write("pipeline.toml", pipeline);
         project
     }
@@ -81,7 +88,12 @@ impl Project {
 
     /// `stage state` for each stage of a plan.
     pub fn plan(&self, arguments: &[&str]) -> Vec<String> {
-        let said = self.pacer(&[&["plan", "pipeline.toml", "--format", "json"], arguments].concat());
+        self.plan_of(&[&["pipeline.toml"], arguments].concat())
+    }
+
+    /// `stage state` for each stage of the plan of any pipeline, named first.
+    pub fn plan_of(&self, arguments: &[&str]) -> Vec<String> {
+        let said = self.pacer(&[&["plan", "--format", "json"], arguments].concat());
         let rows: Vec<Value> = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err));
         let text = |value: &Value| value.as_str().expect("it is a text").to_owned();
         rows.iter().map(|row| format!("{} {}", text(&row["stage"]), text(&row["state"]))).collect()
@@ -91,6 +103,32 @@ impl Project {
     pub fn show(&self, stage: &str) -> Value {
         let said = self.pacer(&["show", "pipeline.toml", stage, "--format", "json"]);
         serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err))
+    }
+
+    /// The digests of all artifacts of a pipeline whose results are all there. The arguments follow the command.
+    pub fn digests(&self, arguments: &[&str]) -> Digests {
+        let mut digests = Digests::new();
+        for planned in self.plan_of(arguments) {
+            let (stage, state) = planned.split_once(' ').expect("a name and a state");
+            assert_eq!(state, "reused", "`{stage}` has no result");
+            let (file, set) = arguments.split_first().expect("the pipeline is named");
+            let said = self.pacer(&[&["show", file, stage, "--format", "json"], set].concat());
+            let shown: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err));
+            for artifact in shown["artifacts"].as_array().expect("a stage has artifacts") {
+                let text = |key: &str| artifact[key].as_str().expect("it is a text").to_owned();
+                digests.insert(format!("{stage}.{}", text("name")), text("digest"));
+            }
+        }
+        digests
+    }
+
+    /// After whatever happened, a plain run ends well with the same bytes as ever, and every byte is whole.
+    pub fn assert_heals(&self, arguments: &[&str], undisturbed: &Digests, what: &str) {
+        let said = self.pacer(&[&["run"], arguments].concat());
+        assert_eq!(said.code, 0, "{what}: the next run fails\n{}", said.err);
+        assert_eq!(&self.digests(arguments), undisturbed, "{what}: other bytes");
+        let verified = self.pacer(&["verify"]);
+        assert_eq!(verified.code, 0, "{what}: not whole\n{}{}", verified.out, verified.err);
     }
 
     /// The file behind a stage's first artifact.
@@ -104,6 +142,31 @@ impl Project {
         collect(&self.path("store").join(folder), &mut files);
         files.sort();
         files
+    }
+}
+
+impl Said {
+    /// It ended by itself and in order: no panic, no signal, an exit code that has a meaning.
+    pub fn assert_orderly(&self, what: &str) {
+        assert!([0, 1, 2].contains(&self.code), "{what}: exit code {}\n{}", self.code, self.err);
+        assert!(!self.err.contains("panicked"), "{what}: {}", self.err);
+    }
+}
+
+/// Whether stories shall try everything rather than a sample; for a machine with time.
+pub fn thorough() -> bool {
+    std::env::var_os("PACER_TEST_THOROUGH").is_some_and(|value| !value.is_empty())
+}
+
+/// A seeded sequence of numbers that look random.
+pub struct Dice(pub u64);
+
+impl Dice {
+    /// A number below a bound.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        // The constants of Knuth's MMIX; the high bits are the good ones.
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
     }
 }
 

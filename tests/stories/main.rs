@@ -2,8 +2,11 @@
 
 mod caching;
 mod damage;
+mod disk;
 mod faults;
 mod harness;
 mod interruption;
+mod kills;
 mod pipelines;
 mod tidy;
+mod tracer;
