@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -65,6 +66,27 @@ impl Project {
     /// Calls the program.
     pub fn pacer(&self, arguments: &[&str]) -> Said {
         said(&self.command(arguments).output().expect("pacer can be started"))
+    }
+
+    /// Starts the program with its events on a pipe.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(&[&["run", "--format", "json"], arguments].concat());
+        command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("pacer can be started")
+    }
+
+    /// The processes of this project that run a program of some name.
+    pub fn processes(&self, program: &str) -> Vec<i32> {
+        let is_ours = |process: &i32| {
+            let link = |name: &str| fs::read_link(format!("/proc/{process}/{name}")).unwrap_or_default();
+            link("exe").ends_with(program) && link("cwd") == self.folder.path()
+        };
+        let processes = fs::read_dir("/proc").expect("there is /proc").flatten();
+        processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_ours).collect()
+    }
+
+    /// No worker of this project outlives its runner by more than a moment.
+    pub fn assert_workers_die(&self, what: &str) {
+        within_a_moment(&format!("{what}: a worker survives"), || self.processes("pacer-worker").is_empty());
     }
 
     /// Runs the pipeline and returns the last event.
@@ -153,6 +175,30 @@ impl Said {
     }
 }
 
+/// Waits until something is so.
+pub fn within_a_moment(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Reads a run's events until one holds all of some words, and goes on reading in the background, so that the run
+/// never waits for its reader.
+pub fn wait_for(child: &mut Child, words: &[&str]) {
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().expect("it is piped")));
+    let found = lines.by_ref().map_while(Result::ok).any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(found, "no event with {words:?}");
+    std::thread::spawn(move || lines.count());
+}
+
+/// Sends a signal to a process.
+pub fn signal(process: i32, number: i32) {
+    // SAFETY: a plain system call; a process that is gone already is no fault.
+    unsafe { libc::kill(process, number) };
+}
+
 /// Whether stories shall try everything rather than a sample; for a machine with time.
 pub fn thorough() -> bool {
     std::env::var_os("PACER_TEST_THOROUGH").is_some_and(|value| !value.is_empty())
@@ -218,3 +264,55 @@ pub fn chain() -> Project {
     project.write("input.txt", "a\nb\n");
     project
 }
+
+/// Synthetic workouts and the training of two small networks on them, in a few seconds.
+pub const TRAINING: &str = r#"
+[params]
+epochs = 60
+hidden = 8
+
+[stages.synthesize]
+kind = "synthesize"
+users = 8
+runs_per_user = 6.0
+
+[stages.import]
+kind = "import"
+inputs.source = "synthesize.raw"
+
+[stages.filter]
+kind = "filter"
+inputs.workouts = "import"
+
+[stages.resample]
+kind = "resample"
+inputs.workouts = "filter"
+grid = { by = "time", step_s = 30.0, gap_limit_s = 60.0, max_minutes = 60.0 }
+features = ["speed", "grade"]
+
+[stages.split]
+kind = "split"
+inputs.sequences = "resample"
+by = "user"
+train = 0.7
+validation = 0.15
+test = 0.15
+
+[stages.lstm]
+kind = "pretrain"
+inputs = { sequences = "resample", split = "split" }
+cell = "lstm"
+layers = 1
+hidden = "${hidden}"
+epochs = "${epochs}"
+features = ["speed", "grade"]
+
+[stages.gru]
+kind = "pretrain"
+inputs = { sequences = "resample", split = "split" }
+cell = "gru"
+layers = 1
+hidden = "${hidden}"
+epochs = "${epochs}"
+features = ["speed", "grade"]
+"#;

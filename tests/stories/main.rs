@@ -8,5 +8,7 @@ mod harness;
 mod interruption;
 mod kills;
 mod pipelines;
+mod signals;
 mod tidy;
 mod tracer;
+mod trainings;
