@@ -7,6 +7,7 @@ mod faults;
 mod harness;
 mod interruption;
 mod kills;
+mod memory;
 mod pipelines;
 mod signals;
 mod tidy;
