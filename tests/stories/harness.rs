@@ -199,6 +199,12 @@ pub fn signal(process: i32, number: i32) {
     unsafe { libc::kill(process, number) };
 }
 
+/// Copies a folder as it is.
+pub fn copy_folder(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(status.expect("`cp` can be started").success());
+}
+
 /// Whether stories shall try everything rather than a sample; for a machine with time.
 pub fn thorough() -> bool {
     std::env::var_os("PACER_TEST_THOROUGH").is_some_and(|value| !value.is_empty())

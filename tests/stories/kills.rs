@@ -1,8 +1,6 @@
 //! Kills at every step of a commit: what was finished stays, the next run ends with the same bytes.
 
-use std::path::Path;
-
-use crate::harness::{Digests, Project, chain, thorough};
+use crate::harness::{Digests, Project, chain, copy_folder, thorough};
 use crate::tracer::calls::Calls;
 use crate::tracer::{Act, Fault, Whose, trace};
 
@@ -69,7 +67,7 @@ fn killed_at_any_step_beside_older_results_those_are_still_there() {
     let mut tried = 0;
     for at in (3..).step_by(stride()) {
         let project = chain();
-        copy(&grown.path("store"), &project.path("store"));
+        copy_folder(&grown.path("store"), &project.path("store"));
         let Some(what) = killed_at(&project, at) else { break };
         assert_eq!(project.digests(&OLD), old, "{what}: an older result is gone");
         project.assert_heals(&PLAIN, &expected, &what);
@@ -77,10 +75,4 @@ fn killed_at_any_step_beside_older_results_those_are_still_there() {
         tried += 1;
     }
     tell("beside older results", tried);
-}
-
-/// Copies a folder as it is.
-fn copy(from: &Path, to: &Path) {
-    let status = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status();
-    assert!(status.expect("`cp` can be started").success());
 }
