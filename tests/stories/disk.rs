@@ -140,3 +140,59 @@ fn a_result_missing_from_a_read_only_store_fails_with_the_remedy() {
     assert_eq!(said.code, 1, "{}", said.err);
     assert!(said.err.contains("the store is read-only for you: name another with --store"), "{}", said.err);
 }
+
+/// Runs the pipeline on a store that is a real small file system of its own, makes it larger, runs again, makes it
+/// read-only, runs again; what each run said goes to `out.N`, its exit code to `code.N`. The mount is seen by these
+/// processes alone and goes with them.
+const SMALL_DISK: &str = r#"
+mount -t tmpfs -o size=300k,mode=700 tmpfs store || exit 77
+step() { "$PACER" run pipeline.toml > out.$1 2>&1; echo $? > code.$1; }
+step full
+mount -o remount,size=50m store; step larger
+mount -o remount,ro store; step read-only
+"$PACER" show pipeline.toml import --format json > shown.json
+"$PACER" verify > /dev/null && echo whole > verified
+"#;
+
+const WORKOUTS: &str = r#"
+[stages.small]
+kind = "synthesize"
+users = 1
+runs_per_user = 1.0
+
+[stages.synthesize]
+kind = "synthesize"
+users = 12
+runs_per_user = 6.0
+
+[stages.import]
+kind = "import"
+inputs.source = "synthesize.raw"
+"#;
+
+#[test]
+fn a_small_file_system_that_is_full_then_larger_then_read_only() {
+    let project = Project::new(WORKOUTS);
+    std::fs::create_dir(project.path("store")).unwrap();
+    let program = project.command(&[]);
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-rm", "sh", "-c", SMALL_DISK]).current_dir(project.path(""));
+    command.env("PACER", program.get_program()).env("NO_COLOR", "1").env("PACER_STORE", project.path("store"));
+    let output = command.output();
+    if !output.as_ref().is_ok_and(|output| output.status.code() != Some(77) && project.path("code.full").exists()) {
+        eprintln!("NOT CHECKED: this user may mount no tmpfs: {output:?}");
+        return;
+    }
+    let read = |name: &str| std::fs::read_to_string(project.path(name)).unwrap_or_default();
+    assert_eq!(read("code.full"), "1\n", "{}", read("out.full"));
+    assert!(read("out.full").contains("free some space"), "{}", read("out.full"));
+    assert!(!read("out.full").contains("panicked"), "{}", read("out.full"));
+    assert_eq!(read("code.larger"), "0\n", "{}", read("out.larger"));
+    assert_eq!(read("code.read-only"), "0\n", "{}", read("out.read-only"));
+    assert!(read("out.read-only").contains("0 ran, 3 reused"), "{}", read("out.read-only"));
+    assert_eq!(read("verified"), "whole\n");
+    let shown: serde_json::Value = serde_json::from_str(&read("shown.json")).unwrap();
+    // The store of the others is the folder that lay below the mount.
+    project.run(&[]);
+    assert_eq!(shown["artifacts"][0]["digest"], project.show("import")["artifacts"][0]["digest"]);
+}

@@ -137,7 +137,8 @@ fn inputs_from_the_future_and_from_long_ago_are_told_apart_by_their_bytes() {
 fn two_stores_at_once_do_not_meet() {
     let project = chain();
     let stores = ["one", "two"].map(|name| project.path(name));
-    let start = |store: &Path| project.command(&["run", "pipeline.toml", "--quiet"]).env("PACER_STORE", store).spawn().unwrap();
+    let start =
+        |store: &Path| project.command(&["run", "pipeline.toml", "--quiet"]).env("PACER_STORE", store).spawn().unwrap();
     let runs = stores.each_ref().map(|store| start(store));
     for mut run in runs {
         assert_eq!(run.wait().unwrap().code(), Some(0));

@@ -3,7 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Dice, Digests, Project, TRAINING, signal, thorough, wait_for, within_a_moment};
+use serde_json::Value;
+
+use crate::harness::{Dice, Digests, Project, TRAINING, copy_folder, signal, thorough, wait_for, within_a_moment};
+use crate::tracer::calls::Calls;
+use crate::tracer::{Act, Fault, Traced, Whose, trace};
 
 /// Kills of a whole pipeline in an ordinary test run.
 const KILLS: u64 = 8;
@@ -90,4 +94,53 @@ fn a_worker_whose_runner_dies_while_it_starts_dies_too() {
     runner.kill().unwrap();
     runner.wait().unwrap();
     project.assert_workers_die("a runner killed early");
+}
+
+/// Runs the LSTM's training under a fault of its worker. `None` where nothing can be traced.
+fn disturbed_worker(project: &Project, calls: Calls, at: usize, act: Act) -> Option<Traced> {
+    let command = project.command(&["run", "pipeline.toml", "lstm", "--jobs", "1"]);
+    trace(command, &project.path("store"), Fault { calls, whose: Whose::Children, at, act })
+}
+
+#[test]
+fn a_worker_killed_or_refused_at_any_change_it_makes_leaves_a_store_that_goes_on() {
+    let origin = Project::new(TRAINING);
+    assert_eq!(origin.pacer(&["run", "pipeline.toml", "split"]).code, 0);
+    let prepared = || {
+        let project = Project::new(TRAINING);
+        copy_folder(&origin.path("store"), &project.path("store"));
+        project
+    };
+    let expected = prepared();
+    assert_eq!(expected.run(&["lstm"])["ran"], 1);
+    let expected = expected.show("lstm")["artifacts"].clone();
+    let acts = [
+        (Calls::Changes, Act::Kill),
+        (Calls::NeedSpace, Act::FailFromThenOn(libc::ENOSPC)),
+        (Calls::Changes, Act::Fail(libc::EIO)),
+    ];
+    for (calls, act) in acts {
+        let mut tried = 0;
+        for at in (1..).step_by(if thorough() { 1 } else { 4 }) {
+            let project = prepared();
+            let Some(traced) = disturbed_worker(&project, calls, at, act) else { return };
+            if !traced.reached {
+                break;
+            }
+            let what = format!("{act:?} at {at}, {}", traced.calls[at - 1]);
+            traced.said.assert_orderly(&what);
+            let said = project.pacer(&["run", "pipeline.toml", "lstm"]);
+            assert_eq!(said.code, 0, "{what}: {}", said.err);
+            // Where the files lie differs, and nothing else.
+            let digests = |artifacts: &Value| {
+                let artifacts = artifacts.as_array().unwrap().iter();
+                artifacts.map(|artifact| artifact["digest"].clone()).collect::<Vec<_>>()
+            };
+            assert_eq!(digests(&project.show("lstm")["artifacts"]), digests(&expected), "{what}");
+            assert_eq!(project.pacer(&["verify"]).code, 0, "{what}");
+            tried += 1;
+        }
+        assert!(tried > 0, "{act:?}: the worker changes nothing");
+        eprintln!("{act:?} in a worker: {tried} times");
+    }
 }
