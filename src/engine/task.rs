@@ -176,7 +176,7 @@ impl Task<'_> {
 /// Says what to do about a disk that refuses, which libraries report in words of their own.
 fn with_remedy(failure: Failure) -> Failure {
     let says = |sign: &&str| failure.message.contains(*sign);
-    let found = REMEDIES.iter().find(|(signs, _)| signs.iter().any(|sign| says(sign)));
+    let found = REMEDIES.iter().find(|(signs, _)| signs.iter().any(says));
     match found {
         Some((_, remedy)) if !failure.message.contains(remedy) => {
             Failure { message: format!("{remedy} ({})", failure.message), ..failure }

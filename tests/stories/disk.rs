@@ -1,7 +1,7 @@
 //! Disks that are full, broken or read-only, at every call: the program ends in order and says what to do, and the
 //! next run on the same store ends with the same bytes.
 
-use crate::harness::{Digests, Project, Said, chain, thorough};
+use crate::harness::{Digests, Project, Said, chain, not_checked, tell, thorough};
 use crate::tracer::calls::Calls;
 use crate::tracer::{Act, Fault, Traced, Whose, trace};
 
@@ -91,7 +91,7 @@ fn every_call(broken: &Broken, prepare: fn() -> Project) {
     }
     assert!(untold_ones.is_empty(), "{}", untold_ones.join("\n\n"));
     assert!(tried > 5, "{} was tried {tried} times only", broken.name);
-    eprintln!("{}: {tried} faults", broken.name);
+    tell(&format!("{}: {tried} faults", broken.name));
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn a_small_file_system_that_is_full_then_larger_then_read_only() {
     command.env("PACER", program.get_program()).env("NO_COLOR", "1").env("PACER_STORE", project.path("store"));
     let output = command.output();
     if !output.as_ref().is_ok_and(|output| output.status.code() != Some(77) && project.path("code.full").exists()) {
-        eprintln!("NOT CHECKED: this user may mount no tmpfs: {output:?}");
+        not_checked(&format!("this user may mount no tmpfs: {output:?}"));
         return;
     }
     let read = |name: &str| std::fs::read_to_string(project.path(name)).unwrap_or_default();

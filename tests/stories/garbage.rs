@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::harness::{Digests, Project, chain, copy_folder, thorough};
+use crate::harness::{Digests, Project, chain, copy_folder, tell, thorough};
 
 const PLAIN: [&str; 1] = ["pipeline.toml"];
 
@@ -111,7 +111,7 @@ fn any_file_of_the_store_damaged_breaks_no_command_and_is_healed() {
         assert_eq!(collected.code, 0, "{what}: {}", collected.err);
         assert_eq!(project.digests(&PLAIN), expected, "{what}: after the collection");
     }
-    eprintln!("damaged files: {}", harms.len());
+    tell(&format!("damaged files: {}", harms.len()));
 }
 
 #[test]

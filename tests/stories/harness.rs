@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -175,6 +177,16 @@ impl Said {
     }
 }
 
+/// What [`TRAINING`] comes to when nothing disturbs it; made once for all stories.
+pub fn undisturbed_training() -> &'static Digests {
+    static DIGESTS: OnceLock<Digests> = OnceLock::new();
+    DIGESTS.get_or_init(|| {
+        let project = Project::new(TRAINING);
+        assert_eq!(project.run(&[])["failed"], 0);
+        project.digests(&["pipeline.toml"])
+    })
+}
+
 /// Waits until something is so.
 pub fn within_a_moment(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -203,6 +215,18 @@ pub fn signal(process: i32, number: i32) {
 pub fn copy_folder(from: &Path, to: &Path) {
     let status = Command::new("cp").arg("-a").arg(from).arg(to).status();
     assert!(status.expect("`cp` can be started").success());
+}
+
+/// Says that a machine does not permit what a story needs; seen also where the output of tests is captured.
+pub fn not_checked(why: &str) {
+    let _ = writeln!(std::io::stderr(), "NOT CHECKED: {why}");
+}
+
+/// Says how much a story tried, for a person who asked for all of it.
+pub fn tell(what: &str) {
+    if thorough() {
+        let _ = writeln!(std::io::stderr(), "{what}");
+    }
 }
 
 /// Whether stories shall try everything rather than a sample; for a machine with time.
@@ -274,7 +298,7 @@ pub fn chain() -> Project {
 /// Synthetic workouts and the training of two small networks on them, in a few seconds.
 pub const TRAINING: &str = r#"
 [params]
-epochs = 60
+epochs = 30
 hidden = 8
 
 [stages.synthesize]

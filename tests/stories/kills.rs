@@ -1,6 +1,6 @@
 //! Kills at every step of a commit: what was finished stays, the next run ends with the same bytes.
 
-use crate::harness::{Digests, Project, chain, copy_folder, thorough};
+use crate::harness::{Digests, Project, chain, copy_folder, tell, thorough};
 use crate::tracer::calls::Calls;
 use crate::tracer::{Act, Fault, Whose, trace};
 
@@ -19,11 +19,6 @@ fn killed_at(project: &Project, at: usize) -> Option<String> {
     let last = traced.reached.then(|| traced.calls.pop()).flatten();
     assert_eq!(traced.said.code, if last.is_some() { -1 } else { 0 }, "{}", traced.said.err);
     last.map(|call| format!("killed before change {at}, {call}"))
-}
-
-/// Tells how many steps were tried, for a person who wants to know.
-fn tell(story: &str, tried: usize) {
-    eprintln!("{story}: {tried} kills");
 }
 
 fn stride() -> usize {
@@ -56,7 +51,7 @@ fn killed_at_any_step_of_a_fresh_store_the_next_run_ends_with_the_same_bytes() {
         assert_tidies_up(&project, &what);
         tried += 1;
     }
-    tell("a fresh store", tried);
+    tell(&format!("a fresh store: {tried} kills"));
 }
 
 #[test]
@@ -74,5 +69,5 @@ fn killed_at_any_step_beside_older_results_those_are_still_there() {
         assert_tidies_up(&project, &what);
         tried += 1;
     }
-    tell("beside older results", tried);
+    tell(&format!("beside older results: {tried} kills"));
 }

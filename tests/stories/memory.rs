@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::{Project, Said, TRAINING, said};
+use crate::harness::{Project, Said, TRAINING, not_checked, said};
 
 /// Enough for the runner and the start of a worker, and too little for the large network.
 const CAGE_BYTES: u64 = 120_000_000;
@@ -76,7 +76,7 @@ fn assert_told(said: &Said) {
 #[test]
 fn a_worker_that_the_kernel_kills_for_memory_takes_one_stage_down() {
     let Some(cage) = Cage::new() else {
-        eprintln!("NOT CHECKED: this user may make no control group for memory");
+        not_checked("this user may make no control group for memory");
         return;
     };
     let project = prepared();
@@ -95,7 +95,7 @@ fn an_allocation_that_is_refused_takes_one_stage_down() {
     // How much a worker needs to start depends on the machine.
     let enough = limits.into_iter().find(|limit| limited(&project, limit, "hidden=2").code == 0);
     let Some(limit) = enough else {
-        eprintln!("NOT CHECKED: a worker does not start with {} kB of address space", ADDRESS_SPACES[2]);
+        not_checked(&format!("a worker does not start with {} kB of address space", ADDRESS_SPACES[2]));
         return;
     };
     let project = prepared();

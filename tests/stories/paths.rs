@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::harness::{Project, Said, chain, copy_folder, said};
+use crate::harness::{Project, Said, chain, copy_folder, not_checked, said};
 
 const PLAIN: [&str; 1] = ["pipeline.toml"];
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -26,7 +26,7 @@ fn a_store_on_another_file_system_than_its_inputs_works_alike() {
     let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
     let other = Path::new("/dev/shm");
     if device(other).is_none() || device(other) == device(&project.path("input.txt")) {
-        eprintln!("NOT CHECKED: /dev/shm is no other file system");
+        not_checked("/dev/shm is no other file system");
         return;
     }
     let folder = tempfile::tempdir_in(other).unwrap();

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use libc::{c_int, c_long, pid_t};
 
-use crate::harness::Said;
+use crate::harness::{Said, not_checked};
 use crate::tracer::calls::{Call, Calls};
 
 /// A traced program that takes longer than this hangs.
@@ -75,7 +75,7 @@ pub fn trace(mut command: Command, store: &Path, fault: Fault) -> Option<Traced>
     match tracing.expect("the tracing thread ends well") {
         Ok(traced) => Some(traced),
         Err(error) if [libc::EPERM, libc::ENOSYS, libc::EIO].contains(&error.raw_os_error().unwrap_or(0)) => {
-            eprintln!("NOT CHECKED: this machine permits no ptrace ({error})");
+            not_checked(&format!("this machine permits no ptrace ({error})"));
             None
         }
         Err(error) => panic!("the program cannot be traced: {error}"),
