@@ -1,9 +1,11 @@
 //! Signals and a closed terminal during a training: it stops in order, keeps what it has, and the next run goes on
 //! from there to the same bytes.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::fd::FromRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 
@@ -85,19 +87,20 @@ fn has_come_some_way(screen: &str) -> bool {
     numbers.into_iter().any(|epoch| epoch > 1)
 }
 
-/// The two ends of a new terminal.
+/// The two ends of a new terminal, which no program gets but by its own stdin, stdout and stderr.
 fn terminal() -> (File, File) {
-    let (mut master, mut slave) = (-1, -1);
-    let null = std::ptr::null_mut();
-    // SAFETY: both places are valid; a name, modes and a size are not asked for.
-    let outcome = unsafe { libc::openpty(&raw mut master, &raw mut slave, null, null.cast(), null.cast()) };
-    assert_eq!(outcome, 0, "{}", std::io::Error::last_os_error());
-    for end in [master, slave] {
-        // SAFETY: a plain system call. The program must not hold the ends open beside its own three.
-        unsafe { libc::fcntl(end, libc::F_SETFD, libc::FD_CLOEXEC) };
-    }
-    // SAFETY: both are open and owned by nobody else.
-    unsafe { (File::from_raw_fd(master), File::from_raw_fd(slave)) }
+    let mut name = [0; 64];
+    // SAFETY: plain system calls; the name has room for as many bytes as is said.
+    let master = unsafe {
+        let master = libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC);
+        assert!(master >= 0 && libc::grantpt(master) == 0 && libc::unlockpt(master) == 0);
+        assert_eq!(libc::ptsname_r(master, name.as_mut_ptr(), name.len()), 0);
+        File::from_raw_fd(master)
+    };
+    let name = name.map(|byte| byte as u8);
+    let name = CStr::from_bytes_until_nul(&name).unwrap().to_str().unwrap();
+    let slave = File::options().read(true).write(true).custom_flags(libc::O_NOCTTY).open(name).unwrap();
+    (master, slave)
 }
 
 /// Makes the terminal on stdin the one of a new session, whose leader hears when it is closed.
