@@ -140,7 +140,9 @@ pub fn main() -> ExitCode {
         Color::Always => anstream::ColorChoice::Always.write_global(),
         Color::Never => anstream::ColorChoice::Never.write_global(),
     }
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).without_time().init();
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN);
+    // Where stderr cannot be written to any more, the news of that would panic.
+    log.without_time().log_internal_errors(false).init();
     let session = Session { store: cli.store, format: cli.format, quiet: cli.quiet };
     let outcome = match &cli.command {
         Command::Run(args) => run::run(args, &session),

@@ -28,7 +28,8 @@ impl Lock {
             let mut file = open(path)?;
             match file.try_lock() {
                 Ok(()) if is_at(&file, path) => {
-                    name_holder(&mut file).with_context(|| format!("`{}` cannot be written", path.display()))?;
+                    // Who holds the lock is news for people only; a full disk does not make it less held.
+                    let _ = name_holder(&mut file);
                     return Ok(Self { path: path.to_owned(), _file: file });
                 }
                 // Its last holder removed it between our opening and our locking.
@@ -102,7 +103,6 @@ fn is_at(file: &File, path: &Path) -> bool {
     (ours.dev(), ours.ino()) == (there.dev(), there.ino())
 }
 
-/// Who holds the lock is news for people only; the kernel's lock is what counts.
 fn name_holder(file: &mut File) -> io::Result<()> {
     file.set_len(0)?;
     write!(file, "{}", std::process::id())

@@ -26,6 +26,12 @@ const PARALLEL_HASH_BYTES: u64 = 1 << 20;
 pub const DISK_FULL: &str =
     "the disk is full: free some space (`pacer gc` helps), then run again; nothing finished is lost";
 
+/// What to do about a store that cannot be written to.
+pub const READ_ONLY: &str = "the store is read-only for you: name another with --store or PACER_STORE";
+
+/// What to do about a disk that fails without a reason.
+pub const BAD_DISK: &str = "see whether the disk is in order, then run again; nothing finished is lost";
+
 /// The folders of a store.
 const FOLDERS: [&str; 7] = ["objects", "results", "partial", "runs", "index", "locks", "tmp"];
 
@@ -208,10 +214,8 @@ impl Store {
     pub fn cannot_write(&self, error: io::Error, path: &Path) -> anyhow::Error {
         let remedy = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DISK_FULL,
-            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-                "the store is read-only for you: name another with --store or PACER_STORE"
-            }
-            _ => "see whether the disk is in order, then run again; nothing finished is lost",
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => READ_ONLY,
+            _ => BAD_DISK,
         };
         anyhow::Error::new(error).context(format!("`{}` cannot be written; {remedy}", path.display()))
     }

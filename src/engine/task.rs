@@ -22,7 +22,14 @@ use crate::engine::records::{self, Prepared};
 use crate::engine::slots::Held;
 use crate::executor::{self, Output, Stop, Surroundings};
 use crate::graph::{Stage, StageId};
-use crate::store::DISK_FULL;
+use crate::store::{BAD_DISK, DISK_FULL, READ_ONLY};
+
+/// What to do about a disk that refuses, by the words that errors say it with.
+const REMEDIES: [(&[&str], &str); 3] = [
+    (&["(os error 28)", "No space left on device", "(os error 122)"], DISK_FULL),
+    (&["(os error 30)"], READ_ONLY),
+    (&["(os error 5)"], BAD_DISK),
+];
 
 /// What a stage's thread tells the scheduler.
 pub enum Message {
@@ -178,13 +185,16 @@ impl Task<'_> {
     }
 }
 
-/// Says what to do about a full disk, which libraries report in words of their own.
+/// Says what to do about a disk that refuses, which libraries report in words of their own.
 fn with_remedy(failure: Failure) -> Failure {
-    let is_full = ["os error 28", "No space left on device"].iter().any(|sign| failure.message.contains(sign));
-    if !is_full || failure.message.contains(DISK_FULL) {
-        return failure;
+    let says = |sign: &&str| failure.message.contains(*sign);
+    let found = REMEDIES.iter().find(|(signs, _)| signs.iter().any(says));
+    match found {
+        Some((_, remedy)) if !failure.message.contains(remedy) => {
+            Failure { message: format!("{remedy} ({})", failure.message), ..failure }
+        }
+        _ => failure,
     }
-    Failure { message: format!("{DISK_FULL} ({})", failure.message), ..failure }
 }
 
 #[cfg(test)]
@@ -203,5 +213,16 @@ mod tests {
         );
         assert_eq!(with_remedy(told.clone()), told);
         assert_eq!(with_remedy(failure("no")), failure("no"));
+    }
+
+    #[test]
+    fn a_broken_and_a_read_only_disk_are_told_with_what_to_do() {
+        let told = |code: i32| {
+            let message = std::io::Error::from_raw_os_error(code).to_string();
+            with_remedy(Failure { class: FailureClass::Error, message, parameter: None }).message
+        };
+        assert!(told(5).starts_with(BAD_DISK), "{}", told(5));
+        assert!(told(30).starts_with(READ_ONLY), "{}", told(30));
+        assert!(told(122).starts_with(DISK_FULL), "{}", told(122));
     }
 }

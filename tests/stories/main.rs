@@ -2,8 +2,18 @@
 
 mod caching;
 mod damage;
+mod disk;
 mod faults;
+mod garbage;
 mod harness;
 mod interruption;
+mod kills;
+mod many;
+mod memory;
+mod paths;
 mod pipelines;
+mod security;
+mod signals;
 mod tidy;
+mod tracer;
+mod trainings;
