@@ -40,13 +40,22 @@ enum Token<'a> {
     Key(&'a str),
 }
 
+/// A step of the path to a value. A key that looks like the place of an item is another step all the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    /// The value of this key.
+    Key(String),
+    /// The item at this place.
+    Item(usize),
+}
+
 /// Visits a record in canonical order, telling the path to each token.
-fn walk<'a>(value: &'a Value, path: &mut Vec<String>, visit: &mut impl FnMut(&[String], Token<'a>)) {
+fn walk<'a>(value: &'a Value, path: &mut Vec<Step>, visit: &mut impl FnMut(&[Step], Token<'a>)) {
     match value {
         Value::Array(items) => {
             visit(path, Token::Open(b'l', items.len()));
             for (at, item) in items.iter().enumerate() {
-                path.push(at.to_string());
+                path.push(Step::Item(at));
                 walk(item, path, visit);
                 path.pop();
             }
@@ -56,7 +65,7 @@ fn walk<'a>(value: &'a Value, path: &mut Vec<String>, visit: &mut impl FnMut(&[S
             let sorted: BTreeMap<_, _> = entries.iter().collect();
             for (key, item) in sorted {
                 visit(path, Token::Key(key));
-                path.push(key.clone());
+                path.push(Step::Key(key.clone()));
                 walk(item, path, visit);
                 path.pop();
             }
@@ -117,16 +126,16 @@ pub fn changes(old: &Value, new: &Value) -> Vec<Change> {
     for (path, new) in new {
         let old = old.remove(&path);
         if old.as_deref() != Some(&new) {
-            changes.push(Change { path, old, new: Some(new) });
+            changes.push(Change { path: plain(&path), old, new: Some(new) });
         }
     }
-    changes.extend(old.into_iter().map(|(path, old)| Change { path, old: Some(old), new: None }));
+    changes.extend(old.into_iter().map(|(path, old)| Change { path: plain(&path), old: Some(old), new: None }));
     changes.sort_by(|a, b| a.path.cmp(&b.path));
     changes
 }
 
 /// Every leaf of a record by its path; an empty list or map is a leaf too.
-fn leaves(record: &Value) -> BTreeMap<String, String> {
+fn leaves(record: &Value) -> BTreeMap<Vec<Step>, String> {
     let mut leaves = BTreeMap::new();
     walk(record, &mut Vec::new(), &mut |path, token| {
         let text = match token {
@@ -135,9 +144,18 @@ fn leaves(record: &Value) -> BTreeMap<String, String> {
             Token::Open(_, 0) => "{}".into(),
             Token::Open(..) | Token::Key(_) => return,
         };
-        leaves.insert(path.join("."), text);
+        leaves.insert(path.to_vec(), text);
     });
     leaves
+}
+
+/// A path as people write it.
+fn plain(path: &[Step]) -> String {
+    let step = |step: &Step| match step {
+        Step::Key(key) => key.clone(),
+        Step::Item(at) => at.to_string(),
+    };
+    path.iter().map(step).collect::<Vec<_>>().join(".")
 }
 
 /// What a key record is made of.
@@ -245,6 +263,14 @@ mod tests {
         let other: Value = serde_json::from_str(r#"{"b": {"y": 2, "x": 1}, "a": 1}"#).unwrap();
         assert_eq!(digest(&one), digest(&other));
         assert_eq!(changes(&one, &other), []);
+    }
+
+    #[test]
+    fn paths_that_read_alike_are_told_apart() {
+        for (one, other) in [(json!({"a.b": 1}), json!({"a": {"b": 1}})), (json!({"a": [1]}), json!({"a": {"0": 1}}))] {
+            assert_ne!(digest(&one), digest(&other));
+            assert_eq!(changes(&one, &other).len(), 2, "{one} {other}");
+        }
     }
 
     #[test]
