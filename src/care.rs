@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Result, bail};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
-use crate::cache::{Cache, StageResult};
+use crate::cache::{Cache, RESULT_VERSION, StageResult};
 use crate::digest::Digest;
 use crate::journal;
 use crate::store::{Store, hash_file};
@@ -156,8 +156,11 @@ fn leftovers(store: &Store, runs: &[String], keep_runs: usize) -> Vec<PathBuf> {
     entries("tmp").chain(locks).chain(entries("partial").filter(given_up)).chain(old_runs).collect()
 }
 
+/// The result in a file; `None` where the cache would never serve it.
 fn read_result(path: &Path) -> Option<StageResult> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
+    let result: StageResult = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    let is_named = path.file_name()?.to_str()?.starts_with(&result.key.to_string());
+    (is_named && result.v == RESULT_VERSION).then_some(result)
 }
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {
