@@ -5,5 +5,7 @@ mod damage;
 mod faults;
 mod harness;
 mod interruption;
+mod limits;
 mod pipelines;
+mod properties;
 mod tidy;
