@@ -1,4 +1,4 @@
-//! Arbitrary bytes as a FitRec file, plain and gzipped: every line is a workout or set aside.
+//! Arbitrary bytes as a FitRec file, plain, gzipped and as damaged gzip: every line is a workout or set aside.
 
 #![no_main]
 
@@ -28,6 +28,7 @@ fuzz_target!(|bytes: &[u8]| {
     let packed = read(&gzip(bytes)).expect("the file is not empty");
     assert_eq!(packed.lines, expected_lines(bytes));
     assert!(!packed.warned);
+    read(&damaged(bytes));
     let Some(plain) = read(bytes) else { return assert!(bytes.is_empty()) };
     assert!(bytes.starts_with(&GZIP) || plain == packed, "compression changes what is read");
 });
@@ -73,6 +74,17 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).expect("memory takes it");
     encoder.finish().expect("memory takes it")
+}
+
+/// A gzip file that was cut short or changed in one place; which place the bytes say.
+fn damaged(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = gzip(bytes);
+    let place = bytes.iter().map(|&byte| usize::from(byte)).sum::<usize>() % packed.len();
+    match bytes.len() % 2 {
+        0 => packed.truncate(place),
+        _ => packed[place] ^= bytes[0] | 1,
+    }
+    packed
 }
 
 /// Lines that are not blank, counted in the plainest way.

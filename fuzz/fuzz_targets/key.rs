@@ -105,7 +105,12 @@ fn twins(value: &Value) -> Vec<Value> {
         }
         Value::Number(number) => {
             let float = number.as_f64().unwrap_or_default();
-            twins.extend([Value::from(float), Value::from(-float), Value::from(float as i64), Value::from(float as u64)]);
+            twins.extend([
+                Value::from(float),
+                Value::from(-float),
+                Value::from(float as i64),
+                Value::from(float as u64),
+            ]);
             twins.push(Value::from(f64::from(float as f32)));
         }
         Value::Array(items) => {
@@ -121,7 +126,9 @@ fn twins(value: &Value) -> Vec<Value> {
             twins.push(entries.iter().flat_map(|(key, item)| [Value::from(key.as_str()), item.clone()]).collect());
             twins.push(entries.iter().skip(1).map(|(key, item)| (key.clone(), item.clone())).collect());
             let joined = entries.iter().flat_map(|(key, item)| match item {
-                Value::Object(inner) => inner.iter().map(|(below, item)| (format!("{key}.{below}"), item.clone())).collect(),
+                Value::Object(inner) => {
+                    inner.iter().map(|(below, item)| (format!("{key}.{below}"), item.clone())).collect()
+                }
                 _ => vec![(key.clone(), item.clone())],
             });
             twins.push(Value::Object(joined.collect()));

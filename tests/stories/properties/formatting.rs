@@ -178,7 +178,7 @@ impl Writer {
     }
 
     fn space(&mut self) -> &'static str {
-        *self.random.pick(&["", " ", "  ", "\t"])
+        ["", " ", "  ", "\t"][self.random.below(4)]
     }
 
     /// A line, at times with a comment or with others around it.
