@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
-use crate::cache::{Cache, read_result};
+use crate::cache::{Cache, RESULT_VERSION, StageResult, read_result};
 use crate::digest::Digest;
 use crate::store::{Store, hash_file};
 
@@ -65,7 +65,7 @@ pub fn verify(cache: &Cache) -> Result<Verified> {
     }
     for path in files_below(&store.path("results")) {
         verified.results += 1;
-        let Ok(result) = read_result(&path) else {
+        let Some(result) = sound_result(&path) else {
             remove(store, &path)?;
             verified.damage.push(Damage::Result(path));
             continue;
@@ -76,6 +76,13 @@ pub fn verify(cache: &Cache) -> Result<Verified> {
             .extend(missing.map(|artifact| Damage::Missing { key: result.key, artifact: artifact.name.clone() }));
     }
     Ok(verified)
+}
+
+/// The result in a file; `None` where the cache would never serve it.
+fn sound_result(path: &Path) -> Option<StageResult> {
+    let result = read_result(path).ok()?;
+    let is_named = path.file_name()?.to_str()?.starts_with(&result.key.hex());
+    (is_named && result.v == RESULT_VERSION).then_some(result)
 }
 
 /// Every file below a folder, sorted.

@@ -3,6 +3,9 @@
 
 use std::ops::Range;
 
+/// So many faults get a suggestion, which takes a comparison with every known word.
+pub const SUGGESTED: usize = 50;
+
 /// A range of bytes in a source text.
 pub type Span = Range<usize>;
 

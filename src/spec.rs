@@ -9,6 +9,9 @@ use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Diagnostic, Place, Span};
 
+/// How deep lists and tables may nest. The parser has a limit of its own, but counts brackets and dots apart.
+const DEPTH_LIMIT: usize = 64;
+
 /// A value and where it comes from.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -50,9 +53,11 @@ pub struct Entry {
 /// Reads a TOML document; every syntax fault is found.
 pub fn parse(text: &str) -> Result<Table, Vec<Diagnostic>> {
     let (document, errors) = DeTable::parse_recoverable(text);
-    let mut faults: Vec<_> =
-        errors.iter().map(|error| Diagnostic::at(error.span().unwrap_or(0..0), error.message().to_owned())).collect();
-    let table = table(document.into_inner(), &mut faults);
+    let mut faults: Vec<_> = errors.iter().map(|error| syntax(error.span().unwrap_or(0..0), error.message())).collect();
+    if errors.iter().any(|error| is_recursion(error.message())) {
+        return Err(faults);
+    }
+    let table = table(document.into_inner(), 1, &mut faults);
     if faults.is_empty() { Ok(table) } else { Err(faults) }
 }
 
@@ -60,24 +65,43 @@ pub fn parse(text: &str) -> Result<Table, Vec<Diagnostic>> {
 pub fn parse_argument(value: &str, place: &Place) -> Node {
     let data = DeValue::parse(value).ok().and_then(|parsed| {
         let mut faults = Vec::new();
-        let node = node(parsed, &mut faults);
+        let node = node(parsed, 1, &mut faults);
         faults.is_empty().then_some(node.data)
     });
     Node { place: place.clone(), data: data.unwrap_or_else(|| Data::Text(value.to_owned())) }
 }
 
+/// A fault that the parser found.
+fn syntax(span: Span, message: &str) -> Diagnostic {
+    if is_recursion(message) { too_deep(span) } else { Diagnostic::at(span, message) }
+}
+
+/// Whether the parser gave up on what nests too deeply; its words do not say what to do.
+fn is_recursion(message: &str) -> bool {
+    message.contains("recursion")
+}
+
+fn too_deep(span: Span) -> Diagnostic {
+    let fault = Diagnostic::at(span, format!("lists and tables nest deeper than {DEPTH_LIMIT} levels"));
+    fault.label("too deep").help("no kind takes such a value: write it flatter")
+}
+
 /// Takes a table piece by piece, so that two trees of a large pipeline are never whole at once.
-fn table(source: DeTable<'_>, faults: &mut Vec<Diagnostic>) -> Table {
+fn table(source: DeTable<'_>, depth: usize, faults: &mut Vec<Diagnostic>) -> Table {
     let entry = |(key, value): (Spanned<Cow<'_, str>>, Spanned<DeValue<'_>>), faults: &mut Vec<Diagnostic>| {
         let place = Place::File(key.span());
-        (key.into_inner().into_owned(), Entry { key: place, value: node(value, faults) })
+        (key.into_inner().into_owned(), Entry { key: place, value: node(value, depth, faults) })
     };
     source.into_iter().map(|pair| entry(pair, faults)).collect()
 }
 
-fn node(source: Spanned<DeValue<'_>>, faults: &mut Vec<Diagnostic>) -> Node {
+fn node(source: Spanned<DeValue<'_>>, depth: usize, faults: &mut Vec<Diagnostic>) -> Node {
     let span = source.span();
     let data = match source.into_inner() {
+        DeValue::Array(_) | DeValue::Table(_) if depth >= DEPTH_LIMIT => {
+            faults.push(too_deep(span.clone()));
+            Data::List(Vec::new())
+        }
         DeValue::String(text) => Data::Text(text.into_owned()),
         DeValue::Integer(number) => {
             Data::Integer(i64::from_str_radix(number.as_str(), number.radix()).unwrap_or_else(|_| {
@@ -88,8 +112,8 @@ fn node(source: Spanned<DeValue<'_>>, faults: &mut Vec<Diagnostic>) -> Node {
         DeValue::Float(number) => Data::Float(finite(number.as_str(), &span, faults)),
         DeValue::Boolean(truth) => Data::Bool(truth),
         DeValue::Datetime(time) => Data::Text(time.to_string()),
-        DeValue::Array(items) => Data::List(items.into_iter().map(|item| node(item, faults)).collect()),
-        DeValue::Table(items) => Data::Table(table(items, faults)),
+        DeValue::Array(items) => Data::List(items.into_iter().map(|item| node(item, depth + 1, faults)).collect()),
+        DeValue::Table(items) => Data::Table(table(items, depth + 1, faults)),
     };
     Node { place: Place::File(span), data }
 }
@@ -171,5 +195,45 @@ impl Node {
             },
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(text: &str) -> Vec<String> {
+        parse(text).map(|_| Vec::new()).unwrap_or_else(|faults| faults.into_iter().map(|fault| fault.message).collect())
+    }
+
+    #[test]
+    fn nesting_is_limited_however_it_is_written() {
+        let nested =
+            |depth: usize, open: &str, close: &str| format!("a = {}1{}", open.repeat(depth), close.repeat(depth));
+        assert_eq!(faults(&nested(DEPTH_LIMIT - 1, "[", "]")), [""; 0]);
+        let dotted = format!("{{ {} = ", ["a"; 70].join("."));
+        let texts = [
+            nested(DEPTH_LIMIT, "[", "]"),
+            nested(100_000, "[", "]"),
+            nested(100_000, "{ a = ", " }"),
+            nested(70, &dotted, " }"),
+            format!("{} = 1", ["a"; 100_000].join(".")),
+            format!("[{}]\nb = 1", ["a"; 70].join(".")),
+        ];
+        for text in texts {
+            assert_eq!(faults(&text), ["lists and tables nest deeper than 64 levels"], "{}", &text[..40]);
+        }
+    }
+
+    #[test]
+    fn numbers_that_no_parameter_can_hold_are_faults() {
+        let text = "a = 99999999999999999999\nb = 1e999\nc = -inf\nd = nan\ne = 9223372036854775807\nf = 1e308";
+        let expected = [
+            "the number is too large",
+            "`1e999` is not a finite number",
+            "`-inf` is not a finite number",
+            "`nan` is not a finite number",
+        ];
+        assert_eq!(faults(text), expected);
     }
 }

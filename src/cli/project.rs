@@ -1,5 +1,7 @@
 //! Opens what a command is about: the pipeline, its store, the machine. Unaware of commands.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -20,6 +22,9 @@ const STORE_VARIABLE: &str = "PACER_STORE";
 /// Files and folders that mark the top of a project.
 const PROJECT_MARKS: [&str; 3] = ["artifacts", ".git", "Cargo.toml"];
 
+/// The largest pipeline: about 300,000 stages.
+const PIPELINE_BYTES: u64 = 64 << 20;
+
 /// A pipeline with its store and the machine that it can use.
 pub struct Project {
     /// The checked pipeline.
@@ -32,8 +37,7 @@ pub struct Project {
 
 /// Reads and checks a pipeline; its faults are drawn, and `Err(Exit::Fault)` says so.
 pub fn graph(args: &PipelineArgs) -> Result<Result<Graph, Exit>> {
-    let text = std::fs::read_to_string(&args.file)
-        .with_context(|| format!("the pipeline `{}` cannot be read", args.file.display()))?;
+    let text = read(&args.file)?;
     if args.file.to_str().is_none() {
         bail!("the path of the pipeline `{}` is not UTF-8: give it another name", args.file.display());
     }
@@ -45,6 +49,18 @@ pub fn graph(args: &PipelineArgs) -> Result<Result<Graph, Exit>> {
             Ok(Err(Exit::Fault))
         }
     }
+}
+
+/// The text of a pipeline; what is larger than any, or never ends, is refused.
+fn read(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    let file = File::open(path).and_then(|file| file.take(PIPELINE_BYTES + 1).read_to_string(&mut text));
+    let length = file.with_context(|| format!("the pipeline `{}` cannot be read", path.display()))?;
+    if length as u64 > PIPELINE_BYTES {
+        let most = PIPELINE_BYTES >> 20;
+        bail!("the pipeline `{}` is larger than {most} MB: is it a pipeline? If so, divide it", path.display());
+    }
+    Ok(text)
 }
 
 fn draw(faults: &[Diagnostic], path: &Path, text: &str) {

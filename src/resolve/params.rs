@@ -1,14 +1,20 @@
 //! Parameters of a pipeline: `[params]`, overridden by `--set`, put where stages write `${name}`.
 //! Unaware of kinds.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::diagnostic::{Diagnostic, Place};
+use crate::diagnostic::{Diagnostic, Place, SUGGESTED};
 use crate::spec::{self, Data, Entry, Node, Table};
+
+/// Bytes that all `${name}` together may put in: a short file could otherwise ask for more than any memory holds.
+const PUT_IN_BYTES: usize = 64 << 20;
 
 /// The parameters by dotted name, after overrides.
 pub struct Parameters {
     values: BTreeMap<String, Node>,
+    /// Bytes that were put in so far.
+    put_in: Cell<usize>,
 }
 
 impl Parameters {
@@ -23,7 +29,7 @@ impl Parameters {
         for argument in set {
             override_one(argument, &known, &mut values, faults);
         }
-        Self { values }
+        Self { values, put_in: Cell::new(0) }
     }
 
     /// The parameters that a value names, sorted.
@@ -65,6 +71,19 @@ impl Parameters {
         Node { place: place.clone(), data: Data::Text(out) }
     }
 
+    /// Counts a value that is put in; the first one too many is a fault.
+    fn has_room(&self, value: &Node, place: &Place, faults: &mut Vec<Diagnostic>) -> bool {
+        let before = self.put_in.get();
+        let after = before.saturating_add(weight(value));
+        self.put_in.set(after);
+        if before <= PUT_IN_BYTES && after > PUT_IN_BYTES {
+            let message = format!("the parameters that are put in here and before take over {} MB", PUT_IN_BYTES >> 20);
+            let help = "keep what is so long in a file and wire it: `inputs.NAME = { path = \"FILE\" }`";
+            faults.push(Diagnostic::new(message).place(place).label("too long").help(help));
+        }
+        after <= PUT_IN_BYTES
+    }
+
     fn get(&self, name: &str, place: &Place, faults: &mut Vec<Diagnostic>) -> Option<&Node> {
         let found = self.values.get(name);
         if found.is_none() {
@@ -72,9 +91,20 @@ impl Parameters {
             let fault = fault
                 .label("used here")
                 .help(format!("give it on the command line, `--set {name}=…`, or write it under [params]"));
-            faults.push(fault.did_you_mean(name, self.values.keys().map(String::as_str)));
+            let known = self.values.keys().map(String::as_str).filter(|_| faults.len() < SUGGESTED);
+            faults.push(fault.did_you_mean(name, known));
         }
-        found
+        found.filter(|value| self.has_room(value, place, faults))
+    }
+}
+
+/// About the bytes that a value takes.
+fn weight(node: &Node) -> usize {
+    match &node.data {
+        Data::Text(text) => text.len(),
+        Data::List(items) => items.iter().map(weight).sum(),
+        Data::Table(items) => items.iter().map(|(key, entry)| key.len() + weight(&entry.value)).sum(),
+        Data::Integer(_) | Data::Float(_) | Data::Bool(_) => size_of::<Node>(),
     }
 }
 

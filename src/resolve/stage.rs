@@ -15,6 +15,12 @@ use crate::spec::{Data, Entry, Node, Table};
 /// Keys of a stage that are not parameters of its kind.
 const RESERVED: [&str; 5] = ["kind", "inputs", "resources", "checkpoints", "seed"];
 
+/// The longest name of a stage: its log is a file of this name.
+const NAME_CHARS: usize = 100;
+
+/// The most values of a stage that are told to be of the wrong type; each costs another try.
+const MISTYPED: usize = 50;
+
 /// What every stage of a pipeline is checked against.
 pub struct Source<'a> {
     /// The lines of the file.
@@ -81,6 +87,9 @@ impl Source<'_> {
         if name.is_empty() || !name.chars().all(valid) {
             let fault = Diagnostic::new(format!("`{name}` is no name for a stage")).place(&place);
             faults.push(fault.label("use letters, digits, `_` and `-`"));
+        } else if name.len() > NAME_CHARS {
+            let fault = Diagnostic::new(format!("a stage's name has {} letters", name.len())).place(&place);
+            faults.push(fault.label(format!("at most {NAME_CHARS}")));
         }
         let kind = find_kind(&name, &table, &place, faults);
         let seed = self.seed(&table, faults);
@@ -180,7 +189,8 @@ fn diagnose(kind: &Kind, stage: &str, node: Node, faults: &mut Vec<Diagnostic>) 
                 if news {
                     faults.push(explain(&fault.message, missing, kind, stage).place(&node.place));
                 }
-                if missing.is_some() || fault.path.is_empty() || !params.remove(&fault.path) {
+                let enough = removed.len() >= MISTYPED;
+                if enough || missing.is_some() || fault.path.is_empty() || !params.remove(&fault.path) {
                     return;
                 }
                 removed.push(fault.path);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use pacer_stages::artifact::{Arity, InputPort, OutputPort};
 
-use crate::diagnostic::{Diagnostic, Place};
+use crate::diagnostic::{Diagnostic, Place, SUGGESTED};
 use crate::graph::{Input, Source, Stage, StageId};
 use crate::resolve::known_keys;
 use crate::resolve::stage::{self, Draft};
@@ -141,7 +141,7 @@ impl Wiring<'_> {
         let (name, artifact) = reference.split_once('.').map_or((reference, None), |(name, it)| (name, Some(it)));
         let Some(&id) = self.by_name.get(name) else {
             let fault = Diagnostic::new(format!("there is no stage `{name}`")).place(place);
-            let names = self.drafts.iter().map(|draft| draft.name.as_str());
+            let names = self.drafts.iter().map(|draft| draft.name.as_str()).filter(|_| faults.len() < SUGGESTED);
             let fault = fault.label("unknown stage").help("for a file write { path = \"FILE\" }");
             faults.push(fault.did_you_mean(name, names));
             return None;

@@ -1,6 +1,7 @@
 //! The kind `command`: any program as a stage. Unaware of what the program does.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -22,6 +23,18 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A program that was asked to stop has this long before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// The longest line of a log; what a program prints without an end of line is cut into such pieces.
+const LOG_LINE_BYTES: u64 = 64 << 10;
+
+/// The largest file of figures: they are kept in the result and in every journal.
+const METRICS_BYTES: u64 = 1 << 20;
+
+/// How deep lists and objects of figures may nest.
+const METRICS_DEPTH: usize = 16;
+
+/// The longest name of an output: its file is called so.
+const NAME_CHARS: usize = 100;
 
 /// Variables that every program gets, for it could hardly start without; they are no part of the key.
 const PASSED_ON: [&str; 5] = ["PATH", "HOME", "LANG", "TMPDIR", "USER"];
@@ -73,7 +86,8 @@ impl Stage for Command {
             faults.push(ParameterFault::new("outputs", "a stage must write something: declare at least one output"));
         }
         for name in self.outputs.keys().filter(|name| !is_plain(name)) {
-            let message = format!("`{name}` is no name for an output: use letters, digits, `_` and `-`");
+            let message =
+                format!("`{name}` is no name for an output: use up to {NAME_CHARS} letters, digits, `_` and `-`");
             faults.push(ParameterFault::new("outputs", message));
         }
         for placeholder in self.run.iter().flat_map(|argument| placeholders(argument)) {
@@ -170,12 +184,33 @@ impl Command {
 }
 
 fn read_metrics(path: &Path) -> Result<Metrics> {
-    let text = std::fs::read(path).with_context(|| format!("`{}` cannot be read", path.display()))?;
+    let mut text = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(METRICS_BYTES + 1).read_to_end(&mut text));
+    read.with_context(|| format!("`{}` cannot be read", path.display()))?;
+    if text.len() as u64 > METRICS_BYTES {
+        bail!(
+            "an output of type `metrics` is larger than {} kB: write figures alone, and the rest as a `table` or `file`",
+            METRICS_BYTES >> 10
+        );
+    }
     match serde_json::from_slice(&text) {
+        Ok(metrics) if depth(&metrics) > METRICS_DEPTH => {
+            bail!("an output of type `metrics` nests deeper than {METRICS_DEPTH} levels: write it flatter")
+        }
         Ok(Value::Object(metrics)) => Ok(metrics),
         Ok(_) => bail!("an output of type `metrics` must be a JSON object"),
         Err(error) => bail!("an output of type `metrics` must be a JSON object: {error}"),
     }
+}
+
+/// How many lists and objects lie in each other.
+fn depth(value: &Value) -> usize {
+    let below = match value {
+        Value::Array(items) => items.iter().map(depth).max(),
+        Value::Object(entries) => entries.values().map(depth).max(),
+        _ => return 0,
+    };
+    1 + below.unwrap_or(0)
 }
 
 /// Waits for the program's end, hands what it prints to the log, stops it on request.
@@ -201,8 +236,12 @@ fn attend(mut child: Child, program: &str, context: &Context<'_>) -> Result<()> 
 
 fn pass_on(stream: Option<impl Read>, context: &Context<'_>) {
     let Some(stream) = stream else { return };
-    for line in BufReader::new(stream).split(b'\n').map_while(std::result::Result::ok) {
-        (context.sink)(Notice::Log { message: String::from_utf8_lossy(&line).into_owned() });
+    let mut stream = BufReader::new(stream);
+    let mut line = Vec::new();
+    while (&mut stream).take(LOG_LINE_BYTES).read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        (context.sink)(Notice::Log { message: String::from_utf8_lossy(text).into_owned() });
+        line.clear();
     }
 }
 
@@ -246,7 +285,7 @@ fn placeholders(argument: &str) -> Vec<&str> {
 }
 
 fn is_plain(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+    (1..=NAME_CHARS).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }
 
 #[cfg(test)]
@@ -274,7 +313,40 @@ mod tests {
     }
 
     #[test]
+    fn figures_are_limited_in_size_and_depth() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("figures.json");
+        let read = |text: String| {
+            std::fs::write(&path, text).unwrap();
+            read_metrics(&path).map_err(|error| error.to_string())
+        };
+        let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
+        assert!(read(nested(METRICS_DEPTH)).is_ok());
+        assert!(read(nested(METRICS_DEPTH + 1)).unwrap_err().contains("nests deeper than 16 levels"));
+        assert!(read(nested(100_000)).unwrap_err().contains("recursion limit"));
+        assert!(read(format!("{{\"a\":\"{}\"}}", "x".repeat(1 << 20))).unwrap_err().contains("larger than 1024 kB"));
+        assert!(read("{\"a\": 1e999}".into()).unwrap_err().contains("out of range"));
+    }
+
+    #[test]
+    fn a_log_without_an_end_of_line_comes_in_pieces() {
+        let job = serde_json::json!({"v": 1, "kind": "command", "code": "", "params": null, "inputs": {}, "out": "",
+            "partial": "", "seed": 0, "device": "cpu", "threads": 1});
+        let lengths = std::sync::Mutex::new(Vec::new());
+        let sink = |notice| match notice {
+            Notice::Log { message } => lengths.lock().unwrap().push(message.len()),
+            other => panic!("{other:?}"),
+        };
+        let cancelled = std::sync::atomic::AtomicBool::new(false);
+        let context = Context { job: &serde_json::from_value(job).unwrap(), sink: &sink, cancelled: &cancelled };
+        let text = [b"one\n\n".to_vec(), vec![b'x'; 100_000], b"\nlast".to_vec()].concat();
+        pass_on(Some(text.as_slice()), &context);
+        assert_eq!(*lengths.lock().unwrap(), [3, 0, 65_536, 34_464, 4]);
+    }
+
+    #[test]
     fn an_output_cannot_name_a_path() {
         assert_eq!(command(&["true"], &["../evil"]).check().len(), 1);
+        assert_eq!(command(&["true"], &[&"x".repeat(NAME_CHARS + 1)]).check().len(), 1);
     }
 }

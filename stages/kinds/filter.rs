@@ -97,7 +97,7 @@ impl Stage for Filter {
             ("distance_m", self.distance_m),
         ];
         let backward = |range: &(_, Option<[f64; 2]>)| {
-            range.1.is_some_and(|[low, high]| low.is_nan() || high.is_nan() || low > high)
+            range.1.is_some_and(|[low, high]| !low.is_finite() || !high.is_finite() || low > high)
         };
         let range = ranges.into_iter().filter(backward);
         let range = range.map(|(path, _)| ParameterFault::new(path, "must be the lower limit, then the upper"));
@@ -375,6 +375,9 @@ mod tests {
         };
         let paths: Vec<String> = filter.check().into_iter().map(|fault| fault.path).collect();
         assert_eq!(paths, ["heart_rate_bpm", "distance_m", "max_climb_m_s", "max_flat_share"]);
+        // A number that is finite as TOML may overflow where it is kept.
+        let overflown = Filter { heart_rate_bpm: [50.0, 1e99_f64 as f32], ..all_rules() };
+        assert_eq!(overflown.check().len(), 1);
         assert!(all_rules().check().is_empty());
     }
 }

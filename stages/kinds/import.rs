@@ -54,6 +54,9 @@ fn default_smooth_s() -> f64 {
     15.0
 }
 
+/// Lines set aside that are kept with their words; all are counted. A file of nothing else must not fill the memory.
+const KEPT_ASIDE: usize = 100_000;
+
 const WORKOUTS: OutputPort = OutputPort::fixed(
     "workouts",
     ArtifactType::Workouts,
@@ -62,7 +65,7 @@ const WORKOUTS: OutputPort = OutputPort::fixed(
 const SET_ASIDE: OutputPort = OutputPort::fixed(
     "set_aside",
     ArtifactType::Table,
-    "Each line that could not be read, with its number and reason.",
+    "Each line that could not be read, with its number and reason; the first hundred thousand of them.",
 );
 const SUMMARY: OutputPort =
     OutputPort::fixed("summary", ArtifactType::Table, "What was counted: lines, workouts, sports, sources of speed.");
@@ -98,6 +101,9 @@ impl Run for Import {
         if counts.workouts == 0 {
             bail!("`{}` holds no workout: {}", source.display(), counts.why_none());
         }
+        if counts.aside() > KEPT_ASIDE as u64 {
+            context.warn(format!("{} lines were set aside; the first {KEPT_ASIDE} are listed", counts.aside()));
+        }
         counts.set_aside_table()?.write(&context.output(&SET_ASIDE))?;
         counts.summary()?.write(&context.output(&SUMMARY))?;
         Ok(counts.metrics())
@@ -119,7 +125,7 @@ impl Import {
             }
             let file_bytes = batch.file_bytes;
             writer.write(self.take(batch, &mut counts))?;
-            let message = format!("{} workouts, {} lines set aside", counts.workouts, counts.set_aside.len());
+            let message = format!("{} workouts, {} lines set aside", counts.workouts, counts.aside());
             context.progress(megabytes(file_bytes), Some(megabytes(size)), "MB", message);
         }
         writer.finish().context("the workouts cannot be written")?;
@@ -128,7 +134,7 @@ impl Import {
 
     fn take(&self, batch: Batch, counts: &mut Counts) -> Vec<Workout> {
         counts.lines += batch.lines;
-        counts.set_aside.extend(batch.set_aside);
+        batch.set_aside.into_iter().for_each(|note| counts.put_aside(note));
         let workouts: Vec<Workout> = batch.records.into_iter().map(|record| self.with_speed(record)).collect();
         workouts.iter().for_each(|workout| counts.count(workout));
         workouts
@@ -171,6 +177,7 @@ struct Counts {
     synthetic: u64,
     sports: BTreeMap<String, u64>,
     speed: BTreeMap<SpeedSource, u64>,
+    reasons: BTreeMap<Reason, u64>,
     set_aside: Vec<SetAside>,
 }
 
@@ -190,12 +197,16 @@ impl Counts {
         self.speed.get(&source).copied().unwrap_or_default()
     }
 
-    fn by_reason(&self) -> BTreeMap<Reason, u64> {
-        let mut reasons = BTreeMap::new();
-        for note in &self.set_aside {
-            *reasons.entry(note.reason).or_default() += 1;
+    fn put_aside(&mut self, note: SetAside) {
+        *self.reasons.entry(note.reason).or_default() += 1;
+        if self.set_aside.len() < KEPT_ASIDE {
+            self.set_aside.push(note);
         }
-        reasons
+    }
+
+    /// Lines that were set aside, kept or not.
+    fn aside(&self) -> u64 {
+        self.reasons.values().sum()
     }
 
     /// Why there is no workout, with the first line that was set aside.
@@ -224,8 +235,8 @@ impl Counts {
 
     fn summary(&self) -> Result<Table> {
         let mut rows = vec![("lines".to_owned(), self.lines), ("workouts".to_owned(), self.workouts)];
-        rows.push(("set aside".to_owned(), self.set_aside.len() as u64));
-        rows.extend(self.by_reason().into_iter().map(|(reason, n)| (format!("set aside: {}", reason.words()), n)));
+        rows.push(("set aside".to_owned(), self.aside()));
+        rows.extend(self.reasons.iter().map(|(reason, n)| (format!("set aside: {}", reason.words()), *n)));
         rows.extend(SpeedSource::ALL.map(|source| (format!("speed: {}", source.name()), self.with_speed(source))));
         rows.push(("synthetic".to_owned(), self.synthetic));
         let mut sports: Vec<(&String, &u64)> = self.sports.iter().collect();
@@ -246,7 +257,7 @@ impl Counts {
         let figures = [
             ("lines", self.lines),
             ("workouts", self.workouts),
-            ("set_aside", self.set_aside.len() as u64),
+            ("set_aside", self.aside()),
             ("speed_recorded", self.with_speed(SpeedSource::Recorded)),
             ("speed_derived", derived),
             ("speed_missing", self.with_speed(SpeedSource::Missing)),
@@ -258,7 +269,7 @@ impl Counts {
 
 #[cfg(test)]
 mod tests {
-    use super::{DeriveSpeed, Import};
+    use super::{DeriveSpeed, Import, KEPT_ASIDE};
     use crate::job::{Checkpoints, Device, JOB_VERSION, Job, Slot};
     use crate::stage::{Context, Interrupted, Metrics, Notice, Run as _, Stage as _};
     use crate::table::Table;
@@ -371,6 +382,18 @@ mod tests {
             let error = format!("{:#}", import(&PLAIN, text, folder.path(), false).0.unwrap_err());
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn of_very_many_bad_lines_all_are_counted_and_the_first_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = ["x\n".repeat(KEPT_ASIDE + 50), run(1, &[])].concat();
+        let metrics = import(&PLAIN, &text, folder.path(), false).0.unwrap();
+        assert_eq!((&metrics["workouts"], &metrics["set_aside"]), (&1.into(), &(KEPT_ASIDE + 50).into()));
+        let set_aside = Table::read(&folder.path().join("set_aside.parquet")).unwrap();
+        assert_eq!(set_aside.rows(), KEPT_ASIDE);
+        let summary = Table::read(&folder.path().join("summary.parquet")).unwrap().csv();
+        assert!(summary.contains("set aside: no dict,100050\n"), "{summary}");
     }
 
     #[test]
