@@ -295,10 +295,10 @@ pub fn chain() -> Project {
     project
 }
 
-/// Synthetic workouts and the training of two small networks on them, in a few seconds.
+/// Synthetic workouts and the training of two small networks on them: long enough to be met in the midst of it.
 pub const TRAINING: &str = r#"
 [params]
-epochs = 30
+epochs = 100
 hidden = 8
 
 [stages.synthesize]
