@@ -101,19 +101,21 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The bytes of a file, or of all below a folder.
+/// The bytes of a file, or of all below a folder; links are not followed.
 pub fn size(path: &Path) -> u64 {
-    if path.is_dir() {
-        return files_below(path).iter().map(|path| size(path)).sum();
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => files_below(path).iter().map(|path| size(path)).sum(),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
     }
-    fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
-/// Removes a file or a folder of a store.
+/// Removes a file or a folder of a store; a link, not what it leads to.
 pub fn remove(store: &Store, path: &Path) -> Result<()> {
     if !path.starts_with(store.root()) {
         bail!("`{}` is not of this store", path.display());
     }
-    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    let is_folder = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     removed.map_err(|error| store.cannot_write(error, path))
 }

@@ -3,7 +3,6 @@
 //! Unaware of graphs.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -43,8 +42,8 @@ impl Index {
     pub fn load(store: &Store, pipeline: &str) -> Self {
         let name = Digest::of(pipeline.as_bytes()).to_string();
         let path = store.path("index").join(&name[..16]);
-        let read = fs::read(&path).ok().and_then(|bytes| postcard::from_bytes::<IndexFile>(&bytes).ok());
-        let file = read.filter(|file| file.v == VERSION).unwrap_or_default();
+        let known = store.recall(&path).filter(|file: &IndexFile| file.v == VERSION);
+        let file = known.unwrap_or_default();
         Self { path, pipeline: pipeline.to_owned(), file, lost: None, changed: false }
     }
 
@@ -96,9 +95,6 @@ impl Index {
         if let Some(run) = run {
             run.clone_into(&mut self.file.run);
         }
-        let bytes = postcard::to_stdvec(&self.file).expect("results are plain data");
-        if let Err(error) = store.write_unsynced(&self.path, &bytes) {
-            tracing::warn!("{:#}", store.cannot_write(error, &self.path));
-        }
+        store.remember(&self.path, &self.file);
     }
 }

@@ -76,8 +76,7 @@ fn stat(path: &Path) -> Result<Metadata> {
 impl StatCache {
     /// Reads what a store remembers; a damaged file is forgotten.
     pub fn load(store: &Store) -> Self {
-        let bytes = fs::read(store.path(FILE)).unwrap_or_default();
-        let entries: Vec<_> = postcard::from_bytes(&bytes).unwrap_or_default();
+        let entries: Vec<_> = store.recall(&store.path(FILE)).unwrap_or_default();
         Self { entries: entries.into_iter().collect(), changed: false }
     }
 
@@ -86,11 +85,7 @@ impl StatCache {
         if !self.changed {
             return;
         }
-        let path = store.path(FILE);
-        let bytes = postcard::to_stdvec(&self.entries.iter().collect::<Vec<_>>()).expect("stamps are plain data");
-        if let Err(error) = store.write_unsynced(&path, &bytes) {
-            tracing::warn!("{:#}", store.cannot_write(error, &path));
-        }
+        store.remember(&store.path(FILE), &self.entries.iter().collect::<Vec<_>>());
     }
 
     /// The digest of a file's content.

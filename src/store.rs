@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
 use crate::digest::Digest;
@@ -179,15 +180,31 @@ impl Store {
         File::open(folder)?.sync_all()
     }
 
-    /// Writes a file that only saves time: whole or not at all, but perhaps lost with the power.
-    pub fn write_unsynced(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
+    /// Keeps something that only saves time: whole or not at all, but perhaps lost with the power. A store that
+    /// cannot take it is warned of.
+    pub fn remember(&self, path: &Path, value: &impl Serialize) {
+        let write = || -> io::Result<()> {
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            let bytes = postcard::to_stdvec(value).expect("what is remembered is plain data");
+            let mut file = tempfile::NamedTempFile::new_in(self.path("tmp"))?;
+            // Nothing else would notice a flipped bit.
+            file.write_all(Digest::of(&bytes).bytes())?;
+            file.write_all(&bytes)?;
+            file.persist(path)?;
+            Ok(())
+        };
+        if let Err(error) = write() {
+            tracing::warn!("{:#}", self.cannot_write(error, path));
         }
-        let mut file = tempfile::NamedTempFile::new_in(self.path("tmp"))?;
-        file.write_all(bytes)?;
-        file.persist(path)?;
-        Ok(())
+    }
+
+    /// What was kept by [`Store::remember`]; nothing where it is damaged.
+    pub fn recall<T: DeserializeOwned>(&self, path: &Path) -> Option<T> {
+        let bytes = fs::read(path).ok()?;
+        let (sum, bytes) = bytes.split_first_chunk()?;
+        (Digest::of(bytes).bytes() == sum).then(|| postcard::from_bytes(bytes).ok()).flatten()
     }
 
     /// Writes a JSON file whole or not at all.

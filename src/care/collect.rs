@@ -123,7 +123,8 @@ pub fn collect(cache: &Cache, policy: Policy) -> Result<Freed> {
     freed.kept_bytes = total;
     if !policy.dry_run {
         files.extend(files_below(&store.path("results")).into_iter().filter(|path| read_result(path).is_err()));
-        let there = |path: &&PathBuf| path.exists();
+        // Links are taken for what they are, not for what they lead to.
+        let there = |path: &&PathBuf| path.symlink_metadata().is_ok();
         files.iter().chain(&leftovers).filter(there).try_for_each(|path| remove(store, path))?;
     }
     Ok(freed)
