@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -417,6 +418,8 @@ def parse():
 
 def main():
     arguments = parse()
+    # So that the temporary folder goes when the script is asked to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
     if not arguments.pacer.is_file():
         sys.exit(f"`{arguments.pacer}` is not there: run `make build`")
     if arguments.folder:
