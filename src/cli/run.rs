@@ -140,7 +140,7 @@ fn conclude(tally: &Tally, seconds: f64, args: &RunArgs, session: &Session) {
         (false, 0) => (GOOD, "done"),
         (false, _) => (BAD, "failed"),
     };
-    let mut counts = vec![format!("{ran} ran"), format!("{reused} reused")];
+    let mut counts = vec![format!("{} ran", output::count(ran)), format!("{} reused", output::count(reused))];
     if failed > 0 {
         counts.push(format!("{failed} failed"));
     }

@@ -181,7 +181,7 @@ impl fmt::Display for Reason {
 impl fmt::Display for Beginning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::GoesOn(epochs) => write!(f, "goes on from an earlier one of at most {epochs} epochs"),
+            Self::GoesOn(epochs) => write!(f, "goes on from an earlier training of up to {epochs} epochs"),
             Self::Anew(why) => write!(f, "trains from the start, for {why}"),
         }
     }

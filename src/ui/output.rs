@@ -38,6 +38,14 @@ pub fn say(text: &str) {
     let _ = writeln!(stderr, "{text}");
 }
 
+/// A whole number with a comma at every thousand.
+pub fn count(number: usize) -> String {
+    let digits = number.to_string();
+    let comma = |at: usize| at > 0 && (digits.len() - at).is_multiple_of(3);
+    let spaced = digits.chars().enumerate().flat_map(|(at, digit)| comma(at).then_some(',').into_iter().chain([digit]));
+    spaced.collect()
+}
+
 /// A number of bytes in words.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
@@ -84,7 +92,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_times_are_short() {
+    fn numbers_sizes_and_times_are_short() {
+        assert_eq!([0, 999, 1_000, 9_998, 1_234_567].map(count), ["0", "999", "1,000", "9,998", "1,234,567"]);
         assert_eq!(bytes(999), "999 B");
         assert_eq!(bytes(1_500_000), "1.5 MB");
         assert_eq!(seconds(0.004), "4 ms");

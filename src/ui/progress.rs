@@ -1,7 +1,8 @@
 //! Shows a run while it goes on: a live view on a terminal, a line for each event in a pipe, JSON for programs.
-//! Unaware of how stages are run.
+//! Stages that are reused are counted, for of thousands only what happens to the others is news. Unaware of how
+//! stages are run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,9 @@ const LIVE_ROWS: usize = 20;
 
 /// In a pipe a stage tells its progress no more often than this.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// So many reused stages are named; of more, the number is told.
+const NAMED: usize = 3;
 
 /// How a run is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +38,20 @@ pub struct Progress {
     live: Option<MultiProgress>,
     rows: BTreeMap<String, Row>,
     width: usize,
+    waiting: BTreeSet<String>,
+    reused: Reused,
+}
+
+/// Stages that were reused and are not told yet.
+#[derive(Default)]
+struct Reused {
+    count: usize,
+    /// The first of them.
+    names: Vec<String>,
+    /// Whether another line followed; until then nothing is told.
+    begun: bool,
+    /// Whether some were told.
+    told: bool,
 }
 
 /// A running stage.
@@ -48,7 +66,7 @@ impl Progress {
     pub fn new(style: Style) -> Self {
         let live = style == Style::Human && std::io::stderr().is_terminal();
         let live = live.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
-        Self { style, live, rows: BTreeMap::new(), width: 0 }
+        Self { style, live, rows: BTreeMap::new(), width: 0, waiting: BTreeSet::new(), reused: Reused::default() }
     }
 
     /// Shows one event.
@@ -65,14 +83,24 @@ impl Progress {
     }
 
     fn human(&mut self, event: &Event) {
+        let is_news = !matches!(event, Event::Started { .. } | Event::Reused { .. } | Event::Done { .. });
+        if is_news && !self.reused.begun {
+            self.reused.begun = true;
+            self.tell_reused();
+        }
         match event {
             Event::Started { stages, .. } => {
                 self.width = stages.iter().map(|stage| stage.chars().count()).max().unwrap_or(0);
             }
-            Event::Reused { stage, .. } => self.end(stage, GOOD, "✓ reused", String::new()),
+            // That it waits was told, so its end is told too.
+            Event::Reused { stage, .. } if self.waiting.remove(stage) => {
+                self.end(stage, GOOD, "✓ reused", String::new());
+            }
+            Event::Reused { stage, .. } => self.reused.add(stage),
             Event::Running { stage, reason, device, .. } => self.begin(stage, reason, device),
             Event::Waiting { stage, process } => {
                 let who = process.map_or_else(|| "another process".into(), |process| format!("process {process}"));
+                self.waiting.insert(stage.clone());
                 self.line(stage, ODD, "… waits", &format!("for {who}, which makes the same result"));
             }
             // Goes to the stage's log alone.
@@ -99,11 +127,22 @@ impl Progress {
             }
             Event::Skipped { stage, because } => self.end(stage, FAINT, "- skipped", because.clone()),
             Event::Done { .. } => {
+                // Where nothing else happened, the last line of the run says it all.
+                if self.reused.begun {
+                    self.tell_reused();
+                }
                 if let Some(live) = &self.live {
                     // The rows are gone by now; nothing is lost if the terminal is.
                     let _ = live.clear();
                 }
             }
+        }
+    }
+
+    /// Tells in one line which stages were reused since it was told last.
+    fn tell_reused(&mut self) {
+        if let Some((subject, names)) = self.reused.take() {
+            self.line(&subject, GOOD, "✓ reused", &names);
         }
     }
 
@@ -162,6 +201,30 @@ impl Progress {
     }
 }
 
+impl Reused {
+    fn add(&mut self, stage: &str) {
+        self.count += 1;
+        if self.names.len() < NAMED {
+            self.names.push(stage.to_owned());
+        }
+    }
+
+    /// What is to be told, in two columns, and forgets it.
+    fn take(&mut self) -> Option<(String, String)> {
+        let (count, names) = (std::mem::take(&mut self.count), std::mem::take(&mut self.names));
+        let again = self.told;
+        self.told |= count > 0;
+        match count {
+            0 => None,
+            1 => Some((names.concat(), String::new())),
+            _ => {
+                let subject = format!("{} {}", output::count(count), if again { "more" } else { "stages" });
+                Some((subject, if count > NAMED { String::new() } else { names.join(", ") }))
+            }
+        }
+    }
+}
+
 fn row_style(counted: bool) -> ProgressStyle {
     let template = match counted {
         true => "{prefix}  {bar:20} {pos}/{len}  {eta} left  {wide_msg}",
@@ -191,4 +254,25 @@ fn brief(metrics: &pacer_stages::stage::Metrics) -> String {
         Some(format!("{} {text}", name.replace('_', " ")))
     });
     plain.take(4).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(reused: &mut Reused, stages: usize) -> Option<(String, String)> {
+        (0..stages).for_each(|stage| reused.add(&format!("s{stage}")));
+        reused.take()
+    }
+
+    #[test]
+    fn few_reused_stages_are_named_and_many_are_counted() {
+        let mut reused = Reused::default();
+        let line = |subject: &str, names: &str| Some((subject.to_owned(), names.to_owned()));
+        assert_eq!(told(&mut reused, 0), None);
+        assert_eq!(told(&mut reused, 1), line("s0", ""));
+        assert_eq!(told(&mut reused, 9_998), line("9,998 more", ""));
+        assert_eq!(told(&mut reused, 0), None);
+        assert_eq!(told(&mut Reused::default(), 3), line("3 stages", "s0, s1, s2"));
+    }
 }

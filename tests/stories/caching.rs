@@ -14,6 +14,30 @@ fn a_second_run_reuses_everything() {
 }
 
 #[test]
+fn reused_stages_are_one_line_for_people_and_an_event_each_for_programs() {
+    let stage = |at: usize| {
+        format!(
+            "[stages.s{at}]\nkind = \"command\"\noutputs = {{ n = \"file\" }}\n\
+             run = [\"sh\", \"-c\", \"echo {at} > {{outputs.n}}\"]\n"
+        )
+    };
+    let project = Project::new(&(0..6).map(stage).collect::<String>());
+    project.run(&[]);
+    project.edit("echo 3", "echo three");
+    let events = project.events(&[]);
+    assert_eq!(events.iter().filter(|event| event["event"] == "reused").count(), 5);
+    let quiet = project.pacer(&["run", "pipeline.toml"]).err;
+    assert_eq!(quiet.lines().filter(|line| line.contains("reused")).count(), 1, "{quiet}");
+    assert!(quiet.starts_with("done in ") && quiet.contains(": 0 ran, 6 reused"), "{quiet}");
+    project.edit("echo three", "echo drei");
+    let told = project.pacer(&["run", "pipeline.toml"]).err;
+    let reused: Vec<_> = told.lines().filter(|line| line.contains("✓ reused")).collect();
+    // One line before the first news, one at the end for what was found since.
+    assert!(matches!(reused.len(), 1 | 2), "{told}");
+    assert!(told.contains("s3  ▸ runs") && told.contains("s3  ✓ ran"), "{told}");
+}
+
+#[test]
 fn comments_order_and_names_of_stages_keep_every_result() {
     let project = chain();
     project.run(&[]);
