@@ -21,7 +21,7 @@ pub enum Damage {
     Unreadable(String),
     /// A result is no result; it was removed.
     Result(PathBuf),
-    /// A result names a blob that is not there.
+    /// A result names a blob that is not there; it was removed.
     Missing {
         /// The result's key.
         key: Digest,
@@ -70,10 +70,11 @@ pub fn verify(cache: &Cache) -> Result<Verified> {
             verified.damage.push(Damage::Result(path));
             continue;
         };
-        let missing = result.artifacts.iter().filter(|artifact| !store.has(&artifact.digest, artifact.bytes));
-        verified
-            .damage
-            .extend(missing.map(|artifact| Damage::Missing { key: result.key, artifact: artifact.name.clone() }));
+        let missing = result.artifacts.iter().find(|artifact| !store.has(&artifact.digest, artifact.bytes));
+        if let Some(artifact) = missing {
+            remove(store, &path)?;
+            verified.damage.push(Damage::Missing { key: result.key, artifact: artifact.name.clone() });
+        }
     }
     Ok(verified)
 }

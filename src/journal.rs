@@ -90,6 +90,8 @@ impl Journal {
             skipped: 0,
             seconds: 0.0,
         };
+        // A collection takes the folder of a run that it does not see alive.
+        let _held_off = store.hold_off_collections();
         let begun = begin_files(&folder, &summary).map_err(|error| {
             tracing::warn!("this run is not written down: {:#}", store.cannot_write(error, &folder));
         });

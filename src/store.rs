@@ -192,7 +192,7 @@ impl Store {
         file.set_permissions(fs::Permissions::from_mode(0o444))?;
         file.sync_all()?;
         let folder = target.parent().expect("blobs lie in folders");
-        fs::create_dir_all(folder)?;
+        make_folder(folder)?;
         fs::rename(path, target)?;
         File::open(folder)?.sync_all()
     }
@@ -234,7 +234,7 @@ impl Store {
     fn write_whole(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let write = || -> io::Result<()> {
             let folder = path.parent().expect("files of the store lie in folders");
-            fs::create_dir_all(folder)?;
+            make_folder(folder)?;
             let mut file = tempfile::NamedTempFile::new_in(self.path("tmp"))?;
             file.write_all(bytes)?;
             file.as_file().sync_all()?;
@@ -253,6 +253,15 @@ impl Store {
         };
         anyhow::Error::new(error).context(format!("`{}` cannot be written; {remedy}", path.display()))
     }
+}
+
+/// Makes a folder whose name outlives a power cut.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(folder)?;
+    folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
 }
 
 /// The digest and the size of a file's content.

@@ -153,7 +153,9 @@ fn in_words(damage: &Damage) -> String {
         Damage::Blob(path) => format!("blob {} (removed)", path.display()),
         Damage::Unreadable(why) => format!("blob that cannot be read: {why} (it stays)"),
         Damage::Result(path) => format!("result {} (removed)", path.display()),
-        Damage::Missing { key, artifact } => format!("result {}…: its artifact `{artifact}` is missing", key.short()),
+        Damage::Missing { key, artifact } => {
+            format!("result {}…: its artifact `{artifact}` is missing (removed)", key.short())
+        }
     }
 }
 

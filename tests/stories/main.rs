@@ -1,8 +1,10 @@
 //! Stories of whole runs, told through the binary: write files, run, compare, run again.
 
 mod caching;
+mod collecting;
 mod damage;
 mod disk;
+mod explaining;
 mod faults;
 mod garbage;
 mod harness;
