@@ -1,7 +1,7 @@
 //! The cache: a key record in, a result or the right to make it out. Only a ticket can commit, and a ticket
 //! holds the key's lock. Unaware of graphs, of schedules and of the terminal.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -135,6 +135,15 @@ pub struct Produced {
     pub peak_bytes: Option<u64>,
 }
 
+/// A result whose artifacts are in the store and which nobody else can find yet.
+pub struct Pending<'a> {
+    ticket: Ticket<'a>,
+    result: StageResult,
+    /// The result that was there before, where a stage was made to run again.
+    first: Option<Hit>,
+    _held_off: File,
+}
+
 /// A committed result, and whether it contradicts an earlier one.
 pub struct Committed {
     /// The result that counts: the first one.
@@ -222,7 +231,7 @@ pub fn read_result(path: &Path) -> io::Result<StageResult> {
     Ok(serde_json::from_slice(&fs::read(path)?)?)
 }
 
-impl Ticket<'_> {
+impl<'a> Ticket<'a> {
     /// The folder that takes the stage's outputs.
     pub fn out(&self) -> &Path {
         self.scratch.path()
@@ -233,10 +242,11 @@ impl Ticket<'_> {
         &self.partial
     }
 
-    /// Takes the outputs into the store and publishes the result last.
-    pub fn commit(self, outputs: &[OutputPort], produced: Produced) -> Result<Committed> {
+    /// Takes the outputs in as blobs. From then on they can be read by their digests; only the publication makes
+    /// them a result, and proof against a power cut.
+    pub fn take_in(self, outputs: &[OutputPort], produced: Produced) -> Result<Pending<'a>> {
         let store = &self.cache.store;
-        let _held_off = store.hold_off_collections()?;
+        let held_off = store.hold_off_collections()?;
         let mut artifacts = Vec::new();
         for port in outputs {
             let (digest, bytes) = store
@@ -255,17 +265,35 @@ impl Ticket<'_> {
             peak_bytes: produced.peak_bytes,
             finished: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         };
-        let path = store.result_path(&self.key);
-        if let Found::Hit(first) = self.cache.find(&self.key) {
-            let diverged = diverging(&first, &result);
+        let first = match self.cache.find(&self.key) {
+            Found::Hit(first) => Some(first),
+            Found::Absent | Found::Damaged(_) => None,
+        };
+        Ok(Pending { ticket: self, result, first, _held_off: held_off })
+    }
+}
+
+impl Pending<'_> {
+    /// What it offers to those that build on it: the first result's artifacts where there is one already.
+    pub fn hit(&self) -> Hit {
+        self.first.clone().unwrap_or_else(|| Hit::new(self.result.clone(), None))
+    }
+
+    /// Syncs all that the result names, and then puts the result in its place.
+    pub fn publish(self) -> Result<Committed> {
+        let store = &self.ticket.cache.store;
+        let path = store.result_path(&self.ticket.key);
+        if let Some(first) = self.first {
+            let diverged = diverging(&first, &self.result);
             if !diverged.is_empty() {
                 // The first result stays, for others may have built on it; the second is kept as evidence.
-                store.write_json(&path.with_extension("diverged.json"), &result)?;
+                store.write_json(&path.with_extension("diverged.json"), &self.result)?;
             }
             return Ok(Committed { hit: first, diverged });
         }
-        store.write_json(&path, &result)?;
-        Ok(Committed { hit: Hit::new(result, Stamp::read(&path).ok()), diverged: Vec::new() })
+        self.result.artifacts.iter().try_for_each(|artifact| store.sync_blob(&artifact.digest))?;
+        store.write_json(&path, &self.result)?;
+        Ok(Committed { hit: Hit::new(self.result, Stamp::read(&path).ok()), diverged: Vec::new() })
     }
 }
 

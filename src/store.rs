@@ -161,7 +161,7 @@ impl Store {
         fs::metadata(self.object_path(digest)).is_ok_and(|metadata| metadata.is_file() && metadata.len() == bytes)
     }
 
-    /// Takes a file in as a blob: hashed, synced, made read-only and renamed into place.
+    /// Takes a file in as a blob: hashed, made read-only and renamed into place.
     pub fn adopt(&self, path: &Path) -> Result<(Digest, u64)> {
         let metadata = fs::symlink_metadata(path).with_context(|| format!("`{}` was not written", path.display()))?;
         if !metadata.is_file() {
@@ -186,15 +186,22 @@ impl Store {
         Ok((digest, bytes))
     }
 
-    /// Makes a file durable and read-only, and renames it into its place.
+    /// Makes a file read-only and renames it into its place.
     fn place(&self, path: &Path, target: &Path) -> io::Result<()> {
-        let file = File::open(path)?;
-        file.set_permissions(fs::Permissions::from_mode(0o444))?;
-        file.sync_all()?;
-        let folder = target.parent().expect("blobs lie in folders");
-        make_folder(folder)?;
-        fs::rename(path, target)?;
-        File::open(folder)?.sync_all()
+        fs::set_permissions(path, fs::Permissions::from_mode(0o444))?;
+        make_folder(target.parent().expect("blobs lie in folders"))?;
+        fs::rename(path, target)
+    }
+
+    /// Makes a blob outlive a power cut: its bytes and its name. Also one that was there before, for another process
+    /// may have placed it a moment ago.
+    pub fn sync_blob(&self, digest: &Digest) -> Result<()> {
+        let path = self.object_path(digest);
+        let sync = || -> io::Result<()> {
+            File::open(&path)?.sync_all()?;
+            File::open(path.parent().expect("blobs lie in folders"))?.sync_all()
+        };
+        sync().map_err(|error| self.cannot_write(error, &path))
     }
 
     /// Keeps something that only saves time: whole or not at all, but perhaps lost with the power. A store that

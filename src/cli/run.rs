@@ -34,6 +34,9 @@ pub struct RunArgs {
     /// Run a stage even if its result is there; may be given again
     #[arg(long, value_name = "STAGE")]
     force: Vec<String>,
+    /// Start a stage only when what it reads is safe on the disk, not as soon as it can be read
+    #[arg(long)]
+    strict_sync: bool,
     /// Say what would be done, as `pacer plan` does
     #[arg(long)]
     dry_run: bool,
@@ -70,8 +73,13 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
         print_plan(&graph, &plan, session.format)?;
         return Ok(Exit::Done);
     }
-    let options =
-        Options { jobs: args.jobs.unwrap_or(machine.threads).max(1), keep_going: args.keep_going, forced, needed };
+    let options = Options {
+        jobs: args.jobs.unwrap_or(machine.threads).max(1),
+        keep_going: args.keep_going,
+        forced,
+        needed,
+        hand_on: !args.strict_sync,
+    };
     let stop = Arc::new(Stop::default());
     heed_signals(&stop)?;
     let style = match (session.format, session.quiet) {

@@ -2,7 +2,7 @@
 //!
 //! A loop over messages: a stage whose producers are done is *settled* (its record is made and looked up); a
 //! miss becomes ready; ready stages start as slots allow, each on a thread that claims the key, runs the job and
-//! commits; its end settles its consumers.
+//! commits; its artifacts settle its consumers, which go on while the result gets to the disk.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -30,6 +30,9 @@ use crate::stat_cache::StatCache;
 /// How often the scheduler looks whether it shall stop, while jobs run.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
+/// Results on their way to the disk at once; so many a file system syncs together.
+const MOST_COMMITTING: usize = 64;
+
 /// How a run is to be done.
 pub struct Options {
     /// Processor slots.
@@ -40,6 +43,8 @@ pub struct Options {
     pub forced: Vec<StageId>,
     /// Which stages are needed.
     pub needed: Vec<bool>,
+    /// Whether stages start as soon as their inputs can be read, rather than when these are safe on the disk.
+    pub hand_on: bool,
 }
 
 /// What a run came to.
@@ -67,6 +72,8 @@ enum State {
     Ready(Box<Prepared>, Option<Leg>),
     /// Runs, holds these slots and goes along this course.
     Running(Held, Option<Leg>),
+    /// Made: its consumers go on while its result gets to the disk.
+    Committing(Option<Leg>),
     /// Ended: done, failed or skipped.
     Ended,
 }
@@ -86,6 +93,7 @@ struct Scheduler<'a> {
     slots: Slots,
     courses: Courses,
     running: usize,
+    committing: usize,
     results: Results,
     index: Index,
     tally: Tally,
@@ -117,6 +125,7 @@ pub fn run(
         slots: Slots::new(options.jobs, machine.gpus()),
         courses: Courses::default(),
         running: 0,
+        committing: 0,
         results: Results::new(),
         index: Index::load(&cache.store, &graph.name),
         tally: Tally::default(),
@@ -162,7 +171,7 @@ impl<'a> Scheduler<'a> {
         std::thread::scope(|scope| {
             loop {
                 self.start_ready(scope, &sender);
-                if self.running == 0 {
+                if self.running + self.committing == 0 {
                     break;
                 }
                 self.journal.flush();
@@ -183,18 +192,40 @@ impl<'a> Scheduler<'a> {
         match message {
             Message::Waiting(id, process) => self.emit(Event::Waiting { stage: self.name(id), process }),
             Message::Notice(id, notice) => self.emit(Event::Notice { stage: self.name(id), notice }),
+            Message::Made(id, hit) => self.made(id, hit),
             Message::Ended(id, outcome) => {
-                if let State::Running(held, leg) = std::mem::replace(&mut self.states[id.index()], State::Ended) {
-                    self.slots.give_back(held);
-                    leg.into_iter().for_each(|leg| self.courses.end(leg));
-                    self.running -= 1;
-                }
+                let (leg, handed_on) = match std::mem::replace(&mut self.states[id.index()], State::Ended) {
+                    State::Running(held, leg) => {
+                        self.slots.give_back(held);
+                        self.running -= 1;
+                        (leg, false)
+                    }
+                    State::Committing(leg) => {
+                        self.committing -= 1;
+                        (leg, true)
+                    }
+                    _ => unreachable!("only a stage that was started can end"),
+                };
+                leg.into_iter().for_each(|leg| self.courses.end(leg));
                 match *outcome {
-                    Ok(ran) => self.done(id, ran),
+                    Ok(ran) => self.done(id, ran, handed_on),
                     Err(failure) => self.failed(id, failure),
                 }
             }
         }
+    }
+
+    /// Lets the consumers of a stage go on while its result gets to the disk.
+    fn made(&mut self, id: StageId, hit: Hit) {
+        let state = std::mem::replace(&mut self.states[id.index()], State::Ended);
+        let State::Running(held, leg) = state else { unreachable!("only a running stage makes something") };
+        self.states[id.index()] = State::Committing(leg);
+        self.slots.give_back(held);
+        self.running -= 1;
+        self.committing += 1;
+        let mut free = self.provide(id, hit);
+        free.reverse();
+        self.settle(free);
     }
 
     /// Decides about stages whose producers are all done; a hit decides about its consumers in turn.
@@ -253,7 +284,7 @@ impl<'a> Scheduler<'a> {
     {
         let mut postponed = Vec::new();
         let ended = self.stop.requested() || (self.tally.failed > 0 && !self.options.keep_going);
-        while !ended && self.slots.any_thread_free() {
+        while !ended && self.slots.any_thread_free() && self.committing < MOST_COMMITTING {
             let Some((path, Reverse(at))) = self.ready.pop() else { break };
             let id = StageId::new(at);
             let State::Ready(_, leg) = self.states[id.index()] else { continue };
@@ -297,6 +328,7 @@ impl<'a> Scheduler<'a> {
             id,
             held,
             forced: self.options.forced.contains(&id),
+            hand_on: self.options.hand_on,
             log: self.journal.log_path(&stage.name),
             run: self.journal.run().to_owned(),
             course: leg.map(|leg| leg.course),
@@ -315,7 +347,7 @@ impl<'a> Scheduler<'a> {
         reason::explain(self.graph, id, prepared, &mut self.index, self.cache)
     }
 
-    fn done(&mut self, id: StageId, ran: Ran) {
+    fn done(&mut self, id: StageId, ran: Ran, handed_on: bool) {
         let stage = self.name(id);
         let Hit { key, seconds, .. } = ran.hit;
         self.index.learn(&stage, &ran.hit);
@@ -337,9 +369,11 @@ impl<'a> Scheduler<'a> {
                 self.emit(Event::Finished { stage, key, seconds, metrics });
             }
         }
-        let mut free = self.provide(id, ran.hit);
-        free.reverse();
-        self.settle(free);
+        if !handed_on {
+            let mut free = self.provide(id, ran.hit);
+            free.reverse();
+            self.settle(free);
+        }
     }
 
     fn failed(&mut self, id: StageId, failure: Failure) {

@@ -37,6 +37,8 @@ pub enum Message {
     Waiting(StageId, Option<u32>),
     /// The stage told something.
     Notice(StageId, Notice),
+    /// Its artifacts can be read; its result is not on the disk yet.
+    Made(StageId, Hit),
     /// It ended.
     Ended(StageId, Box<Result<Ran, Failure>>),
 }
@@ -85,6 +87,8 @@ pub struct Task<'a> {
     pub held: Held,
     /// Whether to run even if the result is there.
     pub forced: bool,
+    /// Whether to tell of its artifacts before they are safe on the disk.
+    pub hand_on: bool,
     /// Where its log goes.
     pub log: PathBuf,
     /// The run that it belongs to.
@@ -168,7 +172,11 @@ impl Task<'_> {
         }
         let metrics = Some(output.metrics.clone());
         let produced = Produced { metrics: output.metrics, warnings, seconds, peak_bytes: output.peak_bytes };
-        let committed = ticket.commit(&self.stage.outputs, produced)?;
+        let pending = ticket.take_in(&self.stage.outputs, produced)?;
+        if self.hand_on {
+            self.tell(Message::Made(self.id, pending.hit()));
+        }
+        let committed = pending.publish()?;
         Ok(Ran { hit: committed.hit, metrics, diverged: committed.diverged })
     }
 

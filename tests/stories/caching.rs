@@ -136,6 +136,22 @@ fn a_stage_that_is_not_deterministic_is_told_and_its_first_result_stays() {
 }
 
 #[test]
+fn stages_that_wait_for_the_disk_and_stages_that_do_not_write_the_same_bytes() {
+    let (handed_on, strict) = (chain(), chain());
+    handed_on.run(&["--jobs", "4"]);
+    strict.run(&["--jobs", "1", "--strict-sync"]);
+    assert_eq!(handed_on.digests(&["pipeline.toml"]), strict.digests(&["pipeline.toml"]));
+    // One after the other: nothing starts before what it reads has finished.
+    let events = chain().events(&["--strict-sync"]);
+    let told: Vec<_> =
+        events.iter().filter(|event| event["stage"].is_string()).map(|event| event["event"].clone()).collect();
+    assert_eq!(
+        told,
+        ["running", "finished", "running", "finished", "running", "finished"].map(serde_json::Value::from)
+    );
+}
+
+#[test]
 fn only_the_targets_and_what_they_need_run() {
     let project = chain();
     assert_eq!(project.ran(&["second"]), ["first", "second"]);

@@ -103,11 +103,15 @@ impl Project {
         said.out.lines().map(|line| serde_json::from_str(line).expect("an event is JSON")).collect()
     }
 
-    /// Names of the stages that ran in a run, in the order of their ends.
+    /// Names of the stages that ran in a run to a good end, in the order of their starts.
     pub fn ran(&self, arguments: &[&str]) -> Vec<String> {
         let events = self.events(arguments);
-        let finished = events.iter().filter(|event| event["event"] == "finished");
-        finished.map(|event| event["stage"].as_str().expect("stages have names").to_owned()).collect()
+        let of = |sort: &str| -> Vec<String> {
+            let events = events.iter().filter(|event| event["event"] == sort);
+            events.map(|event| event["stage"].as_str().expect("stages have names").to_owned()).collect()
+        };
+        let finished = of("finished");
+        of("running").into_iter().filter(|stage| finished.contains(stage)).collect()
     }
 
     /// `stage state` for each stage of a plan.

@@ -66,13 +66,16 @@ run = ["sh", "-c", "test -e PLACE/go || sleep 30; echo y > {outputs.text}"]
 outputs = { text = "file" }
 "#;
 
-/// Starts a run and waits until `slow` runs, then sends a signal and returns how it ended.
+/// Starts a run and waits until `quick` has finished and `slow` runs, then sends a signal and returns how it ended.
 fn interrupt(project: &Project, signal: &str) -> (Value, i32) {
     let mut command = project.command(&["run", "pipeline.toml", "--format", "json"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
-    let running = |line: &String| line.contains("\"running\"") && line.contains("\"slow\"");
-    assert!(lines.by_ref().map_while(Result::ok).any(|line| running(&line)), "`slow` never ran");
+    // `slow` starts as soon as the output of `quick` can be read; that is finished once it is on the disk.
+    let is = |line: &str, event: &str, stage: &str| line.contains(event) && line.contains(stage);
+    let awaited = |line: &String| is(line, "\"running\"", "\"slow\"") || is(line, "\"finished\"", "\"quick\"");
+    let met = lines.by_ref().map_while(Result::ok).filter(awaited).take(2).count();
+    assert_eq!(met, 2, "`slow` never ran");
     let began = Instant::now();
     let status = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
     assert!(status.success());
