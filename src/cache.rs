@@ -1,12 +1,12 @@
 //! The cache: a key record in, a result or the right to make it out. Only a ticket can commit, and a ticket
 //! holds the key's lock. Unaware of graphs, of schedules and of the terminal.
 
-use std::fs::{self, File, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, anyhow};
 use pacer_stages::artifact::{ArtifactType, OutputPort};
 use pacer_stages::stage::Metrics;
 use serde::{Deserialize, Serialize};
@@ -14,14 +14,16 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::digest::Digest;
-use crate::key;
+use crate::key::Record;
+use crate::lock::Lock;
+use crate::stat_cache::Stamp;
 use crate::store::Store;
 
 /// Version of the result file.
 pub const RESULT_VERSION: u32 = 1;
 
-/// How often a held lock is tried again; the kernel could wake us, but then nothing could stop the waiting.
-const LOCK_INTERVAL: Duration = Duration::from_millis(20);
+/// A result file larger than this is taken for damage.
+const RESULT_BYTES: u64 = 64 << 20;
 
 /// What a stage with some key produced.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,6 +62,19 @@ pub struct Artifact {
     pub bytes: u64,
 }
 
+/// What a whole result offers to those that build on it; the rest is read from its file when asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hit {
+    /// The key.
+    pub key: Digest,
+    /// The artifacts, in the order of the kind's ports.
+    pub artifacts: Vec<Artifact>,
+    /// Seconds that it took.
+    pub seconds: f64,
+    /// The stamp of its file when it was read; none where that file was so young that it could change unseen.
+    pub stamp: Option<Stamp>,
+}
+
 /// Results by key.
 #[derive(Clone, Debug)]
 pub struct Cache {
@@ -71,28 +86,41 @@ pub struct Cache {
 #[derive(Debug)]
 pub enum Found {
     /// A whole result.
-    Hit(Box<StageResult>),
+    Hit(Hit),
     /// Nothing.
     Absent,
     /// A result that cannot be served, with the reason.
     Damaged(String),
 }
 
-/// The right to make the result of one key; the lock is released when it is dropped.
+/// The right to make the result of one key; its locks are released when it is dropped.
 pub struct Ticket<'a> {
     cache: &'a Cache,
     key: Digest,
-    record: Value,
+    record: Record,
+    partial: PathBuf,
     scratch: TempDir,
-    _lock: File,
+    _locks: Vec<Lock>,
 }
 
 /// What comes of asking for the right to make a result.
 pub enum Claim<'a> {
     /// Somebody else has made it meanwhile.
-    Hit(Box<StageResult>),
+    Hit(Hit),
     /// It is ours to make.
     Ticket(Ticket<'a>),
+}
+
+/// Who asks for a result, and how.
+pub struct Claimant<'a> {
+    /// The run, by its id.
+    pub run: &'a str,
+    /// Makes a ticket even of a hit.
+    pub forced: bool,
+    /// The course of training that the result goes along, of which one at a time is under way.
+    pub course: Option<Digest>,
+    /// Told for whom it waits, and asked again and again whether to go on waiting.
+    pub waiting: &'a dyn Fn(Option<u32>) -> Result<()>,
 }
 
 /// What a run of a stage gave, to be committed.
@@ -110,70 +138,88 @@ pub struct Produced {
 /// A committed result, and whether it contradicts an earlier one.
 pub struct Committed {
     /// The result that counts: the first one.
-    pub result: StageResult,
+    pub hit: Hit,
     /// Artifacts whose bytes differ from those of the first result.
     pub diverged: Vec<String>,
+}
+
+impl Hit {
+    fn new(result: StageResult, stamp: Option<Stamp>) -> Self {
+        let StageResult { key, artifacts, seconds, .. } = result;
+        Self { key, artifacts, seconds, stamp: stamp.filter(|stamp| !stamp.is_young()) }
+    }
+
+    /// An artifact by its name.
+    pub fn artifact(&self, name: &str) -> Result<&Artifact> {
+        let found = self.artifacts.iter().find(|artifact| artifact.name == name);
+        found.ok_or_else(|| anyhow!("no artifact `{name}`"))
+    }
 }
 
 impl Cache {
     /// Looks a key up without taking its lock. A hit has every blob, each of the right size.
     pub fn find(&self, key: &Digest) -> Found {
         let path = self.store.result_path(key);
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Found::Absent,
-            Err(error) => return Found::Damaged(format!("its result cannot be read: {error}")),
-        };
-        let result: StageResult = match serde_json::from_slice(&text) {
-            Ok(result) => result,
-            Err(error) => return Found::Damaged(format!("its result is damaged: {error}")),
-        };
-        if result.v != RESULT_VERSION || result.key != *key {
-            return Found::Damaged("its result belongs to another key or version".into());
-        }
-        match result.artifacts.iter().find(|artifact| !self.store.has(&artifact.digest, artifact.bytes)) {
-            Some(artifact) => Found::Damaged(format!("its artifact `{}` is missing or cut short", artifact.name)),
-            None => Found::Hit(Box::new(result)),
-        }
-    }
-
-    /// Takes the lock of a key and looks the key up again under it. Where another process holds the lock,
-    /// `waiting` is told which, and asked again and again whether to go on waiting. `forced` makes a ticket even
-    /// of a hit.
-    pub fn claim(&self, record: Value, forced: bool, waiting: impl Fn(Option<u32>) -> Result<()>) -> Result<Claim<'_>> {
-        let key = key::digest(&record);
-        let lock = self.lock(&key, waiting)?;
-        if let (Found::Hit(result), false) = (self.find(&key), forced) {
-            return Ok(Claim::Hit(result));
-        }
-        let scratch = self.store.scratch()?;
-        Ok(Claim::Ticket(Ticket { cache: self, key, record, scratch, _lock: lock }))
-    }
-
-    fn lock(&self, key: &Digest, waiting: impl Fn(Option<u32>) -> Result<()>) -> Result<File> {
-        let path = self.store.path("locks").join(format!("{key}.lock"));
-        let open = File::options().create(true).truncate(false).read(true).write(true).open(&path);
-        let mut file = open.map_err(|error| self.store.cannot_write(error, &path))?;
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) => {
-                    let mut holder = String::new();
-                    file.rewind()?;
-                    waiting(file.read_to_string(&mut holder).ok().and_then(|_| holder.trim().parse().ok()))?;
-                    std::thread::sleep(LOCK_INTERVAL);
-                }
-                Err(TryLockError::Error(error)) => {
-                    return Err(error).with_context(|| format!("`{}` cannot be locked", path.display()));
-                }
+        // Before the file is read: should it change meanwhile, the stamp is the old one and is not believed.
+        let stamp = Stamp::read(&path).ok();
+        match read_result(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Absent,
+            Err(error) => Found::Damaged(format!("its result cannot be read: {error}")),
+            Ok(result) if result.v != RESULT_VERSION || result.key != *key => {
+                Found::Damaged("its result belongs to another key or version".into())
             }
+            Ok(result) => match self.missing(&result.artifacts) {
+                Some(artifact) => Found::Damaged(format!("its artifact `{}` is missing or cut short", artifact.name)),
+                None => Found::Hit(Hit::new(result, stamp)),
+            },
         }
-        // Who holds the lock is news for people only; the kernel's lock is what counts.
-        file.rewind()?;
-        file.set_len(0)?;
-        write!(file, "{}", std::process::id())?;
-        Ok(file)
     }
+
+    /// Whether a hit from an earlier look still holds: its file is the same, and every blob is there.
+    pub fn still_holds(&self, hit: &Hit) -> bool {
+        let now = hit.stamp.and_then(|_| Stamp::read(&self.store.result_path(&hit.key)).ok());
+        now.is_some() && now == hit.stamp && self.missing(&hit.artifacts).is_none()
+    }
+
+    /// The whole result of a key that was found.
+    pub fn result(&self, key: &Digest) -> Result<StageResult> {
+        let path = self.store.result_path(key);
+        read_result(&path).map_err(|error| anyhow!("`{}` cannot be read: {error}", path.display()))
+    }
+
+    /// The record behind a key, even when its artifacts are gone.
+    pub fn record(&self, key: &Digest) -> Option<Record> {
+        Record::from_json(self.result(key).ok()?.record)
+    }
+
+    fn missing<'a>(&self, artifacts: &'a [Artifact]) -> Option<&'a Artifact> {
+        artifacts.iter().find(|artifact| !self.store.has(&artifact.digest, artifact.bytes))
+    }
+
+    /// Takes the lock of a key and looks the key up again under it.
+    pub fn claim(&self, record: Record, claimant: &Claimant<'_>) -> Result<Claim<'_>> {
+        let key = record.key();
+        let lock = |of: &Digest| Lock::take(&self.store.lock_path(of), claimant.waiting);
+        let mut locks = vec![lock(&key)?];
+        if let (Found::Hit(hit), false) = (self.find(&key), claimant.forced) {
+            return Ok(Claim::Hit(hit));
+        }
+        if let Some(course) = &claimant.course {
+            locks.push(lock(course)?);
+        }
+        let partial = self.store.partial_path(claimant.course.as_ref().unwrap_or(&key));
+        let scratch = self.store.scratch(claimant.run)?;
+        Ok(Claim::Ticket(Ticket { cache: self, key, record, partial, scratch, _locks: locks }))
+    }
+}
+
+/// Reads a result file; one that is no result is an error of the data.
+pub fn read_result(path: &Path) -> io::Result<StageResult> {
+    let bytes = fs::metadata(path)?.len();
+    if bytes > RESULT_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{bytes} bytes are too many for a result")));
+    }
+    Ok(serde_json::from_slice(&fs::read(path)?)?)
 }
 
 impl Ticket<'_> {
@@ -182,25 +228,26 @@ impl Ticket<'_> {
         self.scratch.path()
     }
 
-    /// The folder that keeps the stage's checkpoints.
-    pub fn partial(&self) -> PathBuf {
-        self.cache.store.partial_path(&self.key)
+    /// The folder for the states of a training, which may not be there yet.
+    pub fn partial(&self) -> &Path {
+        &self.partial
     }
 
     /// Takes the outputs into the store and publishes the result last.
     pub fn commit(self, outputs: &[OutputPort], produced: Produced) -> Result<Committed> {
         let store = &self.cache.store;
+        let _held_off = store.hold_off_collections()?;
         let mut artifacts = Vec::new();
         for port in outputs {
             let (digest, bytes) = store
                 .adopt(&self.scratch.path().join(port.file_name()))
-                .with_context(|| format!("output `{}`", port.name))?;
+                .map_err(|error| error.context(format!("output `{}`", port.name)))?;
             artifacts.push(Artifact { name: port.name.to_string(), artifact: port.artifact, digest, bytes });
         }
         let result = StageResult {
             v: RESULT_VERSION,
             key: self.key,
-            record: self.record,
+            record: self.record.json(),
             artifacts,
             metrics: produced.metrics,
             warnings: produced.warnings,
@@ -215,16 +262,14 @@ impl Ticket<'_> {
                 // The first result stays, for others may have built on it; the second is kept as evidence.
                 store.write_json(&path.with_extension("diverged.json"), &result)?;
             }
-            return Ok(Committed { result: *first, diverged });
+            return Ok(Committed { hit: first, diverged });
         }
         store.write_json(&path, &result)?;
-        // Best effort: a checkpoint that stays behind only takes room, and `gc` finds it.
-        let _ = fs::remove_dir_all(store.partial_path(&self.key));
-        Ok(Committed { result, diverged: Vec::new() })
+        Ok(Committed { hit: Hit::new(result, Stamp::read(&path).ok()), diverged: Vec::new() })
     }
 }
 
-fn diverging(first: &StageResult, second: &StageResult) -> Vec<String> {
+fn diverging(first: &Hit, second: &StageResult) -> Vec<String> {
     let pairs = first.artifacts.iter().zip(&second.artifacts);
     pairs.filter(|(one, other)| one.digest != other.digest).map(|(one, _)| one.name.clone()).collect()
 }

@@ -111,9 +111,13 @@ enum Command {
     Stages(kinds::StagesArgs),
     /// Hash everything in the store again; what is damaged is taken out and made again by the next run
     Verify,
-    /// Free what no recent run reaches
-    #[command(after_help = "Example:\n  pacer gc --keep-runs 5 --dry-run")]
+    /// Free what no recent, pinned or living run reaches
+    #[command(
+        after_help = "Examples:\n  pacer gc --keep-runs 5 --dry-run\n  pacer gc --older-than 30d --max-size 20GB"
+    )]
     Gc(care::GcArgs),
+    /// Keep what a run reached whatever is collected; without a run, list the runs
+    Pin(care::PinArgs),
     /// Say what this machine has for pacer, and what to do about what is missing
     Doctor,
 }
@@ -136,7 +140,9 @@ pub fn main() -> ExitCode {
         Color::Always => anstream::ColorChoice::Always.write_global(),
         Color::Never => anstream::ColorChoice::Never.write_global(),
     }
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).without_time().init();
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN);
+    // Where stderr cannot be written to any more, the news of that would panic.
+    log.without_time().log_internal_errors(false).init();
     let session = Session { store: cli.store, format: cli.format, quiet: cli.quiet };
     let outcome = match &cli.command {
         Command::Run(args) => run::run(args, &session),
@@ -149,6 +155,7 @@ pub fn main() -> ExitCode {
         Command::Stages(args) => kinds::stages(args, &session),
         Command::Verify => care::verify(&session),
         Command::Gc(args) => care::gc(args, &session),
+        Command::Pin(args) => care::pin(args, &session),
         Command::Doctor => doctor::doctor(&session),
     };
     let exit = outcome.unwrap_or_else(|error| {

@@ -3,6 +3,7 @@
 //! [`records`] makes key records, [`plan`] decides without running, [`reason`] explains a decision from the same
 //! records, [`run`] is the scheduler.
 
+pub mod courses;
 pub mod plan;
 pub mod reason;
 pub mod records;

@@ -108,7 +108,7 @@ pub enum Event {
 }
 
 /// An event with the version of its form.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Versioned {
     /// [`EVENT_VERSION`].
     pub v: u32,
@@ -120,7 +120,12 @@ pub struct Versioned {
 impl Event {
     /// The event as one line of JSON.
     pub fn line(&self) -> String {
-        let versioned = Versioned { v: EVENT_VERSION, event: self.clone() };
-        serde_json::to_string(&versioned).expect("events are plain data")
+        #[derive(Serialize)]
+        struct Line<'a> {
+            v: u32,
+            #[serde(flatten)]
+            event: &'a Event,
+        }
+        serde_json::to_string(&Line { v: EVENT_VERSION, event: self }).expect("events are plain data")
     }
 }

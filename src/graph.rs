@@ -1,11 +1,13 @@
 //! The checked graph of stages: every name, type and parameter in it is right. Unaware of TOML, of keys and of
 //! how stages are run.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pacer_stages::artifact::OutputPort;
+use pacer_stages::job::Checkpoints;
 use pacer_stages::kind::Kind;
+use pacer_stages::stage::Course;
 use petgraph::Direction;
 use petgraph::algo::toposort;
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -33,7 +35,7 @@ pub struct Stage {
     /// Its kind.
     pub kind: &'static Kind,
     /// Decoded parameters, defaults filled in.
-    pub params: Value,
+    pub params: Arc<Value>,
     /// What it reads, slot by slot in the order of the kind's ports.
     pub inputs: Vec<Input>,
     /// What it writes.
@@ -42,8 +44,14 @@ pub struct Stage {
     pub seed: u64,
     /// What it asks of the machine.
     pub resources: Resources,
+    /// For a training, how it runs apart from how long.
+    pub course: Option<Course>,
+    /// How often a training keeps its state.
+    pub checkpoints: Checkpoints,
     /// Where each parameter and input is written, by its path in the key record (`params.epochs`).
-    pub origins: BTreeMap<String, Origin>,
+    pub origins: Vec<(String, Origin)>,
+    /// The pipeline's parameters that it uses, sorted.
+    pub uses: Vec<String>,
 }
 
 /// One artifact or file that a stage reads.

@@ -1,11 +1,11 @@
 //! Runs on disk: the journal of events, the summary, the logs of stages. Unaware of how stages are run.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::fs::{self, File, TryLockError};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use pacer_stages::stage::Notice;
 use serde::{Deserialize, Serialize};
 
@@ -16,12 +16,23 @@ use crate::store::Store;
 /// How many recent runs are searched for an earlier result of a stage.
 const RECENT_RUNS: usize = 200;
 
+/// A line longer than this is no event.
+const LINE_BYTES: u64 = 16 << 20;
+
+/// The file that a run keeps locked while it is alive.
+const ALIVE: &str = "alive";
+
+/// The file that marks a pinned run.
+const PINNED: &str = "pinned";
+
 /// The journal of a run that is under way.
 pub struct Journal {
     folder: PathBuf,
     /// `None` once it could not be written to: a run goes on without its journal.
-    file: Option<File>,
+    file: Option<BufWriter<File>>,
     summary: Summary,
+    /// Locked as long as the run is alive.
+    _alive: Option<File>,
 }
 
 /// What a run came to; also written when it has only begun, so that a killed run can be seen.
@@ -45,8 +56,6 @@ pub struct Summary {
     pub skipped: usize,
     /// Seconds that it took.
     pub seconds: f64,
-    /// The key of each stage that ended well, by name.
-    pub keys: BTreeMap<String, Digest>,
 }
 
 /// How a run stands.
@@ -80,12 +89,12 @@ impl Journal {
             failed: 0,
             skipped: 0,
             seconds: 0.0,
-            keys: BTreeMap::new(),
         };
-        let file = begin_files(&folder, &summary).map_err(|error| {
+        let begun = begin_files(&folder, &summary).map_err(|error| {
             tracing::warn!("this run is not written down: {:#}", store.cannot_write(error, &folder));
         });
-        Self { folder, file: file.ok(), summary }
+        let (file, alive) = begun.ok().unzip();
+        Self { folder, file: file.map(BufWriter::new), summary, _alive: alive }
     }
 
     /// The run's id.
@@ -100,14 +109,19 @@ impl Journal {
 
     /// Writes an event down. Progress is not kept: it is stale as soon as the next comes; logs are files of their own.
     pub fn record(&mut self, event: &Event) {
-        match event {
-            Event::Notice { notice: Notice::Progress { .. } | Notice::Log { .. }, .. } => return,
-            Event::Reused { stage, key } | Event::Finished { stage, key, .. } => {
-                self.summary.keys.insert(stage.clone(), *key);
-            }
-            _ => {}
+        if let Event::Notice { notice: Notice::Progress { .. } | Notice::Log { .. }, .. } = event {
+            return;
         }
-        let written = self.file.as_mut().map_or(Ok(()), |file| writeln!(file, "{}", event.line()));
+        self.write(|file| writeln!(file, "{}", event.line()));
+    }
+
+    /// Hands to the system what was written down so far, so that it outlives this process.
+    pub fn flush(&mut self) {
+        self.write(BufWriter::flush);
+    }
+
+    fn write(&mut self, write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) {
+        let written = self.file.as_mut().map_or(Ok(()), write);
         if let Err(error) = written {
             tracing::warn!("the journal in `{}` ends here: {error}", self.folder.display());
             self.file = None;
@@ -132,8 +146,9 @@ impl Journal {
                 ..self.summary
             };
         }
+        self.flush();
         let path = self.folder.join("summary.json");
-        let written = self.file.map_or(Ok(()), |_| store.write_json(&path, &self.summary));
+        let written = self.file.as_ref().map_or(Ok(()), |_| store.write_json(&path, &self.summary));
         if let Err(error) = written {
             tracing::warn!("the summary of this run is not kept: {error:#}");
         }
@@ -141,10 +156,38 @@ impl Journal {
 }
 
 /// Makes the files of a run. The summary is not synced: it only says that there was a run, should it be killed.
-fn begin_files(folder: &Path, summary: &Summary) -> std::io::Result<File> {
+fn begin_files(folder: &Path, summary: &Summary) -> std::io::Result<(File, File)> {
     fs::create_dir_all(folder.join("logs"))?;
+    let alive = File::create(folder.join(ALIVE))?;
+    alive.lock_shared()?;
     fs::write(folder.join("summary.json"), serde_json::to_vec_pretty(summary)?)?;
-    File::options().append(true).create(true).open(folder.join("journal.jsonl"))
+    Ok((File::options().append(true).create(true).open(folder.join("journal.jsonl"))?, alive))
+}
+
+/// Whether the process of a run is still there.
+pub fn is_alive(store: &Store, run: &str) -> bool {
+    let alive = File::open(store.path("runs").join(run).join(ALIVE));
+    alive.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+/// Whether a run was pinned, so that no collection takes what it reached.
+pub fn is_pinned(store: &Store, run: &str) -> bool {
+    store.path("runs").join(run).join(PINNED).exists()
+}
+
+/// Pins a run, or lets go of it.
+pub fn pin(store: &Store, run: &str, pinned: bool) -> Result<()> {
+    let folder = store.path("runs").join(run);
+    if !folder.join("summary.json").is_file() {
+        bail!("there is no run `{run}`: `pacer pin` lists the runs");
+    }
+    let path = folder.join(PINNED);
+    let done = match pinned {
+        true => fs::write(&path, ""),
+        false if path.exists() => fs::remove_file(&path),
+        false => Ok(()),
+    };
+    done.map_err(|error| store.cannot_write(error, &path))
 }
 
 fn log_path(folder: &Path, stage: &str) -> PathBuf {
@@ -169,9 +212,18 @@ pub fn summary(store: &Store, run: &str) -> Option<Summary> {
 pub fn events(store: &Store, run: &str) -> Result<Vec<Event>> {
     let path = store.path("runs").join(run).join("journal.jsonl");
     let file = File::open(&path).with_context(|| format!("there is no journal `{}`", path.display()))?;
-    let lines = BufReader::new(file).split(b'\n').map_while(Result::ok);
-    let read = |line: Vec<u8>| serde_json::from_slice::<Versioned>(&line).ok().map(|versioned| versioned.event);
-    Ok(lines.filter_map(read).collect())
+    let mut reader = BufReader::new(file);
+    let mut events = Vec::new();
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        // Longer ones are no events; what is cut off here is read as lines that are none either.
+        let read = reader.by_ref().take(LINE_BYTES).read_until(b'\n', &mut line);
+        if read.with_context(|| format!("`{}` cannot be read", path.display()))? == 0 {
+            return Ok(events);
+        }
+        events.extend(serde_json::from_slice::<Versioned>(&line).ok().map(|versioned| versioned.event));
+    }
 }
 
 /// The key of each stage that ended well in a run, by name; also in a run that was killed.
@@ -179,6 +231,16 @@ pub fn keys(store: &Store, run: &str) -> BTreeMap<String, Digest> {
     let events = events(store, run).unwrap_or_default();
     let key = |event| match event {
         Event::Reused { stage, key } | Event::Finished { stage, key, .. } => Some((stage, key)),
+        _ => None,
+    };
+    events.into_iter().filter_map(key).collect()
+}
+
+/// Every key that a run reached or began to make.
+pub fn touched(store: &Store, run: &str) -> Vec<Digest> {
+    let events = events(store, run).unwrap_or_default();
+    let key = |event| match event {
+        Event::Reused { key, .. } | Event::Running { key, .. } | Event::Finished { key, .. } => Some(key),
         _ => None,
     };
     events.into_iter().filter_map(key).collect()
@@ -194,19 +256,18 @@ pub fn newest_log(store: &Store, pipeline: &Path, stage: &str) -> Option<(String
     })
 }
 
-/// The newest key of each stage of a pipeline, from its recent runs.
-pub fn newest_keys(store: &Store, pipeline: &str) -> BTreeMap<String, Digest> {
-    let mut newest = BTreeMap::new();
-    for run in runs(store).into_iter().take(RECENT_RUNS) {
-        let Some(summary) = summary(store, &run).filter(|summary| summary.pipeline == pipeline) else { continue };
-        let ended = match summary.state {
-            // Killed, or under way: only its journal knows.
-            RunState::Begun => keys(store, &run),
-            RunState::Done | RunState::Failed | RunState::Interrupted => summary.keys,
-        };
-        for (stage, key) in ended {
-            newest.entry(stage).or_insert(key);
+/// The keys of each stage in the runs of a pipeline that did not live to write their index, newest run first;
+/// `after` is the last run that did.
+pub fn unwritten_keys(store: &Store, pipeline: &str, after: &str) -> BTreeMap<String, Vec<Digest>> {
+    let mut found: BTreeMap<String, Vec<Digest>> = BTreeMap::new();
+    let newer = runs(store).into_iter().take(RECENT_RUNS).take_while(|run| run.as_str() > after);
+    for run in newer {
+        let is_lost = |summary: &Summary| summary.pipeline == pipeline && summary.state == RunState::Begun;
+        if summary(store, &run).is_some_and(|summary| is_lost(&summary)) {
+            for (stage, key) in keys(store, &run) {
+                found.entry(stage).or_default().push(key);
+            }
         }
     }
-    newest
+    found
 }

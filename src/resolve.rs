@@ -2,17 +2,19 @@
 //! TOML becomes a graph; unaware of keys and of running.
 
 mod params;
+mod settings;
 mod stage;
 mod wiring;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use petgraph::graph::DiGraph;
 
-use crate::diagnostic::Diagnostic;
-use crate::graph::Graph;
+use crate::diagnostic::{Diagnostic, Lines, Place};
+use crate::graph::{Graph, Source, Stage};
 use crate::resolve::params::Parameters;
-use crate::spec::{self, Data, Entry, Table};
+use crate::spec::{self, Data, Entry, Node, Table};
 
 /// What the command line says about a pipeline.
 #[derive(Clone, Debug, Default)]
@@ -25,25 +27,23 @@ pub struct Overrides {
 
 /// Checks a pipeline; `path` names it in messages and is where its relative paths start.
 pub fn resolve(path: &Path, text: &str, overrides: &Overrides) -> Result<Graph, Vec<Diagnostic>> {
-    let document = spec::parse(text)?;
+    let mut document = spec::parse(text)?;
     let mut faults = Vec::new();
     known_keys(&document, &["pipeline", "params", "stages"], "the pipeline file", &mut faults);
     let header = header(&document, path, &mut faults);
-    let stages = match document.get("stages") {
-        Some(Entry { value, .. }) => table_of(value, "stages", &mut faults),
+    let stages = match document.shift_remove("stages") {
+        Some(Entry { value, .. }) => into_table(value, "stages", &mut faults).unwrap_or_default(),
         None => {
             faults.push(Diagnostic::new("the pipeline has no `[stages.NAME]`").help("add at least one stage"));
-            None
+            Table::new()
         }
     };
-    let no_stages = Table::new();
-    let stages = stages.unwrap_or(&no_stages);
-    let parameters = Parameters::gather(document.get("params"), &overrides.set, stages, &mut faults);
+    let parameters = Parameters::gather(document.get("params"), &overrides.set, &stages, &mut faults);
     let seed = overrides.seed.unwrap_or(header.seed);
     let folder = path.parent().map_or_else(PathBuf::new, Path::to_owned);
-    let source = stage::Source { text, folder: &folder, parameters: &parameters, seed };
-    let drafts: Vec<_> =
-        stage::in_file_order(stages).filter_map(|(name, entry)| source.draft(name, entry, &mut faults)).collect();
+    let source = stage::Source { lines: &Lines::of(text), folder: &folder, parameters: &parameters, seed };
+    let drafts = stage::in_file_order(stages).into_iter();
+    let drafts: Vec<_> = drafts.filter_map(|(name, entry)| source.draft(name, entry, &mut faults)).collect();
     let wired = wiring::wire(drafts, &source, &mut faults);
     faults.sort_by_key(|fault| fault.sort_key());
     faults.dedup();
@@ -88,15 +88,29 @@ fn header(document: &Table, path: &Path, faults: &mut Vec<Diagnostic>) -> Header
 }
 
 /// The table in a node, or a fault.
-fn table_of<'a>(node: &'a spec::Node, name: &str, faults: &mut Vec<Diagnostic>) -> Option<&'a Table> {
+fn table_of<'a>(node: &'a Node, name: &str, faults: &mut Vec<Diagnostic>) -> Option<&'a Table> {
     match &node.data {
         Data::Table(table) => Some(table),
         other => {
-            let fault = Diagnostic::new(format!("`{name}` is {}", other.sort()));
-            faults.push(fault.place(&node.place).label("must be a table"));
+            faults.push(no_table(other, &node.place, name));
             None
         }
     }
+}
+
+/// The table that a node is, or a fault.
+fn into_table(node: Node, name: &str, faults: &mut Vec<Diagnostic>) -> Option<Table> {
+    match node.data {
+        Data::Table(table) => Some(table),
+        other => {
+            faults.push(no_table(&other, &node.place, name));
+            None
+        }
+    }
+}
+
+fn no_table(found: &Data, place: &Place, name: &str) -> Diagnostic {
+    Diagnostic::new(format!("`{name}` is {}", found.sort())).place(place).label("must be a table")
 }
 
 /// Reports every key that is not among the known ones.
@@ -108,22 +122,20 @@ fn known_keys(table: &Table, known: &[&str], owner: &str, faults: &mut Vec<Diagn
     }
 }
 
-fn build(name: String, path: &Path, stages: Vec<crate::graph::Stage>) -> Graph {
+fn build(name: String, path: &Path, stages: Vec<Stage>) -> Graph {
     let mut graph = DiGraph::new();
-    let reads: Vec<Vec<_>> = stages
-        .iter()
-        .map(|stage| {
-            let sources = stage.inputs.iter().filter_map(|input| match &input.source {
-                crate::graph::Source::Output(id, _) => Some(*id),
-                crate::graph::Source::File(_) => None,
-            });
-            sources.collect()
-        })
-        .collect();
+    let producers = |stage: &Stage| {
+        let sources = stage.inputs.iter().filter_map(|input| match &input.source {
+            Source::Output(id, _) => Some(*id),
+            Source::File(_) => None,
+        });
+        sources.collect::<BTreeSet<_>>()
+    };
+    let reads: Vec<_> = stages.iter().map(producers).collect();
     let ids: Vec<_> = stages.into_iter().map(|stage| graph.add_node(stage)).collect();
     for (consumer, producers) in ids.iter().zip(reads) {
         for producer in producers {
-            graph.update_edge(producer, *consumer, ());
+            graph.add_edge(producer, *consumer, ());
         }
     }
     Graph::new(name, path.to_owned(), graph).expect("cycles were refused")

@@ -1,7 +1,8 @@
 //! The text of a pipeline as a tree of values that remember where they stand. Knows TOML; unaware of stages.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
+use indexmap::IndexMap;
 use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -37,8 +38,8 @@ pub enum Data {
     Table(Table),
 }
 
-/// A table, sorted by key.
-pub type Table = BTreeMap<String, Entry>;
+/// A table, in the order of the text.
+pub type Table = IndexMap<String, Entry>;
 
 /// A key's place and its value.
 #[derive(Clone, Debug)]
@@ -56,7 +57,7 @@ pub fn parse(text: &str) -> Result<Table, Vec<Diagnostic>> {
     if errors.iter().any(|error| is_recursion(error.message())) {
         return Err(faults);
     }
-    let table = table(document.get_ref(), 1, &mut faults);
+    let table = table(document.into_inner(), 1, &mut faults);
     if faults.is_empty() { Ok(table) } else { Err(faults) }
 }
 
@@ -64,7 +65,7 @@ pub fn parse(text: &str) -> Result<Table, Vec<Diagnostic>> {
 pub fn parse_argument(value: &str, place: &Place) -> Node {
     let data = DeValue::parse(value).ok().and_then(|parsed| {
         let mut faults = Vec::new();
-        let node = node(&parsed, 1, &mut faults);
+        let node = node(parsed, 1, &mut faults);
         faults.is_empty().then_some(node.data)
     });
     Node { place: place.clone(), data: data.unwrap_or_else(|| Data::Text(value.to_owned())) }
@@ -85,22 +86,23 @@ fn too_deep(span: Span) -> Diagnostic {
     fault.label("too deep").help("no kind takes such a value: write it flatter")
 }
 
-fn table(source: &DeTable<'_>, depth: usize, faults: &mut Vec<Diagnostic>) -> Table {
-    let entry = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>), faults: &mut Vec<Diagnostic>| {
-        let name: &std::borrow::Cow<'_, str> = key.get_ref();
-        (name.to_string(), Entry { key: Place::File(key.span()), value: node(value, depth, faults) })
+/// Takes a table piece by piece, so that two trees of a large pipeline are never whole at once.
+fn table(source: DeTable<'_>, depth: usize, faults: &mut Vec<Diagnostic>) -> Table {
+    let entry = |(key, value): (Spanned<Cow<'_, str>>, Spanned<DeValue<'_>>), faults: &mut Vec<Diagnostic>| {
+        let place = Place::File(key.span());
+        (key.into_inner().into_owned(), Entry { key: place, value: node(value, depth, faults) })
     };
-    source.iter().map(|pair| entry(pair, faults)).collect()
+    source.into_iter().map(|pair| entry(pair, faults)).collect()
 }
 
-fn node(source: &Spanned<DeValue<'_>>, depth: usize, faults: &mut Vec<Diagnostic>) -> Node {
+fn node(source: Spanned<DeValue<'_>>, depth: usize, faults: &mut Vec<Diagnostic>) -> Node {
     let span = source.span();
-    let data = match source.get_ref() {
+    let data = match source.into_inner() {
         DeValue::Array(_) | DeValue::Table(_) if depth >= DEPTH_LIMIT => {
             faults.push(too_deep(span.clone()));
             Data::List(Vec::new())
         }
-        DeValue::String(text) => Data::Text(text.to_string()),
+        DeValue::String(text) => Data::Text(text.into_owned()),
         DeValue::Integer(number) => {
             Data::Integer(i64::from_str_radix(number.as_str(), number.radix()).unwrap_or_else(|_| {
                 faults.push(Diagnostic::at(span.clone(), "the number is too large").label("beyond 64 bits"));
@@ -108,9 +110,9 @@ fn node(source: &Spanned<DeValue<'_>>, depth: usize, faults: &mut Vec<Diagnostic
             }))
         }
         DeValue::Float(number) => Data::Float(finite(number.as_str(), &span, faults)),
-        DeValue::Boolean(truth) => Data::Bool(*truth),
+        DeValue::Boolean(truth) => Data::Bool(truth),
         DeValue::Datetime(time) => Data::Text(time.to_string()),
-        DeValue::Array(items) => Data::List(items.iter().map(|item| node(item, depth + 1, faults)).collect()),
+        DeValue::Array(items) => Data::List(items.into_iter().map(|item| node(item, depth + 1, faults)).collect()),
         DeValue::Table(items) => Data::Table(table(items, depth + 1, faults)),
     };
     Node { place: Place::File(span), data }
@@ -183,7 +185,7 @@ impl Node {
             here = next;
         }
         match &mut here.data {
-            Data::Table(items) => items.remove(last).is_some(),
+            Data::Table(items) => items.shift_remove(last).is_some(),
             Data::List(items) => match last.trim_end_matches(']').parse::<usize>() {
                 Ok(at) if at < items.len() => {
                     items.remove(at);

@@ -1,6 +1,6 @@
 //! Digests of input files, remembered as long as their stat data tell the same. Unaware of who reads the files.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -16,12 +16,18 @@ use crate::store::{Store, hash_file};
 /// systems tick in milliseconds, some in seconds.
 const YOUNG: Duration = Duration::from_secs(2);
 
+/// Where a store keeps them.
+const FILE: &str = "index/inputs";
+
 /// Digests by what `stat` says of a file.
 #[derive(Debug, Default)]
 pub struct StatCache {
-    entries: BTreeMap<String, Entry>,
+    entries: HashMap<FileId, Entry>,
     changed: bool,
 }
+
+/// A file by its device and inode.
+type FileId = (u64, u64);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
@@ -32,15 +38,18 @@ struct Entry {
 /// What must stay the same for a digest to be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
+    inode: u64,
     bytes: u64,
     modified: i128,
     changed: i128,
 }
 
 impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
+    /// The stamp in what `stat` told.
+    pub fn of(metadata: &Metadata) -> Self {
         let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
         Self {
+            inode: metadata.ino(),
             bytes: metadata.len(),
             modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
             changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
@@ -52,7 +61,8 @@ impl Stamp {
         Ok(Self::of(&stat(path)?))
     }
 
-    fn is_young(&self) -> bool {
+    /// Whether the file may change again without a new stamp.
+    pub fn is_young(&self) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128);
         // A stamp from the future is as doubtful as one from just now.
         self.modified.max(self.changed) + YOUNG.as_nanos() as i128 > now
@@ -66,19 +76,16 @@ fn stat(path: &Path) -> Result<Metadata> {
 impl StatCache {
     /// Reads what a store remembers; a damaged file is forgotten.
     pub fn load(store: &Store) -> Self {
-        let text = fs::read(store.path("stat-cache.json")).unwrap_or_default();
-        Self { entries: serde_json::from_slice(&text).unwrap_or_default(), changed: false }
+        let entries: Vec<_> = store.recall(&store.path(FILE)).unwrap_or_default();
+        Self { entries: entries.into_iter().collect(), changed: false }
     }
 
     /// Keeps what was learnt. It only saves time, so a store that cannot be written to is no fault here.
     pub fn save(&self, store: &Store) {
-        let written = match self.changed {
-            true => store.write_json(&store.path("stat-cache.json"), &self.entries),
-            false => Ok(()),
-        };
-        if let Err(error) = written {
-            tracing::warn!("{error:#}");
+        if !self.changed {
+            return;
         }
+        store.remember(&store.path(FILE), &self.entries.iter().collect::<Vec<_>>());
     }
 
     /// The digest of a file's content.
@@ -87,7 +94,7 @@ impl StatCache {
         let stamp = Stamp::of(&metadata);
         // Asked before the hashing: a write right after this moment must find the stamp young.
         let is_young = stamp.is_young();
-        let id = format!("{}:{}", metadata.dev(), metadata.ino());
+        let id = (metadata.dev(), metadata.ino());
         if let Some(entry) = self.entries.get(&id).filter(|entry| entry.stamp == stamp) {
             return Ok((entry.digest, stamp));
         }
@@ -124,7 +131,7 @@ mod tests {
         fs::write(&path, "one").unwrap();
         let mut cache = StatCache::default();
         let metadata = fs::metadata(&path).unwrap();
-        let id = format!("{}:{}", metadata.dev(), metadata.ino());
+        let id = (metadata.dev(), metadata.ino());
         // Planted, so that the digest tells whether it was believed.
         let planted = Digest::of(b"planted");
         cache.entries.insert(id, Entry { stamp: Stamp::of(&metadata), digest: planted });

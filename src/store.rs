@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
 use crate::digest::Digest;
+use crate::lock;
 
 /// The layout of the store; a store of a newer layout is refused.
 const FORMAT: u32 = 1;
@@ -25,8 +27,17 @@ const PARALLEL_HASH_BYTES: u64 = 1 << 20;
 pub const DISK_FULL: &str =
     "the disk is full: free some space (`pacer gc` helps), then run again; nothing finished is lost";
 
+/// What to do about a store that cannot be written to.
+pub const READ_ONLY: &str = "the store is read-only for you: name another with --store or PACER_STORE";
+
+/// What to do about a disk that fails without a reason.
+pub const BAD_DISK: &str = "see whether the disk is in order, then run again; nothing finished is lost";
+
 /// The folders of a store.
-const FOLDERS: [&str; 6] = ["objects", "results", "partial", "runs", "locks", "tmp"];
+const FOLDERS: [&str; 7] = ["objects", "results", "partial", "runs", "index", "locks", "tmp"];
+
+/// The lock that keeps runs and collections out of each other's way.
+const COLLECTION_LOCK: &str = "locks/collection.lock";
 
 /// A store on disk.
 #[derive(Clone, Debug)]
@@ -87,12 +98,16 @@ impl Store {
 
     /// Where a blob lies.
     pub fn object_path(&self, digest: &Digest) -> PathBuf {
-        self.spread("objects", &digest.to_string(), "")
+        let digest = digest.hex();
+        let (first, rest) = digest.split_at(2);
+        self.root.join(format!("objects/{first}/{rest}"))
     }
 
     /// Where the result of a key lies.
     pub fn result_path(&self, key: &Digest) -> PathBuf {
-        self.spread("results", &key.to_string(), ".json")
+        let key = key.hex();
+        // A result keeps its whole key as its name, so that people can search for it.
+        self.root.join(format!("results/{}/{key}.json", &key[..2]))
     }
 
     /// Where training keeps its checkpoints for a key.
@@ -100,44 +115,28 @@ impl Store {
         self.path("partial").join(key.to_string())
     }
 
-    fn spread(&self, folder: &str, digest: &str, extension: &str) -> PathBuf {
-        let (first, rest) = digest.split_at(2);
-        // A result keeps its whole key as its name, so that people can search for it.
-        let name = if extension.is_empty() { rest.to_owned() } else { format!("{digest}{extension}") };
-        self.root.join(folder).join(first).join(name)
-    }
-
-    /// A fresh folder on the store's file system, removed when dropped.
-    pub fn scratch(&self) -> Result<TempDir> {
+    /// A fresh folder on the store's file system, removed when dropped; its name begins with its owner's.
+    pub fn scratch(&self, owner: &str) -> Result<TempDir> {
         let tmp = self.path("tmp");
-        tempfile::Builder::new().prefix("job-").tempdir_in(&tmp).map_err(|error| self.cannot_write(error, &tmp))
+        tempfile::Builder::new()
+            .prefix(&format!("{owner}-"))
+            .tempdir_in(&tmp)
+            .map_err(|error| self.cannot_write(error, &tmp))
     }
 
-    /// Marks the store as in use; many may be at once. Held as long as the file lives.
-    pub fn lock_shared(&self) -> Result<File> {
-        let file = self.open_lock()?;
-        file.lock_shared().with_context(|| format!("`{}` cannot be locked", self.root.display()))?;
-        Ok(file)
+    /// Holds off collections: what is found or placed while this is held is not freed before it is released.
+    pub fn hold_off_collections(&self) -> Result<File> {
+        lock::share(&self.path(COLLECTION_LOCK))
     }
 
-    /// Takes the store for one alone; refused while anybody uses it.
-    pub fn lock_alone(&self) -> Result<File> {
-        let file = self.open_lock()?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(fs::TryLockError::WouldBlock) => {
-                bail!("a run uses the store `{}`: collect when it has ended", self.root.display())
-            }
-            Err(fs::TryLockError::Error(error)) => {
-                Err(error).with_context(|| format!("`{}` cannot be locked", self.root.display()))
-            }
-        }
+    /// Waits until nobody holds collections off, and keeps everybody else waiting.
+    pub fn lock_for_collection(&self) -> Result<File> {
+        lock::alone(&self.path(COLLECTION_LOCK))
     }
 
-    fn open_lock(&self) -> Result<File> {
-        let path = self.path("locks").join("store.lock");
-        let file = File::options().create(true).truncate(false).write(true).open(&path);
-        file.map_err(|error| self.cannot_write(error, &path))
+    /// The lock of a key, or of a course of training.
+    pub fn lock_path(&self, key: &Digest) -> PathBuf {
+        self.path("locks").join(format!("{key}.lock"))
     }
 
     /// Whether a blob is there with the right size.
@@ -181,6 +180,33 @@ impl Store {
         File::open(folder)?.sync_all()
     }
 
+    /// Keeps something that only saves time: whole or not at all, but perhaps lost with the power. A store that
+    /// cannot take it is warned of.
+    pub fn remember(&self, path: &Path, value: &impl Serialize) {
+        let write = || -> io::Result<()> {
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            let bytes = postcard::to_stdvec(value).expect("what is remembered is plain data");
+            let mut file = tempfile::NamedTempFile::new_in(self.path("tmp"))?;
+            // Nothing else would notice a flipped bit.
+            file.write_all(Digest::of(&bytes).bytes())?;
+            file.write_all(&bytes)?;
+            file.persist(path)?;
+            Ok(())
+        };
+        if let Err(error) = write() {
+            tracing::warn!("{:#}", self.cannot_write(error, path));
+        }
+    }
+
+    /// What was kept by [`Store::remember`]; nothing where it is damaged.
+    pub fn recall<T: DeserializeOwned>(&self, path: &Path) -> Option<T> {
+        let bytes = fs::read(path).ok()?;
+        let (sum, bytes) = bytes.split_first_chunk()?;
+        (Digest::of(bytes).bytes() == sum).then(|| postcard::from_bytes(bytes).ok()).flatten()
+    }
+
     /// Writes a JSON file whole or not at all.
     pub fn write_json(&self, path: &Path, value: &impl Serialize) -> Result<()> {
         let mut text = serde_json::to_vec_pretty(value)?;
@@ -205,10 +231,8 @@ impl Store {
     pub fn cannot_write(&self, error: io::Error, path: &Path) -> anyhow::Error {
         let remedy = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DISK_FULL,
-            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-                "the store is read-only for you: name another with --store or PACER_STORE"
-            }
-            _ => "see whether the disk is in order, then run again; nothing finished is lost",
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => READ_ONLY,
+            _ => BAD_DISK,
         };
         anyhow::Error::new(error).context(format!("`{}` cannot be written; {remedy}", path.display()))
     }

@@ -27,14 +27,36 @@ pub struct Job {
     pub inputs: BTreeMap<String, Slot>,
     /// Empty folder that takes the outputs.
     pub out: PathBuf,
-    /// Folder for checkpoints; outlives a killed run of the same key.
+    /// Folder for the checkpoints of a course of training, which jobs of several keys may share, one at a time; it
+    /// outlives them all and need not exist yet.
     pub partial: PathBuf,
+    /// How often checkpoints are written and how many are kept; it changes no result.
+    #[serde(default)]
+    pub checkpoints: Checkpoints,
     /// Seed of every random draw.
     pub seed: u64,
     /// Where to compute.
     pub device: Device,
     /// Threads that the stage may use.
     pub threads: usize,
+}
+
+/// How often a training writes the state that it can go on from, and how many of them it keeps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Checkpoints {
+    /// Seconds between two of them; more where writing them would take above a hundredth of the time.
+    pub seconds: f64,
+    /// Steps of the optimizer between two of them, where they shall come sooner than the seconds say.
+    pub steps: Option<u64>,
+    /// How many of the latest are kept, at least one; the ends of finished trainings come on top.
+    pub keep: usize,
+}
+
+impl Default for Checkpoints {
+    fn default() -> Self {
+        Self { seconds: 30.0, steps: None, keep: 2 }
+    }
 }
 
 /// The files of one input slot.

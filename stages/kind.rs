@@ -5,7 +5,7 @@ use schemars::Schema;
 use serde_json::Value;
 
 use crate::artifact::{InputPort, OutputPort};
-use crate::stage::{Context, Metrics, ParameterFault, Run, Stage};
+use crate::stage::{Context, Course, Metrics, ParameterFault, Run, Stage};
 
 /// Runs a stage with decoded parameters.
 pub type RunFn = fn(&Value, &Context<'_>) -> Result<Metrics>;
@@ -20,6 +20,8 @@ pub struct Kind {
     pub outputs: &'static [OutputPort],
     /// Whether the seed belongs to its key.
     pub seeded: bool,
+    /// Whether lists leave it out.
+    pub hidden: bool,
     /// Whether more threads than one are of use to it.
     pub parallel: bool,
     /// The JSON Schema of its parameters, with their documentation.
@@ -48,6 +50,8 @@ pub struct Decoded {
     pub outputs: Vec<OutputPort>,
     /// What types alone do not show.
     pub faults: Vec<ParameterFault>,
+    /// The course of the training that these parameters ask for, where they ask for one.
+    pub course: Option<Course>,
 }
 
 impl Kind {
@@ -63,6 +67,7 @@ impl Kind {
             inputs: S::INPUTS,
             outputs: S::OUTPUTS,
             seeded: S::SEEDED,
+            hidden: S::HIDDEN,
             parallel: S::PARALLEL,
             schema: schema::<S>,
             decode: decode::<S>,
@@ -88,7 +93,7 @@ fn decode<S: Stage>(params: &Value) -> Result<Decoded, ParameterFault> {
         ParameterFault::new(path, error.into_inner().to_string())
     })?;
     let params = serde_json::to_value(&stage).expect("parameters are plain data");
-    Ok(Decoded { params, outputs: stage.outputs(), faults: stage.check() })
+    Ok(Decoded { params, outputs: stage.outputs(), faults: stage.check(), course: stage.course() })
 }
 
 /// Runs a stage from parameters that were decoded before.

@@ -11,6 +11,7 @@ pub mod pretrain;
 pub mod resample;
 pub mod split;
 pub mod synthesize;
+pub mod trivial;
 
 use crate::kind::Kind;
 
@@ -27,7 +28,13 @@ pub static KINDS: &[Kind] = &[
     Kind::in_worker::<finetune::Finetune>(),
     Kind::in_worker::<evaluate::Evaluate>(),
     Kind::here::<command::Command>(),
+    Kind::here::<trivial::Trivial>(),
 ];
+
+/// The kinds that people are told of.
+pub fn shown() -> impl Iterator<Item = &'static Kind> {
+    KINDS.iter().filter(|kind| !kind.hidden)
+}
 
 /// The kind of this name.
 pub fn find(name: &str) -> Option<&'static Kind> {

@@ -4,12 +4,14 @@
 //! [`split`], [`sequences`], [`model`], [`predictions`] and [`table`] (the files between stages; [`parquet`] and
 //! [`tensors`] fix how they are written), [`track`], [`physiology`], [`features`], [`statistics`] and [`score`] (the
 //! science), [`simulate`] (made-up runners), [`read`] (formats), [`recipe`] (what trainings share), [`kinds`] (the
-//! table), [`fingerprint`] (the code behind each kind), [`worker`] (what a worker process says).
+//! table), [`fingerprint`] (the code behind each kind), [`worker`] (what a worker process says), [`compare`] (where
+//! two artifacts differ).
 //!
 //! Invariants: a kind never uses another kind; nothing here prints; every random draw takes its seed from the
 //! job; a stage writes nothing but its declared outputs.
 
 pub mod artifact;
+pub mod compare;
 pub mod features;
 pub mod fingerprint;
 pub mod job;

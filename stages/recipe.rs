@@ -91,6 +91,15 @@ impl Schedule {
         }
     }
 
+    /// Why a training cannot be made longer without changing its beginning, where [`Self::factor`] depends on the
+    /// number of epochs.
+    pub fn fixed_end(&self) -> Option<String> {
+        match self.shape {
+            Shape::Cosine => Some("`schedule.shape = \"cosine\"` spans all epochs".into()),
+            Shape::Constant | Shape::Step => None,
+        }
+    }
+
     /// All that is wrong with it, with paths below `path`.
     pub fn check(&self, path: &str, epochs: usize) -> Vec<ParameterFault> {
         let mut faults = Vec::new();
@@ -157,6 +166,17 @@ mod tests {
         let factors = [0.0, 2.9, 3.0, 5.9, 6.0].map(|progress| schedule.factor(progress, 9));
         for (factor, expected) in factors.into_iter().zip([1.0, 1.0, 0.1, 0.1, 0.01]) {
             assert!(close(factor, expected), "{factor} instead of {expected}");
+        }
+    }
+
+    #[test]
+    fn only_a_schedule_with_a_fixed_end_depends_on_the_number_of_epochs() {
+        for shape in [Shape::Constant, Shape::Step, Shape::Cosine] {
+            let schedule = Schedule { shape, warmup: 1.5, every: 2, ..Schedule::default() };
+            let course = |epochs| -> Vec<f64> {
+                (1..=40).map(|quarter| schedule.factor(f64::from(quarter) / 4.0, epochs)).collect()
+            };
+            assert_eq!(course(10) == course(30), schedule.fixed_end().is_none(), "{shape:?}");
         }
     }
 

@@ -29,6 +29,9 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + 'static {
     /// Whether random draws are made, so that the seed belongs to the key.
     const SEEDED: bool = false;
 
+    /// Whether lists of kinds leave it out: it is for tests and benchmarks.
+    const HIDDEN: bool = false;
+
     /// Whether more threads than one are of use to it; results never depend on their number.
     const PARALLEL: bool = false;
 
@@ -41,6 +44,23 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + 'static {
     fn check(&self) -> Vec<ParameterFault> {
         Vec::new()
     }
+
+    /// The course of a training, which longer and shorter ones share; none where nothing is trained in steps.
+    fn course(&self) -> Option<Course> {
+        None
+    }
+}
+
+/// How a training runs, apart from how long: of two trainings with equal `params` here, and all else equal but
+/// the parameters left out here, one is the beginning of the other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Course {
+    /// The parameters without those that only decide where it ends.
+    pub params: Value,
+    /// How far it goes, in epochs of all phases, at most.
+    pub epochs: u64,
+    /// Why it cannot go on from a shorter one, where its end decides its beginning; then `params` hold the end too.
+    pub fixed_end: Option<String>,
 }
 
 /// A stage that can be run by this program (a worker runs those that compute with LibTorch).
@@ -116,6 +136,11 @@ impl Context<'_> {
     /// Tells something that does not stop the work.
     pub fn warn(&self, message: impl Into<String>) {
         (self.sink)(Notice::Warning { message: message.into() });
+    }
+
+    /// Tells something that belongs into the stage's log alone.
+    pub fn log(&self, message: impl Into<String>) {
+        (self.sink)(Notice::Log { message: message.into() });
     }
 
     /// Ends the stage with [`Interrupted`] when it was asked to stop; called once per unit of work.

@@ -6,9 +6,8 @@
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
-use pacer::digest::Digest;
-use pacer::key;
-use serde_json::{Map, Value};
+use pacer::key::{self, Record};
+use serde_json::{Map, Value, json};
 
 /// How deep a tree is read.
 const DEPTH: usize = 12;
@@ -19,16 +18,23 @@ fuzz_target!(|bytes: &[u8]| {
     let other = reader.value(0).unwrap_or(Value::Null);
     let mut records = vec![one.clone(), reordered(&one), other];
     look_alikes(&one, &mut |record| records.push(record));
-    let digests: Vec<Digest> = records.iter().map(key::digest).collect();
-    for (at, record) in records.iter().enumerate() {
+    // A tree that is no map is no record, but may be a part of one.
+    let keyed = |tree: &Value| match tree {
+        Value::Object(_) => Record::from_json(tree.clone()),
+        _ => Record::from_json(json!({ "tree": tree })),
+    };
+    let keyed: Vec<Record> = records.iter().filter_map(keyed).collect();
+    let encoded: Vec<Vec<u8>> = records.iter().map(key::encode).collect();
+    for (at, record) in records.iter().enumerate().filter(|(_, record)| record.is_object() == one.is_object()) {
         let same = same(&one, record);
-        assert_eq!(digests[0] == digests[at], same, "{one} and {record}");
-        assert_eq!(key::changes(&one, record).is_empty(), same, "between {one} and {record}");
+        assert_eq!(keyed[0].key() == keyed[at].key(), same, "{one} and {record}");
+        assert_eq!(encoded[0] == encoded[at], same, "{one} and {record}");
+        assert_eq!(keyed[at].changes_since(&keyed[0]).is_empty(), same, "between {one} and {record}");
     }
     // All that look like the first must differ from each other too.
-    let mut by_digest: BTreeMap<Digest, &Value> = BTreeMap::new();
-    for (record, digest) in records.iter().zip(&digests) {
-        let first = by_digest.entry(*digest).or_insert(record);
+    let mut by_encoding: BTreeMap<&[u8], &Value> = BTreeMap::new();
+    for (record, encoded) in records.iter().zip(&encoded) {
+        let first = by_encoding.entry(encoded).or_insert(record);
         assert!(same(first, record), "{first} and {record}");
     }
 });

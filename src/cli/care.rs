@@ -1,15 +1,25 @@
-//! `pacer verify` and `pacer gc`.
+//! `pacer verify`, `pacer gc` and `pacer pin`.
+
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::cache::Cache;
-use crate::care::{self, Damage, Policy};
+use crate::care::collect::{Doomed, Policy, collect};
+use crate::care::{self, Damage};
+use crate::cli::plan::in_format;
 use crate::cli::project::store_folder;
 use crate::cli::{Exit, Format, Session};
+use crate::journal;
 use crate::store::Store;
 use crate::ui::output::{self, BAD, GOOD, paint};
+use crate::ui::tables::Rows;
+
+/// Runs that `pacer pin` lists.
+const LISTED_RUNS: usize = 20;
 
 /// The arguments of `pacer gc`.
 #[derive(Debug, Args)]
@@ -17,9 +27,25 @@ pub struct GcArgs {
     /// Recent runs whose results all stay
     #[arg(long, default_value_t = 10)]
     keep_runs: usize,
+    /// Free only what was finished longer ago than this: 12h, 30d, 8w
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    older_than: Option<Duration>,
+    /// Free no more than it takes to bring the store down to this: 500MB, 20GB
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    max_size: Option<u64>,
     /// Only say what would be freed
     #[arg(long)]
     dry_run: bool,
+}
+
+/// The arguments of `pacer pin`.
+#[derive(Debug, Args)]
+pub struct PinArgs {
+    /// Runs whose results stay whatever is collected [default: list the runs]
+    runs: Vec<String>,
+    /// Let go of them again
+    #[arg(long)]
+    remove: bool,
 }
 
 /// Verifies the store.
@@ -55,22 +81,128 @@ fn in_words(damage: &Damage) -> String {
 /// Frees what is not needed.
 pub fn gc(args: &GcArgs, session: &Session) -> Result<Exit> {
     let cache = Cache { store: Store::open(&store_folder(session, None))? };
-    let freed = care::collect(&cache, Policy { keep_runs: args.keep_runs, dry_run: args.dry_run })?;
+    let policy = Policy {
+        keep_runs: args.keep_runs,
+        older_than: args.older_than,
+        max_bytes: args.max_size,
+        dry_run: args.dry_run,
+    };
+    let freed = collect(&cache, policy)?;
     if session.format == Format::Json {
+        let result = |doomed: &Doomed| {
+            json!({
+                "key": doomed.key, "kind": doomed.kind, "bytes": doomed.bytes, "seconds": doomed.seconds,
+                "finished": doomed.finished,
+            })
+        };
         output::print_json(&json!({
-            "v": 1, "results": freed.results, "blobs": freed.blobs, "leftovers": freed.leftovers,
-            "bytes": freed.bytes, "kept": freed.kept, "dry_run": args.dry_run,
+            "v": 2, "results": freed.results.iter().map(result).collect::<Vec<_>>(), "blobs": freed.blobs,
+            "leftovers": freed.leftovers, "bytes": freed.bytes, "kept": freed.kept, "kept_bytes": freed.kept_bytes,
+            "dry_run": args.dry_run,
         }))?;
-    } else {
-        let word = if args.dry_run { "would free" } else { "freed" };
-        output::print(&format!(
-            "{word} {}: {} results, {} blobs, {} leftovers; {} results stay\n",
-            output::bytes(freed.bytes),
-            freed.results,
-            freed.blobs,
-            freed.leftovers,
-            freed.kept,
+        return Ok(Exit::Done);
+    }
+    if args.dry_run && !freed.results.is_empty() {
+        let mut rows = Rows::new(["result", "kind", "finished", "size", "took"]);
+        for doomed in &freed.results {
+            let finished = i64::try_from(doomed.finished).ok().and_then(|second| Timestamp::from_second(second).ok());
+            let finished = finished.map_or_else(String::new, |time| time.strftime("%Y-%m-%d %H:%M").to_string());
+            let (size, took) = (output::bytes(doomed.bytes), output::seconds(doomed.seconds));
+            rows.push([doomed.key.short(), doomed.kind.clone(), finished, size, took]);
+        }
+        output::print(&in_format(&rows, session.format));
+    }
+    let seconds: f64 = freed.results.iter().map(|doomed| doomed.seconds).sum();
+    output::print(&format!(
+        "{} {}: {} results that took {}, {} blobs, {} leftovers; {} results of {} stay\n",
+        if args.dry_run { "would free" } else { "freed" },
+        output::bytes(freed.bytes),
+        freed.results.len(),
+        output::seconds(seconds),
+        freed.blobs,
+        freed.leftovers,
+        freed.kept,
+        output::bytes(freed.kept_bytes),
+    ));
+    if let Some(limit) = args.max_size.filter(|limit| freed.kept_bytes > *limit) {
+        let (kept, limit) = (output::bytes(freed.kept_bytes), output::bytes(limit));
+        output::say(&format!(
+            "{kept} is more than {limit}: recent and pinned runs reach the rest (`--keep-runs`, `pacer pin`)"
         ));
     }
     Ok(Exit::Done)
+}
+
+/// Pins runs, lets go of them, or lists the runs.
+pub fn pin(args: &PinArgs, session: &Session) -> Result<Exit> {
+    let store = Store::open(&store_folder(session, None))?;
+    for run in &args.runs {
+        journal::pin(&store, run, !args.remove)?;
+    }
+    let runs = journal::runs(&store);
+    let runs = runs.iter().filter_map(|run| journal::summary(&store, run));
+    let runs: Vec<_> = runs.map(|run| (journal::is_pinned(&store, &run.run), run)).collect();
+    if session.format == Format::Json {
+        let row = |(pinned, run): &(bool, journal::Summary)| json!({"run": run.run, "pipeline": run.pipeline, "pinned": pinned});
+        output::print_json(&json!({"v": 1, "runs": runs.iter().map(row).collect::<Vec<_>>()}))?;
+        return Ok(Exit::Done);
+    }
+    let mut rows = Rows::new(["run", "pipeline", "ran", "reused", "pinned"]);
+    for (pinned, run) in
+        runs.iter().filter(|(pinned, _)| *pinned).chain(runs.iter().filter(|(pinned, _)| !pinned)).take(LISTED_RUNS)
+    {
+        let pinned = if *pinned { "pinned" } else { "" };
+        rows.push([run.run.clone(), run.pipeline.clone(), run.ran.to_string(), run.reused.to_string(), pinned.into()]);
+    }
+    output::print(&in_format(&rows, session.format));
+    Ok(Exit::Done)
+}
+
+/// Reads an age such as `12h`, `30d` or `8w`.
+fn age(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len()));
+    let seconds = match unit {
+        "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        "d" => 86400.0,
+        "w" => 7.0 * 86400.0,
+        _ => return Err("write a number with s, min, h, d or w, such as 30d".into()),
+    };
+    let number: f64 = number.parse().map_err(|_| format!("`{number}` is no number"))?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
+}
+
+/// Reads a size such as `500MB` or `2GB`.
+fn bytes(text: &str) -> Result<u64, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len()));
+    let factor = match unit.to_ascii_uppercase().as_str() {
+        "" | "B" => 1.0,
+        "K" | "KB" => 1e3,
+        "M" | "MB" => 1e6,
+        "G" | "GB" => 1e9,
+        "T" | "TB" => 1e12,
+        _ => return Err("write a number with B, kB, MB, GB or TB, such as 20GB".into()),
+    };
+    let number: f64 = number.trim().parse().map_err(|_| format!("`{number}` is no number"))?;
+    if !(number >= 0.0) {
+        return Err("a size is at least 0".into());
+    }
+    Ok((number * factor) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_and_sizes_are_read_as_people_write_them() {
+        assert_eq!(age("30d"), Ok(Duration::from_secs(30 * 86400)));
+        assert_eq!(age("1.5h"), Ok(Duration::from_secs(5400)));
+        assert_eq!((bytes("2GB"), bytes("500 kB"), bytes("7")), (Ok(2_000_000_000), Ok(500_000), Ok(7)));
+        for wrong in ["", "d", "3x", "-1d"] {
+            assert!(age(wrong).is_err(), "{wrong}");
+        }
+        assert!(bytes("-1").is_err() && bytes("GB").is_err() && bytes("1XB").is_err());
+    }
 }

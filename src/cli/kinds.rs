@@ -27,7 +27,7 @@ pub fn stages(args: &StagesArgs, session: &Session) -> Result<Exit> {
         Some(name) => match kinds::find(name) {
             Some(kind) => describe(kind, session.format)?,
             None => {
-                let near = nearest(name, kinds::KINDS.iter().map(|kind| kind.name));
+                let near = nearest(name, kinds::shown().map(|kind| kind.name));
                 let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
                 bail!("there is no kind `{name}`{hint} (`pacer stages` lists them)");
             }
@@ -38,10 +38,10 @@ pub fn stages(args: &StagesArgs, session: &Session) -> Result<Exit> {
 
 fn list(format: Format) -> Result<()> {
     if format == Format::Json {
-        return output::print_json(&json!({"v": 1, "kinds": kinds::KINDS.iter().map(as_json).collect::<Vec<_>>()}));
+        return output::print_json(&json!({"v": 1, "kinds": kinds::shown().map(as_json).collect::<Vec<_>>()}));
     }
     let mut rows = Rows::new(["kind", "runs", "does"]);
-    for kind in kinds::KINDS {
+    for kind in kinds::shown() {
         rows.push([kind.name.to_owned(), place(kind).to_owned(), summary(kind)]);
     }
     output::print(&in_format(&rows, format));

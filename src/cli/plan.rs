@@ -9,7 +9,6 @@ use crate::cli::{Exit, Format, PipelineArgs, Session};
 use crate::engine::plan::{self, Plan, PlanState, Planned};
 use crate::engine::reason::{Cause, Reason};
 use crate::graph::{Graph, StageId};
-use crate::key;
 use crate::ui::tables::Rows;
 use crate::ui::{draw, output};
 
@@ -133,7 +132,7 @@ pub fn explain(args: &ExplainArgs, session: &Session) -> Result<Exit> {
 
 fn headline(graph: &Graph, planned: &Planned) -> String {
     let name = &graph.stages[planned.id].name;
-    let key = planned.record.as_ref().map(|record| key::digest(record).short());
+    let key = planned.prepared.as_ref().map(|prepared| prepared.key.short());
     let key = key.map_or_else(String::new, |key| format!(" (key {key}…)"));
     match (&planned.state, &planned.reason) {
         (PlanState::Reused, _) => format!("`{name}` is reused: its key{key} has a whole result\n"),
@@ -178,8 +177,8 @@ fn explanation(graph: &Graph, planned: &Planned) -> Value {
         "state": planned.state,
         "reason": reason_text(planned),
         "changes": changes,
-        "key": planned.record.as_ref().map(key::digest),
-        "record": planned.record,
+        "key": planned.prepared.as_ref().map(|prepared| prepared.key),
+        "record": planned.prepared.as_ref().map(|prepared| prepared.record.json()),
     })
 }
 

@@ -66,7 +66,9 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
         }
         progress.show(event);
     };
-    let (tally, _) = run::run(&graph, &cache, &machine, &options, &stop, &mut show);
+    let (tally, results) = run::run(&graph, &cache, &machine, &options, &stop, &mut show);
+    // The process is about to end; to give the memory of a large graph back piece by piece would only take time.
+    std::mem::forget((graph, results));
     if style == Style::Human {
         conclude(&tally, seconds, args, session);
     }

@@ -82,12 +82,13 @@ pub fn show(args: &ShowArgs, session: &Session) -> Result<Exit> {
 /// The result that a run would reuse now.
 fn current_result(project: &Project, id: StageId, args: &PipelineArgs, session: &Session) -> Result<StageResult> {
     let Project { graph, cache, machine } = project;
-    let mut plan = plan::plan(graph, &graph.needed(&[id]), &[], cache, machine)?;
+    let plan = plan::plan(graph, &graph.needed(&[id]), &[], cache, machine)?;
     let name = &graph.stages[id].name;
-    plan.results.remove(&id).with_context(|| {
+    let hit = plan.results.get(&id).with_context(|| {
         let command = project::again("run", args, session, std::slice::from_ref(name));
         format!("`{name}` has no result for these parameters and inputs; make it with: {command}")
-    })
+    })?;
+    cache.result(&hit.key)
 }
 
 fn named<'a>(result: &'a StageResult, stage: &str, name: &str) -> Result<&'a Artifact> {
@@ -305,7 +306,8 @@ pub fn status(args: &StatusArgs, session: &Session) -> Result<Exit> {
     output::print(&in_format(&rows, session.format));
     if let Some(run) = newest {
         let state = match run.state {
-            RunState::Begun => "is under way, or was killed".to_owned(),
+            RunState::Begun if journal::is_alive(&cache.store, &run.run) => "is under way".to_owned(),
+            RunState::Begun => "was killed".to_owned(),
             RunState::Done => format!("ended well in {}", output::seconds(run.seconds)),
             RunState::Failed => format!("failed after {}", output::seconds(run.seconds)),
             RunState::Interrupted => format!("was interrupted after {}", output::seconds(run.seconds)),

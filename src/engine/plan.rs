@@ -2,19 +2,16 @@
 
 use anyhow::Result;
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::cache::{Cache, Found};
 use crate::engine::reason::{self, Reason};
-use crate::engine::records::{self, Results};
+use crate::engine::records::{self, Prepared, Results};
 use crate::executor::machine::Machine;
 use crate::graph::{Graph, StageId};
-use crate::journal;
-use crate::key;
+use crate::index::Index;
 use crate::stat_cache::StatCache;
 
 /// What a run would do with a stage.
-#[derive(Clone, Debug)]
 pub struct Planned {
     /// The stage.
     pub id: StageId,
@@ -22,8 +19,10 @@ pub struct Planned {
     pub state: PlanState,
     /// Why, for a stage that would run or may.
     pub reason: Option<Reason>,
-    /// Its record, where its inputs are known.
-    pub record: Option<Value>,
+    /// Its record and key, where its inputs are known.
+    pub prepared: Option<Prepared>,
+    /// Seconds that it took when it last ran.
+    pub seconds: Option<f64>,
 }
 
 /// What a run would do with a stage.
@@ -49,31 +48,33 @@ pub struct Plan {
 /// Plans a run of the needed stages.
 pub fn plan(graph: &Graph, needed: &[bool], forced: &[StageId], cache: &Cache, machine: &Machine) -> Result<Plan> {
     let mut stats = StatCache::load(&cache.store);
+    let mut index = Index::load(&cache.store, &graph.name);
     let mut plan = Plan { stages: Vec::new(), results: Results::new() };
-    let mut earlier = None;
     for &id in graph.order.iter().filter(|id| needed[id.index()]) {
+        let stage = &graph.stages[id].name;
         let upstream = graph.producers(id).find(|producer| !plan.results.contains_key(producer));
+        let prepared = records::prepare(graph, id, &plan.results, &mut stats, machine)?;
         if let Some(upstream) = upstream {
-            let reason = Some(Reason::Upstream(graph.stages[upstream].name.clone()));
-            plan.stages.push(Planned { id, state: PlanState::Maybe, reason, record: None });
+            let reason = reason::explain_waiting(graph, id, upstream, &prepared, &mut index, cache);
+            let seconds = index.seconds(stage);
+            plan.stages.push(Planned { id, state: PlanState::Maybe, reason: Some(reason), prepared: None, seconds });
             continue;
         }
-        let record = records::prepare(graph, id, &plan.results, &cache.store, &mut stats, machine)?.record;
-        let found = cache.find(&key::digest(&record));
+        let found = index.find(stage, &prepared.key, cache);
         let (state, reason) = match found {
-            Found::Hit(result) if !forced.contains(&id) => {
-                plan.results.insert(id, *result);
+            Found::Hit(hit) if !forced.contains(&id) => {
+                plan.results.insert(id, hit);
                 (PlanState::Reused, None)
             }
             Found::Hit(_) => (PlanState::Run, Some(Reason::Forced)),
             Found::Absent | Found::Damaged(_) => {
-                let earlier = earlier.get_or_insert_with(|| journal::newest_keys(&cache.store, &graph.name));
-                let before = earlier.get(&graph.stages[id].name).copied();
-                (PlanState::Run, Some(reason::explain(graph, id, &record, before, cache)))
+                (PlanState::Run, Some(reason::explain(graph, id, &prepared, &mut index, cache)))
             }
         };
-        plan.stages.push(Planned { id, state, reason, record: Some(record) });
+        let seconds = index.seconds(stage);
+        plan.stages.push(Planned { id, state, reason, prepared: Some(prepared), seconds });
     }
     stats.save(&cache.store);
+    index.save(None, &cache.store);
     Ok(plan)
 }

@@ -4,12 +4,12 @@
 use std::fmt;
 use std::path::Path;
 
-use serde_json::Value;
-
 use crate::cache::{Cache, Found};
 use crate::digest::Digest;
+use crate::engine::records::Prepared;
 use crate::graph::{Graph, Origin, Source, Stage, StageId};
-use crate::key::{self, Change};
+use crate::index::Index;
+use crate::key::{Change, Record};
 
 /// Why the result of a stage is not reused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,12 @@ pub enum Reason {
     /// The command line asked for it.
     Forced,
     /// Not decided yet: a stage that it reads from runs first.
-    Upstream(String),
+    Upstream {
+        /// That stage.
+        stage: String,
+        /// What of its own has changed since its nearest earlier result.
+        own: Vec<Cause>,
+    },
 }
 
 /// A leaf that changed, with where its new value is written.
@@ -40,31 +45,50 @@ pub struct Cause {
 }
 
 /// Explains why a record has no result that can be served.
-pub fn explain(graph: &Graph, id: StageId, record: &Value, earlier: Option<Digest>, cache: &Cache) -> Reason {
-    let key = key::digest(record);
-    if let Found::Damaged(why) = cache.find(&key) {
+pub fn explain(graph: &Graph, id: StageId, prepared: &Prepared, index: &mut Index, cache: &Cache) -> Reason {
+    let Prepared { record, key, .. } = prepared;
+    if let Found::Damaged(why) = cache.find(key) {
         return Reason::Damaged(why);
     }
-    let Some(earlier) = earlier else { return Reason::New };
-    if earlier == key {
+    let earlier = index.earlier(&graph.stages[id].name, &cache.store);
+    if earlier.contains(key) {
         return Reason::Deleted;
     }
-    match record_of(cache, &earlier) {
-        Some(old) => Reason::Changed(causes(graph, &graph.stages[id], &old, record)),
+    match nearest(&earlier, cache, |old| causes(graph, &graph.stages[id], old, record)) {
+        Some(causes) => Reason::Changed(causes),
         None => Reason::New,
     }
 }
 
-/// The record behind a key, even when its artifacts are gone.
-pub fn record_of(cache: &Cache, key: &Digest) -> Option<Value> {
-    let text = std::fs::read(cache.store.result_path(key)).ok()?;
-    let mut result: Value = serde_json::from_slice(&text).ok()?;
-    Some(result["record"].take())
+/// Explains a stage that waits for another: what of its own has changed meanwhile.
+pub fn explain_waiting(
+    graph: &Graph,
+    id: StageId,
+    waits_for: StageId,
+    prepared: &Prepared,
+    index: &mut Index,
+    cache: &Cache,
+) -> Reason {
+    let stage = &graph.stages[id];
+    let earlier = index.earlier(&stage.name, &cache.store);
+    let own = nearest(&earlier, cache, |old| {
+        let mut causes = causes(graph, stage, old, &prepared.record);
+        // The inputs are told by the stages that make them.
+        causes.retain(|cause| !cause.change.path.starts_with("inputs."));
+        causes
+    });
+    Reason::Upstream { stage: graph.stages[waits_for].name.clone(), own: own.unwrap_or_default() }
+}
+
+/// What changed since the earlier record that differs in the fewest leaves; the newest of those.
+fn nearest(earlier: &[Digest], cache: &Cache, causes: impl Fn(&Record) -> Vec<Cause>) -> Option<Vec<Cause>> {
+    earlier.iter().filter_map(|key| cache.record(key)).map(|old| causes(&old)).min_by_key(Vec::len)
 }
 
 /// The leaves in which two records of a stage differ, those that people change first.
-pub fn causes(graph: &Graph, stage: &Stage, old: &Value, new: &Value) -> Vec<Cause> {
-    let mut causes: Vec<_> = key::changes(old, new)
+fn causes(graph: &Graph, stage: &Stage, old: &Record, new: &Record) -> Vec<Cause> {
+    let mut causes: Vec<_> = new
+        .changes_since(old)
         .into_iter()
         .map(|change| Cause { origin: origin(stage, &change.path), made_by: maker(graph, stage, &change.path), change })
         .collect();
@@ -108,13 +132,21 @@ impl fmt::Display for Reason {
             Self::Damaged(why) => write!(f, "damaged: {why}"),
             Self::Deleted => f.write_str("its earlier result was deleted"),
             Self::Forced => f.write_str("forced"),
-            Self::Upstream(stage) => write!(f, "reads from `{stage}`, which runs first"),
-            Self::Changed(causes) => match causes.split_first() {
-                None => f.write_str("changed"),
-                Some((first, [])) => write!(f, "{first}"),
-                Some((first, rest)) => write!(f, "{first}, and {} more", rest.len()),
-            },
+            Self::Upstream { stage, own } if own.is_empty() => write!(f, "reads from `{stage}`, which runs first"),
+            Self::Upstream { stage, own } => {
+                write_causes(own, f)?;
+                write!(f, "; and reads from `{stage}`, which runs first")
+            }
+            Self::Changed(causes) => write_causes(causes, f),
         }
+    }
+}
+
+fn write_causes(causes: &[Cause], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match causes.split_first() {
+        None => f.write_str("changed"),
+        Some((first, [])) => write!(f, "{first}"),
+        Some((first, rest)) => write!(f, "{first}, and {} more", rest.len()),
     }
 }
 

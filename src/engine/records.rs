@@ -3,106 +3,120 @@
 use std::collections::BTreeMap;
 use std::env::VarError;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use pacer_stages::artifact::Arity;
 use pacer_stages::fingerprint;
 use pacer_stages::job::Slot;
 use pacer_stages::kind::Place;
 use serde_json::{Map, Value};
 
-use crate::cache::{Artifact, StageResult};
+use crate::cache::Hit;
+use crate::digest::Digest;
+use crate::engine::courses::Leg;
 use crate::executor::machine::Machine;
-use crate::graph::{DeviceWish, Graph, Input, Source, StageId};
-use crate::key::{self, RecordParts};
+use crate::graph::{DeviceWish, Graph, Input, Source, Stage, StageId};
+use crate::key::{Record, RecordParts};
 use crate::stat_cache::{Stamp, StatCache};
 use crate::store::Store;
 
 /// What is known of the stages that are done.
-pub type Results = BTreeMap<StageId, StageResult>;
+pub type Results = BTreeMap<StageId, Hit>;
 
 /// The parameter of a stage that names environment variables to pass on.
 pub const ENVIRONMENT: &str = "environment";
 
-/// A record, the files behind its inputs, and the stamps of those that no stage made.
+/// What stands in a record for an input that no stage has made yet.
+const UNKNOWN: &str = "not made yet";
+
+/// A record, its key, and the stamps of the input files that no stage made.
 pub struct Prepared {
     /// The key record.
-    pub record: Value,
-    /// Paths of the inputs by slot.
-    pub inputs: BTreeMap<String, Slot>,
+    pub record: Record,
+    /// Its key.
+    pub key: Digest,
     /// Input files with their stamps when they were hashed.
     pub files: Vec<(PathBuf, Stamp)>,
 }
 
-/// Makes the record of a stage whose producers are all in `results`.
+/// Makes the record of a stage. An input whose producer is not in `results` is marked as unknown; the key of such
+/// a record means nothing.
 pub fn prepare(
     graph: &Graph,
     id: StageId,
     results: &Results,
-    store: &Store,
     stats: &mut StatCache,
     machine: &Machine,
 ) -> Result<Prepared> {
     let stage = &graph.stages[id];
     let mut digests: Map<String, Value> = Map::new();
-    let mut inputs: BTreeMap<String, Slot> = BTreeMap::new();
     let mut files = Vec::new();
     for input in &stage.inputs {
-        let (digest, path) = match &input.source {
+        let digest = match &input.source {
             Source::File(path) => {
                 let (digest, stamp) = stats.digest(path)?;
-                let path = std::path::absolute(path)?;
                 files.push((path.clone(), stamp));
-                (digest, path)
+                digest.hex()
             }
-            Source::Output(producer, name) => {
-                let artifact = artifact(&results[producer], name)?;
-                (artifact.digest, store.object_path(&artifact.digest))
-            }
+            Source::Output(producer, name) => match results.get(producer) {
+                Some(hit) => hit.artifact(name)?.digest.hex(),
+                None => UNKNOWN.to_owned(),
+            },
         };
-        place(input, digest.to_string(), path, &mut digests, &mut inputs);
+        place(input, digest, &mut digests);
     }
     // A slot that may stay empty is in the record all the same, so that filling it is a change of a leaf.
     for port in stage.kind.inputs.iter().filter(|port| matches!(port.arity, Arity::Optional | Arity::NamedOptional)) {
         digests.entry(port.name).or_insert(Value::Null);
     }
-    let record = key::record(RecordParts {
+    let record = Record::new(RecordParts {
         kind: stage.kind.name,
         code: fingerprint::parts(stage.kind.name),
-        params: &stage.params,
+        params: Arc::clone(&stage.params),
         inputs: digests.into(),
         seed: stage.kind.seeded.then_some(stage.seed),
         numeric: numeric(graph, id, machine)?,
         environment: environment(&stage.params)?,
     });
-    Ok(Prepared { record, inputs, files })
+    Ok(Prepared { key: record.key(), record, files })
 }
 
-fn place(
-    input: &Input,
-    digest: String,
-    path: PathBuf,
-    digests: &mut Map<String, Value>,
-    inputs: &mut BTreeMap<String, Slot>,
-) {
-    let slot = input.slot.to_owned();
-    let Some(name) = input.name.clone() else {
-        digests.insert(slot.clone(), digest.into());
-        inputs.insert(slot, Slot::One(path));
+fn place(input: &Input, digest: String, digests: &mut Map<String, Value>) {
+    let Some(name) = &input.name else {
+        digests.insert(input.slot.to_owned(), digest.into());
         return;
     };
-    let named = digests.entry(slot.clone()).or_insert_with(|| Value::Object(Map::new()));
+    let named = digests.entry(input.slot).or_insert_with(|| Value::Object(Map::new()));
     if let Value::Object(named) = named {
         named.insert(name.clone(), digest.into());
     }
-    if let Slot::Named(named) = inputs.entry(slot).or_insert_with(|| Slot::Named(BTreeMap::new())) {
-        named.insert(name, path);
-    }
 }
 
-/// An artifact of a result by its name.
-pub fn artifact<'a>(result: &'a StageResult, name: &str) -> Result<&'a Artifact> {
-    result.artifacts.iter().find(|artifact| artifact.name == name).ok_or_else(|| anyhow!("no artifact `{name}`"))
+/// The place of a training on its course; none for other stages.
+pub fn leg(stage: &Stage, prepared: &Prepared) -> Option<Leg> {
+    let course = stage.course.as_ref()?;
+    Some(Leg { course: prepared.record.course(&course.params), epochs: course.epochs })
+}
+
+/// The files behind the inputs of a stage, by slot; its producers are all in `results`.
+pub fn paths(graph: &Graph, id: StageId, results: &Results, store: &Store) -> Result<BTreeMap<String, Slot>> {
+    let mut slots: BTreeMap<String, Slot> = BTreeMap::new();
+    for input in &graph.stages[id].inputs {
+        let path = match &input.source {
+            Source::File(path) => std::path::absolute(path)?,
+            Source::Output(producer, name) => store.object_path(&results[producer].artifact(name)?.digest),
+        };
+        let slot = input.slot.to_owned();
+        let Some(name) = input.name.clone() else {
+            slots.insert(slot, Slot::One(path));
+            continue;
+        };
+        if let Slot::Named(named) = slots.entry(slot).or_insert_with(|| Slot::Named(BTreeMap::new())) {
+            named.insert(name, path);
+        }
+    }
+    Ok(slots)
 }
 
 fn numeric(graph: &Graph, id: StageId, machine: &Machine) -> Result<Option<Value>> {

@@ -5,7 +5,7 @@
 //! commits; its end settles its consumers.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use pacer_stages::stage::Notice;
 use pacer_stages::worker::{Failure, FailureClass};
 
-use crate::cache::{Cache, Found, StageResult};
-use crate::digest::Digest;
+use crate::cache::{Cache, Found, Hit};
+use crate::engine::courses::{Courses, Leg};
 use crate::engine::reason::{self, Reason};
 use crate::engine::records::{self, Prepared, Results};
 use crate::engine::slots::{Held, Slots};
@@ -23,8 +23,8 @@ use crate::event::Event;
 use crate::executor::Stop;
 use crate::executor::machine::Machine;
 use crate::graph::{Graph, Origin, StageId};
-use crate::journal::{self, Journal};
-use crate::key;
+use crate::index::Index;
+use crate::journal::Journal;
 use crate::stat_cache::StatCache;
 
 /// How often the scheduler looks whether it shall stop, while jobs run.
@@ -63,10 +63,10 @@ enum State {
     Unneeded,
     /// Waits for this many producers.
     Waiting(usize),
-    /// Can start as soon as slots are free.
-    Ready(Box<Prepared>),
-    /// Runs, and holds these slots.
-    Running(Held),
+    /// Can start as soon as slots are free and it is next on its course.
+    Ready(Box<Prepared>, Option<Leg>),
+    /// Runs, holds these slots and goes along this course.
+    Running(Held, Option<Leg>),
     /// Ended: done, failed or skipped.
     Ended,
 }
@@ -84,9 +84,10 @@ struct Scheduler<'a> {
     remaining_path: Vec<usize>,
     ready: BinaryHeap<(usize, Reverse<usize>)>,
     slots: Slots,
+    courses: Courses,
     running: usize,
     results: Results,
-    earlier: Option<BTreeMap<String, Digest>>,
+    index: Index,
     tally: Tally,
 }
 
@@ -100,8 +101,6 @@ pub fn run(
     show: &mut dyn FnMut(&Event),
 ) -> (Tally, Results) {
     let began = Instant::now();
-    // A store that is read-only cannot be locked, but neither can `gc` take anything from it.
-    let _in_use = cache.store.lock_shared().map_err(|error| tracing::warn!("{error:#}"));
     let journal = Journal::begin(&cache.store, &graph.name, &graph.path);
     let mut scheduler = Scheduler {
         graph,
@@ -116,9 +115,10 @@ pub fn run(
         remaining_path: remaining_paths(graph),
         ready: BinaryHeap::new(),
         slots: Slots::new(options.jobs, machine.gpus()),
+        courses: Courses::default(),
         running: 0,
         results: Results::new(),
-        earlier: None,
+        index: Index::load(&cache.store, &graph.name),
         tally: Tally::default(),
     };
     let names = graph.order.iter().filter(|id| options.needed[id.index()]);
@@ -131,6 +131,7 @@ pub fn run(
     let seconds = began.elapsed().as_secs_f64();
     let done = Event::Done { run, ran, reused, failed, skipped, interrupted, seconds };
     scheduler.emit(done.clone());
+    scheduler.index.save(Some(scheduler.journal.run()), &cache.store);
     scheduler.journal.finish(&cache.store, &done);
     (scheduler.tally, scheduler.results)
 }
@@ -157,15 +158,14 @@ impl<'a> Scheduler<'a> {
     fn work(&mut self) {
         let (sender, receiver) = channel();
         let roots: Vec<_> = self.graph.order.iter().copied().filter(|id| self.is_waiting_for(*id, 0)).collect();
-        for id in roots {
-            self.settle(id);
-        }
+        self.settle(roots);
         std::thread::scope(|scope| {
             loop {
                 self.start_ready(scope, &sender);
                 if self.running == 0 {
                     break;
                 }
+                self.journal.flush();
                 // Looks up now and then, for a signal sends no message.
                 if let Ok(message) = receiver.recv_timeout(LOOK_INTERVAL) {
                     self.handle(message);
@@ -184,8 +184,9 @@ impl<'a> Scheduler<'a> {
             Message::Waiting(id, process) => self.emit(Event::Waiting { stage: self.name(id), process }),
             Message::Notice(id, notice) => self.emit(Event::Notice { stage: self.name(id), notice }),
             Message::Ended(id, outcome) => {
-                if let State::Running(held) = std::mem::replace(&mut self.states[id.index()], State::Ended) {
+                if let State::Running(held, leg) = std::mem::replace(&mut self.states[id.index()], State::Ended) {
                     self.slots.give_back(held);
+                    leg.into_iter().for_each(|leg| self.courses.end(leg));
                     self.running -= 1;
                 }
                 match *outcome {
@@ -196,12 +197,15 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// Decides about a stage whose producers are all done; a hit decides about its consumers in turn.
-    fn settle(&mut self, first: StageId) {
-        let mut queue = vec![first];
+    /// Decides about stages whose producers are all done; a hit decides about its consumers in turn.
+    fn settle(&mut self, mut queue: Vec<StageId>) {
+        // What is found stays until it stands in the journal, where a collection looks. A store that cannot be
+        // locked is read-only, and nothing is collected there either.
+        let _held_off = self.cache.store.hold_off_collections();
+        queue.reverse();
         while let Some(id) = queue.pop() {
-            let (graph, store) = (self.graph, &self.cache.store);
-            let prepared = records::prepare(graph, id, &self.results, store, &mut self.stats, self.machine);
+            let stage = &self.graph.stages[id].name;
+            let prepared = records::prepare(self.graph, id, &self.results, &mut self.stats, self.machine);
             let prepared = match prepared {
                 Ok(prepared) => prepared,
                 Err(error) => {
@@ -210,25 +214,27 @@ impl<'a> Scheduler<'a> {
                     continue;
                 }
             };
-            let found = self.cache.find(&key::digest(&prepared.record));
-            match found {
-                Found::Hit(result) if !self.options.forced.contains(&id) => {
+            match self.index.find(stage, &prepared.key, self.cache) {
+                Found::Hit(hit) if !self.options.forced.contains(&id) => {
                     self.states[id.index()] = State::Ended;
                     self.tally.reused += 1;
-                    self.emit(Event::Reused { stage: self.name(id), key: result.key });
-                    queue.extend(self.provide(id, *result));
+                    self.emit(Event::Reused { stage: self.name(id), key: hit.key });
+                    queue.extend(self.provide(id, hit));
                 }
                 _ => {
-                    self.states[id.index()] = State::Ready(Box::new(prepared));
+                    let leg = records::leg(&self.graph.stages[id], &prepared);
+                    leg.into_iter().for_each(|leg| self.courses.wait(leg, id));
+                    self.states[id.index()] = State::Ready(Box::new(prepared), leg);
                     self.ready.push((self.remaining_path[id.index()], Reverse(id.index())));
                 }
             }
         }
+        self.journal.flush();
     }
 
-    /// Keeps a result and returns the consumers that wait for nothing more.
-    fn provide(&mut self, id: StageId, result: StageResult) -> Vec<StageId> {
-        self.results.insert(id, result);
+    /// Keeps a result and returns the consumers that wait for nothing more, the last first.
+    fn provide(&mut self, id: StageId, hit: Hit) -> Vec<StageId> {
+        self.results.insert(id, hit);
         let mut free: Vec<_> = self.graph.consumers(id).collect();
         free.retain(|consumer| match &mut self.states[consumer.index()] {
             State::Waiting(count) => {
@@ -246,12 +252,15 @@ impl<'a> Scheduler<'a> {
         'a: 'scope,
     {
         let mut postponed = Vec::new();
-        while let Some((path, Reverse(at))) = self.ready.pop() {
-            if self.stop.requested() || (self.tally.failed > 0 && !self.options.keep_going) {
-                postponed.push((path, Reverse(at)));
-                break;
-            }
+        let ended = self.stop.requested() || (self.tally.failed > 0 && !self.options.keep_going);
+        while !ended && self.slots.any_thread_free() {
+            let Some((path, Reverse(at))) = self.ready.pop() else { break };
             let id = StageId::new(at);
+            let State::Ready(_, leg) = self.states[id.index()] else { continue };
+            if leg.is_some_and(|leg| !self.courses.is_next(leg, id)) {
+                postponed.push((path, Reverse(at)));
+                continue;
+            }
             let resources = &self.graph.stages[id].resources;
             let on_gpu = records::runs_on_gpu(resources.device, resources.gpus, self.machine);
             match self.slots.take(resources, on_gpu, self.ready.len()) {
@@ -266,15 +275,17 @@ impl<'a> Scheduler<'a> {
     where
         'a: 'scope,
     {
-        let state = std::mem::replace(&mut self.states[id.index()], State::Running(held));
-        let State::Ready(prepared) = state else { unreachable!("only ready stages are in the heap") };
+        let state = std::mem::replace(&mut self.states[id.index()], State::Ended);
+        let State::Ready(prepared, leg) = state else { unreachable!("only ready stages are started") };
+        self.states[id.index()] = State::Running(held, leg);
+        leg.into_iter().for_each(|leg| self.courses.start(leg, id));
         self.running += 1;
         let reason = self.reason(id, &prepared);
         let stage = &self.graph.stages[id];
         self.emit(Event::Running {
             stage: stage.name.clone(),
             kind: stage.kind.name.to_owned(),
-            key: key::digest(&prepared.record),
+            key: prepared.key,
             reason: reason.to_string(),
             device: held.gpu.map_or_else(|| "cpu".to_owned(), |(gpu, _)| format!("gpu {gpu}")),
         });
@@ -287,8 +298,13 @@ impl<'a> Scheduler<'a> {
             held,
             forced: self.options.forced.contains(&id),
             log: self.journal.log_path(&stage.name),
+            run: self.journal.run().to_owned(),
+            course: leg.map(|leg| leg.course),
+            inputs: records::paths(self.graph, id, &self.results, &self.cache.store),
             sender: sender.clone(),
         };
+        // Before it starts to make it, a collection must know that it does.
+        self.journal.flush();
         scope.spawn(move || task.run(*prepared));
     }
 
@@ -296,14 +312,13 @@ impl<'a> Scheduler<'a> {
         if self.options.forced.contains(&id) {
             return Reason::Forced;
         }
-        let earlier = self.earlier.get_or_insert_with(|| journal::newest_keys(&self.cache.store, &self.graph.name));
-        let before = earlier.get(&self.graph.stages[id].name).copied();
-        reason::explain(self.graph, id, &prepared.record, before, self.cache)
+        reason::explain(self.graph, id, prepared, &mut self.index, self.cache)
     }
 
     fn done(&mut self, id: StageId, ran: Ran) {
         let stage = self.name(id);
-        let StageResult { key, seconds, metrics, .. } = &ran.result;
+        let Hit { key, seconds, .. } = ran.hit;
+        self.index.learn(&stage, &ran.hit);
         if !ran.diverged.is_empty() {
             let names = ran.diverged.join("`, `");
             let message = format!(
@@ -312,16 +327,19 @@ impl<'a> Scheduler<'a> {
             );
             self.emit(Event::Notice { stage: stage.clone(), notice: Notice::Warning { message } });
         }
-        if ran.by_another {
-            self.tally.reused += 1;
-            self.emit(Event::Reused { stage, key: *key });
-        } else {
-            self.tally.ran += 1;
-            self.emit(Event::Finished { stage, key: *key, seconds: *seconds, metrics: metrics.clone() });
+        match ran.metrics {
+            None => {
+                self.tally.reused += 1;
+                self.emit(Event::Reused { stage, key });
+            }
+            Some(metrics) => {
+                self.tally.ran += 1;
+                self.emit(Event::Finished { stage, key, seconds, metrics });
+            }
         }
-        for consumer in self.provide(id, ran.result) {
-            self.settle(consumer);
-        }
+        let mut free = self.provide(id, ran.hit);
+        free.reverse();
+        self.settle(free);
     }
 
     fn failed(&mut self, id: StageId, failure: Failure) {
@@ -336,7 +354,8 @@ impl<'a> Scheduler<'a> {
         let log = self.journal.log_path(&stage);
         let place = failure.parameter.and_then(|parameter| {
             let origins = &self.graph.stages[id].origins;
-            origins.get(&format!("params.{parameter}")).map(|origin| match origin {
+            let path = format!("params.{parameter}");
+            origins.iter().find(|(known, _)| *known == path).map(|(_, origin)| match origin {
                 Origin::Line(line) => format!("{}:{line}", self.graph.path.display()),
                 Origin::Argument(text) => text.clone(),
             })
@@ -354,7 +373,7 @@ impl<'a> Scheduler<'a> {
     fn skip_the_rest(&mut self) {
         self.tally.interrupted = self.stop.requested();
         for &id in &self.graph.order {
-            if matches!(self.states[id.index()], State::Waiting(_) | State::Ready(_)) {
+            if matches!(self.states[id.index()], State::Waiting(_) | State::Ready(..)) {
                 self.states[id.index()] = State::Ended;
                 self.tally.skipped += 1;
                 let because = match self.tally.interrupted {

@@ -28,6 +28,11 @@ impl Slots {
         Self { all_threads: threads, threads, gpus: vec![1.0; gpus] }
     }
 
+    /// Whether any job at all could start.
+    pub fn any_thread_free(&self) -> bool {
+        self.threads > 0
+    }
+
     /// Takes what a job asks for; a job that asks for more than there is gets all of it. `waiting` other jobs
     /// want a share of what is free too.
     pub fn take(&mut self, wanted: &Resources, on_gpu: bool, waiting: usize) -> Option<Held> {

@@ -1,5 +1,6 @@
 //! What the thread of one stage does: claim the key, run the job, commit. Unaware of the other stages.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,18 +9,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use pacer_stages::fingerprint;
-use pacer_stages::job::{Device, JOB_VERSION, Job};
-use pacer_stages::stage::{Interrupted, Notice};
+use pacer_stages::job::{Device, JOB_VERSION, Job, Slot};
+use pacer_stages::stage::{Interrupted, Metrics, Notice};
 use pacer_stages::worker::Failure;
+use serde_json::Value;
 
-use crate::cache::{Cache, Claim, Produced, StageResult, Ticket};
+use crate::cache::{Cache, Claim, Claimant, Hit, Produced, Ticket};
+use crate::digest::Digest;
 use crate::engine::records::{self, Prepared};
 use crate::engine::slots::Held;
 use crate::executor::{self, Output, Stop, Surroundings};
 use crate::graph::{Stage, StageId};
-use crate::store::DISK_FULL;
+use crate::store::{BAD_DISK, DISK_FULL, READ_ONLY};
+
+/// What to do about a disk that refuses, by the words that errors say it with.
+const REMEDIES: [(&[&str], &str); 3] = [
+    (&["(os error 28)", "No space left on device", "(os error 122)"], DISK_FULL),
+    (&["(os error 30)"], READ_ONLY),
+    (&["(os error 5)"], BAD_DISK),
+];
 
 /// What a stage's thread tells the scheduler.
 pub enum Message {
@@ -34,9 +44,9 @@ pub enum Message {
 /// How a stage ended well.
 pub struct Ran {
     /// Its result.
-    pub result: StageResult,
-    /// Whether another process made it while this one waited for the lock.
-    pub by_another: bool,
+    pub hit: Hit,
+    /// Its figures; none where another process made the result while this one waited for the lock.
+    pub metrics: Option<Metrics>,
     /// Artifacts whose bytes differ from those of an earlier result with the same key.
     pub diverged: Vec<String>,
 }
@@ -59,18 +69,26 @@ pub struct Task<'a> {
     pub forced: bool,
     /// Where its log goes.
     pub log: PathBuf,
+    /// The run that it belongs to.
+    pub run: String,
+    /// The course of training that it goes along.
+    pub course: Option<Digest>,
+    /// The files behind its inputs.
+    pub inputs: Result<BTreeMap<String, Slot>>,
     /// To the scheduler.
     pub sender: Sender<Message>,
 }
 
 impl Task<'_> {
     /// Does it all and tells the scheduler how it ended.
-    pub fn run(self, prepared: Prepared) {
-        let outcome = self.attempt(prepared).map_err(with_remedy);
+    pub fn run(mut self, prepared: Prepared) {
+        let inputs =
+            std::mem::replace(&mut self.inputs, Ok(BTreeMap::new())).map_err(|error| executor::failure(&error));
+        let outcome = inputs.and_then(|inputs| self.attempt(prepared, inputs)).map_err(with_remedy);
         self.tell(Message::Ended(self.id, Box::new(outcome)));
     }
 
-    fn attempt(&self, prepared: Prepared) -> Result<Ran, Failure> {
+    fn attempt(&self, prepared: Prepared, inputs: BTreeMap<String, Slot>) -> Result<Ran, Failure> {
         let plain = |error: anyhow::Error| executor::failure(&error);
         let told = AtomicBool::new(false);
         let waiting = |process| {
@@ -79,11 +97,12 @@ impl Task<'_> {
             }
             if self.stop.requested() { Err(Interrupted.into()) } else { Ok(()) }
         };
-        let ticket = match self.cache.claim(prepared.record.clone(), self.forced, waiting).map_err(plain)? {
-            Claim::Hit(result) => return Ok(Ran { result: *result, by_another: true, diverged: Vec::new() }),
+        let claimant = Claimant { run: &self.run, forced: self.forced, course: self.course, waiting: &waiting };
+        let ticket = match self.cache.claim(prepared.record.clone(), &claimant).map_err(plain)? {
+            Claim::Hit(hit) => return Ok(Ran { hit, metrics: None, diverged: Vec::new() }),
             Claim::Ticket(ticket) => ticket,
         };
-        let job = self.job(&prepared, &ticket).map_err(plain)?;
+        let job = self.job(inputs, &ticket);
         let warnings = Mutex::new(Vec::new());
         let began = Instant::now();
         let output = self.execute(&job, &warnings)?;
@@ -92,22 +111,21 @@ impl Task<'_> {
         self.commit(&prepared, ticket, output, warnings, seconds).map_err(plain)
     }
 
-    fn job(&self, prepared: &Prepared, ticket: &Ticket<'_>) -> Result<Job> {
-        let partial = ticket.partial();
-        std::fs::create_dir_all(&partial).with_context(|| format!("`{}` cannot be made", partial.display()))?;
-        Ok(Job {
+    fn job(&self, inputs: BTreeMap<String, Slot>, ticket: &Ticket<'_>) -> Job {
+        Job {
             v: JOB_VERSION,
             kind: self.stage.kind.name.to_owned(),
             code: fingerprint::of(self.stage.kind.name).expect("every kind has a fingerprint").to_owned(),
-            params: self.stage.params.clone(),
-            inputs: prepared.inputs.clone(),
+            params: Value::clone(&self.stage.params),
+            inputs,
             out: ticket.out().to_owned(),
-            partial,
+            partial: ticket.partial().to_owned(),
+            checkpoints: self.stage.checkpoints.clone(),
             seed: self.stage.seed,
             // The job sees one GPU only, so whatever its index was, there it is the first.
             device: if self.held.gpu.is_some() { Device::Cuda(0) } else { Device::Cpu },
             threads: self.held.threads,
-        })
+        }
     }
 
     fn execute(&self, job: &Job, warnings: &Mutex<Vec<String>>) -> Result<Output, Failure> {
@@ -147,9 +165,10 @@ impl Task<'_> {
         if let Some((path, _)) = prepared.files.iter().find(|(path, stamp)| !records::unchanged(path, stamp)) {
             bail!("`{}` changed while the stage read it: run again", path.display());
         }
+        let metrics = Some(output.metrics.clone());
         let produced = Produced { metrics: output.metrics, warnings, seconds, peak_bytes: output.peak_bytes };
         let committed = ticket.commit(&self.stage.outputs, produced)?;
-        Ok(Ran { result: committed.result, by_another: false, diverged: committed.diverged })
+        Ok(Ran { hit: committed.hit, metrics, diverged: committed.diverged })
     }
 
     /// Appends a line to the stage's log; a log that cannot be written is no reason to fail.
@@ -166,13 +185,16 @@ impl Task<'_> {
     }
 }
 
-/// Says what to do about a full disk, which libraries report in words of their own.
+/// Says what to do about a disk that refuses, which libraries report in words of their own.
 fn with_remedy(failure: Failure) -> Failure {
-    let is_full = ["os error 28", "No space left on device"].iter().any(|sign| failure.message.contains(sign));
-    if !is_full || failure.message.contains(DISK_FULL) {
-        return failure;
+    let says = |sign: &&str| failure.message.contains(*sign);
+    let found = REMEDIES.iter().find(|(signs, _)| signs.iter().any(says));
+    match found {
+        Some((_, remedy)) if !failure.message.contains(remedy) => {
+            Failure { message: format!("{remedy} ({})", failure.message), ..failure }
+        }
+        _ => failure,
     }
-    Failure { message: format!("{DISK_FULL} ({})", failure.message), ..failure }
 }
 
 #[cfg(test)]
@@ -191,5 +213,16 @@ mod tests {
         );
         assert_eq!(with_remedy(told.clone()), told);
         assert_eq!(with_remedy(failure("no")), failure("no"));
+    }
+
+    #[test]
+    fn a_broken_and_a_read_only_disk_are_told_with_what_to_do() {
+        let told = |code: i32| {
+            let message = std::io::Error::from_raw_os_error(code).to_string();
+            with_remedy(Failure { class: FailureClass::Error, message, parameter: None }).message
+        };
+        assert!(told(5).starts_with(BAD_DISK), "{}", told(5));
+        assert!(told(30).starts_with(READ_ONLY), "{}", told(30));
+        assert!(told(122).starts_with(DISK_FULL), "{}", told(122));
     }
 }

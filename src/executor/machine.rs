@@ -1,5 +1,6 @@
 //! What there is to compute with: processor threads, GPUs, the worker program. Unaware of stages.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -97,6 +98,9 @@ impl Machine {
 fn ask(worker: &Path) -> Result<Probe> {
     let output = Command::new(worker).arg("--probe").stderr(Stdio::piped()).output();
     let output = output.with_context(|| format!("`{}` cannot be started", worker.display()))?;
+    if output.status.signal() == Some(9) {
+        bail!("`{}` was killed while it started; if nobody did it, memory ran out: free some", worker.display());
+    }
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         bail!(

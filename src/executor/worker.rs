@@ -77,6 +77,9 @@ fn listen(stdout: impl BufRead, surroundings: &Surroundings<'_>) -> Option<Resul
         match serde_json::from_str(&line) {
             Ok(Event::Notice(notice)) => (surroundings.sink)(notice),
             Ok(Event::Done { metrics, peak_rss }) => return Some(Ok(Output { metrics, peak_bytes: Some(peak_rss) })),
+            Ok(Event::Failed(failure)) if failure.class == FailureClass::OutOfMemory => {
+                return Some(Err(out_of_memory(&failure.message)));
+            }
             Ok(Event::Failed(failure)) => return Some(Err(failure)),
             Err(error) => tracing::warn!("a worker wrote a line that is no event: {error}: {line}"),
         }
@@ -119,16 +122,19 @@ fn crash(status: std::io::Result<ExitStatus>, surroundings: &Surroundings<'_>) -
     };
     match status.signal() {
         // Nobody else sends this signal unasked but the kernel when memory runs out.
-        Some(9) => plain_failure(
-            FailureClass::OutOfMemory,
-            format!(
-                "the worker was killed by signal 9; if nobody did it, memory ran out: run fewer stages at once \
-                 (--jobs) or make batches smaller{tail}"
-            ),
-        ),
+        Some(9) => out_of_memory(&format!("the worker was killed by signal 9, if nobody did it, by the kernel{tail}")),
+        // What Rust and C++ say before they give up.
+        Some(6) if ["memory allocation of", "bad_alloc"].iter().any(|sign| tail.contains(sign)) => {
+            out_of_memory(&format!("the worker could allocate no more{tail}"))
+        }
         Some(signal) => plain_failure(FailureClass::Error, format!("the worker crashed with signal {signal}{tail}")),
         None => plain_failure(FailureClass::Error, format!("the worker ended with {status} and no result{tail}")),
     }
+}
+
+fn out_of_memory(what: &str) -> Failure {
+    let message = format!("memory ran out: run fewer stages at once (--jobs) or make batches smaller; {what}");
+    plain_failure(FailureClass::OutOfMemory, message)
 }
 
 fn quote(surroundings: &Surroundings<'_>) -> String {

@@ -32,39 +32,43 @@ impl Parameters {
         Self { values, put_in: Cell::new(0) }
     }
 
-    /// Replaces every `${name}` in a value; a text that is nothing else takes the parameter's type.
-    pub fn substitute(&self, node: &Node, faults: &mut Vec<Diagnostic>) -> Node {
-        let data = match &node.data {
-            Data::Text(text) => return self.text(text, node, faults),
-            Data::List(items) => Data::List(items.iter().map(|item| self.substitute(item, faults)).collect()),
-            Data::Table(items) => {
-                let entry = |(key, entry): (&String, &Entry), faults: &mut Vec<Diagnostic>| {
-                    let value = self.substitute(&entry.value, faults);
-                    (key.clone(), Entry { key: entry.key.clone(), value })
-                };
-                Data::Table(items.iter().map(|pair| entry(pair, faults)).collect())
-            }
-            other => other.clone(),
-        };
-        Node { place: node.place.clone(), data }
+    /// The parameters that a value names, sorted.
+    pub fn named_in(node: &Node) -> Vec<String> {
+        let mut names = BTreeSet::new();
+        references(node, &mut names);
+        names.into_iter().collect()
     }
 
-    fn text(&self, text: &str, node: &Node, faults: &mut Vec<Diagnostic>) -> Node {
+    /// Replaces every `${name}` in a value; a text that is nothing else takes the parameter's type.
+    pub fn substitute(&self, node: &mut Node, faults: &mut Vec<Diagnostic>) {
+        match &mut node.data {
+            Data::Text(text) if text.contains("${") => {
+                let text = std::mem::take(text);
+                *node = self.text(&text, &node.place, faults);
+            }
+            Data::List(items) => items.iter_mut().for_each(|item| self.substitute(item, faults)),
+            Data::Table(items) => items.values_mut().for_each(|entry| self.substitute(&mut entry.value, faults)),
+            Data::Text(_) | Data::Integer(_) | Data::Float(_) | Data::Bool(_) => {}
+        }
+    }
+
+    fn text(&self, text: &str, place: &Place, faults: &mut Vec<Diagnostic>) -> Node {
+        let as_written = || Node { place: place.clone(), data: Data::Text(text.to_owned()) };
         let pieces = pieces(text);
         if let [Piece::Reference(name)] = pieces.as_slice() {
-            return self.get(name, &node.place, faults).cloned().unwrap_or_else(|| node.clone());
+            return self.get(name, place, faults).cloned().unwrap_or_else(as_written);
         }
         let mut out = String::new();
         for piece in pieces {
             match piece {
                 Piece::Literal(literal) => out.push_str(&literal),
                 Piece::Reference(name) => {
-                    let value = self.get(name, &node.place, faults);
+                    let value = self.get(name, place, faults);
                     out.push_str(&value.map(plain).unwrap_or_default());
                 }
             }
         }
-        Node { place: node.place.clone(), data: Data::Text(out) }
+        Node { place: place.clone(), data: Data::Text(out) }
     }
 
     /// Counts a value that is put in; the first one too many is a fault.
@@ -169,13 +173,15 @@ fn flatten(prefix: &str, node: &Node, values: &mut BTreeMap<String, Node>) {
 
 fn references(node: &Node, known: &mut BTreeSet<String>) {
     match &node.data {
-        Data::Text(text) => known.extend(pieces(text).into_iter().filter_map(|piece| match piece {
-            Piece::Reference(name) => Some(name.to_owned()),
-            Piece::Literal(_) => None,
-        })),
+        Data::Text(text) if text.contains("${") => {
+            known.extend(pieces(text).into_iter().filter_map(|piece| match piece {
+                Piece::Reference(name) => Some(name.to_owned()),
+                Piece::Literal(_) => None,
+            }))
+        }
         Data::List(items) => items.iter().for_each(|item| references(item, known)),
         Data::Table(items) => items.values().for_each(|entry| references(&entry.value, known)),
-        Data::Integer(_) | Data::Float(_) | Data::Bool(_) => {}
+        Data::Text(_) | Data::Integer(_) | Data::Float(_) | Data::Bool(_) => {}
     }
 }
 

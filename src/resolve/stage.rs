@@ -1,19 +1,19 @@
 //! Checks one stage by itself: its kind, parameters, seed and resources. Unaware of the other stages.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use pacer_stages::kind::{Decoded, Kind, Place as KindPlace};
+use pacer_stages::job::Checkpoints;
+use pacer_stages::kind::{Decoded, Kind};
 use pacer_stages::kinds;
 
-use crate::diagnostic::{Diagnostic, Place, line_and_column, nearest};
-use crate::graph::{DeviceWish, Origin, Resources};
+use crate::diagnostic::{Diagnostic, Lines, Place, nearest};
+use crate::graph::{Origin, Resources};
 use crate::resolve::params::Parameters;
-use crate::resolve::{known_keys, table_of};
+use crate::resolve::{into_table, known_keys, settings};
 use crate::spec::{Data, Entry, Node, Table};
 
 /// Keys of a stage that are not parameters of its kind.
-const RESERVED: [&str; 4] = ["kind", "inputs", "resources", "seed"];
+const RESERVED: [&str; 5] = ["kind", "inputs", "resources", "checkpoints", "seed"];
 
 /// The longest name of a stage: its log is a file of this name.
 const NAME_CHARS: usize = 100;
@@ -23,8 +23,8 @@ const MISTYPED: usize = 50;
 
 /// What every stage of a pipeline is checked against.
 pub struct Source<'a> {
-    /// The text of the file.
-    pub text: &'a str,
+    /// The lines of the file.
+    pub lines: &'a Lines,
     /// Where relative paths of the file start.
     pub folder: &'a Path,
     /// The pipeline's parameters.
@@ -49,60 +49,65 @@ pub struct Draft {
     pub seed: u64,
     /// What it asks of the machine.
     pub resources: Resources,
-    /// Where its parameters are written.
-    pub origins: BTreeMap<String, Origin>,
+    /// How often a training keeps its state.
+    pub checkpoints: Checkpoints,
+    /// Where its parameters are written, by their paths in the key record.
+    pub origins: Vec<(String, Origin)>,
+    /// The pipeline's parameters that it uses.
+    pub uses: Vec<String>,
 }
 
 /// The stages in the order in which the file names them.
-pub fn in_file_order(stages: &Table) -> impl Iterator<Item = (&str, &Entry)> {
-    let mut entries: Vec<_> = stages.iter().map(|(name, entry)| (name.as_str(), entry)).collect();
+pub fn in_file_order(stages: Table) -> Vec<(String, Entry)> {
+    let mut entries: Vec<_> = stages.into_iter().collect();
     entries.sort_by_key(|(_, entry)| match &entry.key {
         Place::File(span) => span.start,
         Place::Argument { .. } | Place::Whole => 0,
     });
-    entries.into_iter()
+    entries
 }
 
 impl Source<'_> {
     /// Where a value is written, for people.
     pub fn origin(&self, place: &Place) -> Option<Origin> {
         match place {
-            Place::File(span) => Some(Origin::Line(line_and_column(self.text, span.start).0)),
+            Place::File(span) => Some(Origin::Line(self.lines.line(span.start))),
             Place::Argument { text, .. } => Some(Origin::Argument(text.clone())),
             Place::Whole => None,
         }
     }
 
     /// Checks a stage; `None` only when it is no table.
-    pub fn draft(&self, name: &str, entry: &Entry, faults: &mut Vec<Diagnostic>) -> Option<Draft> {
-        let node = self.parameters.substitute(&entry.value, faults);
-        let table = table_of(&node, name, faults)?;
+    pub fn draft(&self, name: String, entry: Entry, faults: &mut Vec<Diagnostic>) -> Option<Draft> {
+        let Entry { key: place, value: mut node } = entry;
+        let uses = Parameters::named_in(&node);
+        self.parameters.substitute(&mut node, faults);
+        let mut table = into_table(node, &name, faults)?;
         let valid = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if name.is_empty() || !name.chars().all(valid) {
-            let fault = Diagnostic::new(format!("`{name}` is no name for a stage")).place(&entry.key);
+            let fault = Diagnostic::new(format!("`{name}` is no name for a stage")).place(&place);
             faults.push(fault.label("use letters, digits, `_` and `-`"));
         } else if name.len() > NAME_CHARS {
-            let fault = Diagnostic::new(format!("a stage's name has {} letters", name.len())).place(&entry.key);
+            let fault = Diagnostic::new(format!("a stage's name has {} letters", name.len())).place(&place);
             faults.push(fault.label(format!("at most {NAME_CHARS}")));
         }
-        let kind = find_kind(name, table, &entry.key, faults);
-        let mut params = table.clone();
-        params.retain(|key, _| !RESERVED.contains(&key.as_str()));
-        let origins =
-            params.iter().filter_map(|(key, entry)| Some((format!("params.{key}"), self.origin(&entry.value.place)?)));
-        let origins = origins.collect();
-        let before = faults.len();
-        let decoded = kind.and_then(|kind| decode(kind, name, &entry.key, params, faults));
-        Some(Draft {
-            name: name.to_owned(),
-            place: entry.key.clone(),
-            kind,
-            decoded: decoded.filter(|_| faults.len() == before),
-            inputs: table.get("inputs").map(|entry| entry.value.clone()),
-            seed: self.seed(table, faults),
-            resources: resources(table, kind, faults),
-            origins,
-        })
+        let kind = find_kind(&name, &table, &place, faults);
+        let seed = self.seed(&table, faults);
+        let resources = settings::resources(&table, kind, faults);
+        let checkpoints = settings::checkpoints(&table, faults);
+        let checkpoints_at = table.get("checkpoints").map(|entry| entry.value.place.clone());
+        let inputs = table.shift_remove("inputs").map(|entry| entry.value);
+        table.retain(|key, _| !RESERVED.contains(&key.as_str()));
+        let origin =
+            |(key, entry): (&String, &Entry)| Some((format!("params.{key}"), self.origin(&entry.value.place)?));
+        let origins = table.iter().filter_map(origin).collect();
+        let decoded = kind.and_then(|kind| decode(kind, &name, &place, table, faults));
+        let trains = decoded.as_ref().is_none_or(|decoded| decoded.course.is_some());
+        if let Some(place) = checkpoints_at.filter(|_| !trains) {
+            let fault = Diagnostic::new("this kind trains nothing, so that it has no checkpoints").place(&place);
+            faults.push(fault.help("leave out `checkpoints`"));
+        }
+        Some(Draft { name, place, kind, decoded, inputs, seed, resources, checkpoints, origins, uses })
     }
 
     fn seed(&self, table: &Table, faults: &mut Vec<Diagnostic>) -> u64 {
@@ -119,7 +124,7 @@ impl Source<'_> {
 }
 
 fn find_kind(stage: &str, table: &Table, place: &Place, faults: &mut Vec<Diagnostic>) -> Option<&'static Kind> {
-    let names = || kinds::KINDS.iter().map(|kind| kind.name);
+    let names = || kinds::shown().map(|kind| kind.name);
     let Some(Entry { value, .. }) = table.get("kind") else {
         let fault = Diagnostic::new(format!("stage `{stage}` has no `kind`")).place(place);
         let known = names().collect::<Vec<_>>().join(", ");
@@ -139,9 +144,22 @@ fn find_kind(stage: &str, table: &Table, place: &Place, faults: &mut Vec<Diagnos
     kind
 }
 
-/// Decodes parameters. Serde stops at its first fault, so the faulty value is taken out and the rest tried
-/// again, until every fault is known.
+/// Decodes parameters; `None` when they have faults, each of which is told.
 fn decode(kind: &Kind, stage: &str, place: &Place, params: Table, faults: &mut Vec<Diagnostic>) -> Option<Decoded> {
+    let node = Node { place: place.clone(), data: Data::Table(params) };
+    match (kind.decode)(&node.json()) {
+        Ok(decoded) if decoded.faults.is_empty() => Some(decoded),
+        _ => {
+            diagnose(kind, stage, node, faults);
+            None
+        }
+    }
+}
+
+/// Tells every fault of parameters. Serde stops at its first, so the faulty value is taken out and the rest tried
+/// again, until every fault is known.
+fn diagnose(kind: &Kind, stage: &str, node: Node, faults: &mut Vec<Diagnostic>) {
+    let Node { place, data: Data::Table(params) } = node else { return };
     let schema = (kind.schema)().to_value();
     let known: Vec<String> = match schema["properties"].as_object() {
         Some(properties) => properties.keys().cloned().collect(),
@@ -150,7 +168,7 @@ fn decode(kind: &Kind, stage: &str, place: &Place, params: Table, faults: &mut V
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     known_keys(&params, &[known.as_slice(), &RESERVED].concat(), &format!("kind `{}`", kind.name), faults);
     let (params, unknown): (Table, Table) = params.into_iter().partition(|(key, _)| known.contains(&key.as_str()));
-    let mut params = Node { place: place.clone(), data: Data::Table(params) };
+    let mut params = Node { place, data: Data::Table(params) };
     // The field that a mistyped key most likely stands for is not missing, but mistyped.
     let mistyped = unknown.keys().filter_map(|key| nearest(key, known.iter().copied()));
     let mut removed: Vec<String> = mistyped.map(str::to_owned).collect();
@@ -161,7 +179,7 @@ fn decode(kind: &Kind, stage: &str, place: &Place, params: Table, faults: &mut V
                     let node = params.find(&fault.path);
                     faults.push(Diagnostic::new(fault.message.clone()).place(&node.place).label(&fault.path));
                 }
-                return Some(decoded);
+                return;
             }
             Err(fault) => {
                 let missing = fault.message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
@@ -173,7 +191,7 @@ fn decode(kind: &Kind, stage: &str, place: &Place, params: Table, faults: &mut V
                 }
                 let enough = removed.len() >= MISTYPED;
                 if enough || missing.is_some() || fault.path.is_empty() || !params.remove(&fault.path) {
-                    return None;
+                    return;
                 }
                 removed.push(fault.path);
             }
@@ -222,49 +240,4 @@ fn plain_words(message: &str) -> String {
         words = words.replace(type_name, plain);
     }
     words
-}
-
-fn resources(table: &Table, kind: Option<&Kind>, faults: &mut Vec<Diagnostic>) -> Resources {
-    let on_worker = kind.is_some_and(|kind| matches!(kind.place, KindPlace::Worker));
-    let device = if on_worker { DeviceWish::Auto } else { DeviceWish::Cpu };
-    let threads = if kind.is_some_and(|kind| kind.parallel) { None } else { Some(1) };
-    let mut wanted = Resources { threads, gpus: if on_worker { 1.0 } else { 0.0 }, device };
-    let Some(entry) = table.get("resources") else { return wanted };
-    let Some(table) = table_of(&entry.value, "resources", faults) else { return wanted };
-    known_keys(table, &["threads", "gpus", "device"], "`resources`", faults);
-    for (key, Entry { value, .. }) in table {
-        let expected = match (key.as_str(), &value.data) {
-            ("threads", Data::Integer(threads)) if *threads > 0 => {
-                wanted.threads = Some(usize::try_from(*threads).unwrap_or(usize::MAX));
-                continue;
-            }
-            ("gpus", Data::Integer(gpus)) if *gpus >= 0 => {
-                wanted.gpus = *gpus as f64;
-                continue;
-            }
-            ("gpus", Data::Float(gpus)) if *gpus >= 0.0 => {
-                wanted.gpus = *gpus;
-                continue;
-            }
-            ("device", Data::Text(text)) if ["auto", "cpu", "gpu"].contains(&text.as_str()) => {
-                wanted.device = match text.as_str() {
-                    "auto" => DeviceWish::Auto,
-                    "gpu" => DeviceWish::Gpu,
-                    _ => DeviceWish::Cpu,
-                };
-                continue;
-            }
-            ("threads", _) => "a whole number from 1",
-            ("gpus", _) => "a number from 0, such as 1 or 0.5",
-            ("device", _) => "\"auto\", \"cpu\" or \"gpu\"",
-            _ => continue,
-        };
-        let fault = Diagnostic::new(format!("`{key}` of `resources` cannot be this")).place(&value.place);
-        faults.push(fault.label(format!("must be {expected}")));
-    }
-    if !on_worker && wanted.device == DeviceWish::Gpu {
-        let fault = Diagnostic::new("this kind does not compute on a GPU").place(&entry.value.place);
-        faults.push(fault.help("leave out `device`"));
-    }
-    wanted
 }

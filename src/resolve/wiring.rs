@@ -1,8 +1,9 @@
 //! Wires stages: which artifact or file goes into which slot, whether types fit, whether there is a cycle.
 //! Unaware of parameters.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use pacer_stages::artifact::{Arity, InputPort, OutputPort};
 
@@ -10,52 +11,59 @@ use crate::diagnostic::{Diagnostic, Place, SUGGESTED};
 use crate::graph::{Input, Source, Stage, StageId};
 use crate::resolve::known_keys;
 use crate::resolve::stage::{self, Draft};
-use crate::spec::{Data, Entry, Node};
+use crate::spec::{Data, Node, Table};
 
 /// Wires drafts into stages; those with a fault are left out, so a result counts only without faults.
-pub fn wire(drafts: Vec<Draft>, source: &stage::Source<'_>, faults: &mut Vec<Diagnostic>) -> Vec<Stage> {
-    let wiring = Wiring { drafts: &drafts, source };
-    let mut places = BTreeMap::new();
-    let inputs: Vec<Vec<Input>> =
-        drafts.iter().enumerate().map(|(at, draft)| wiring.inputs(at, draft, &mut places, faults)).collect();
-    refuse_cycles(&drafts, &inputs, &places, faults);
+pub fn wire(mut drafts: Vec<Draft>, source: &stage::Source<'_>, faults: &mut Vec<Diagnostic>) -> Vec<Stage> {
+    let written: Vec<Option<Node>> = drafts.iter_mut().map(|draft| draft.inputs.take()).collect();
+    let by_name = drafts.iter().enumerate().map(|(at, draft)| (draft.name.as_str(), at)).collect();
+    let wiring = Wiring { drafts: &drafts, by_name, source };
+    let inputs = written.into_iter().enumerate();
+    let inputs: Vec<Vec<Wired>> = inputs.map(|(at, node)| wiring.inputs(at, node.as_ref(), faults)).collect();
+    refuse_cycles(&drafts, &inputs, faults);
     let mut stages = Vec::new();
-    for (mut draft, inputs) in drafts.into_iter().zip(inputs) {
+    for (mut draft, wired) in drafts.into_iter().zip(inputs) {
         let (Some(kind), Some(decoded)) = (draft.kind, draft.decoded) else { continue };
-        for input in &inputs {
+        for Wired { input, place } in &wired {
             let name = input.name.as_ref().map_or_else(String::new, |name| format!(".{name}"));
-            let place = places.get(&(draft.name.clone(), input.slot, input.name.clone()));
-            if let Some(origin) = place.and_then(|place| source.origin(place)) {
-                draft.origins.insert(format!("inputs.{}{name}", input.slot), origin);
-            }
+            let origin = source.origin(place).map(|origin| (format!("inputs.{}{name}", input.slot), origin));
+            draft.origins.extend(origin);
         }
         stages.push(Stage {
             name: draft.name,
             kind,
-            params: decoded.params,
-            inputs,
+            params: Arc::new(decoded.params),
+            inputs: wired.into_iter().map(|wired| wired.input).collect(),
             outputs: decoded.outputs,
             seed: draft.seed,
             resources: draft.resources,
+            course: decoded.course,
+            checkpoints: draft.checkpoints,
             origins: draft.origins,
+            uses: draft.uses,
         });
     }
     stages
 }
 
-/// Where each input is written: by stage, slot and name.
-type Places = BTreeMap<(String, &'static str, Option<String>), Place>;
+/// An input and where it is written.
+struct Wired {
+    input: Input,
+    place: Place,
+}
 
 struct Wiring<'a> {
     drafts: &'a [Draft],
+    by_name: HashMap<&'a str, usize>,
     source: &'a stage::Source<'a>,
 }
 
 impl Wiring<'_> {
-    fn inputs(&self, at: usize, draft: &Draft, places: &mut Places, faults: &mut Vec<Diagnostic>) -> Vec<Input> {
+    fn inputs(&self, at: usize, written: Option<&Node>, faults: &mut Vec<Diagnostic>) -> Vec<Wired> {
+        let draft = &self.drafts[at];
         let Some(kind) = draft.kind else { return Vec::new() };
-        let empty = BTreeMap::new();
-        let table = match draft.inputs.as_ref().map(|node| (&node.place, &node.data)) {
+        let empty = Table::new();
+        let table = match written.map(|node| (&node.place, &node.data)) {
             None => &empty,
             Some((_, Data::Table(table))) => table,
             Some((place, other)) => {
@@ -76,28 +84,21 @@ impl Wiring<'_> {
                 }
                 (None, _) => {}
                 (Some(entry), Arity::One | Arity::Optional) => {
-                    inputs.extend(self.input(at, port, None, &entry.value, places, faults));
+                    inputs.extend(self.input(at, port, None, &entry.value, faults));
                 }
                 (Some(entry), Arity::Named | Arity::NamedOptional) => {
-                    inputs.extend(self.named(at, port, &entry.value, places, faults));
+                    inputs.extend(self.named(at, port, &entry.value, faults));
                 }
             }
         }
         inputs
     }
 
-    fn named(
-        &self,
-        at: usize,
-        port: &'static InputPort,
-        node: &Node,
-        places: &mut Places,
-        faults: &mut Vec<Diagnostic>,
-    ) -> Vec<Input> {
+    fn named(&self, at: usize, port: &'static InputPort, node: &Node, faults: &mut Vec<Diagnostic>) -> Vec<Wired> {
         match &node.data {
             Data::Table(table) if !table.is_empty() => table
                 .iter()
-                .filter_map(|(name, entry)| self.input(at, port, Some(name.clone()), &entry.value, places, faults))
+                .filter_map(|(name, entry)| self.input(at, port, Some(name.clone()), &entry.value, faults))
                 .collect(),
             other => {
                 let message = format!("the slot `{}` takes a table of names, not {}", port.name, other.sort());
@@ -114,9 +115,8 @@ impl Wiring<'_> {
         port: &'static InputPort,
         name: Option<String>,
         node: &Node,
-        places: &mut Places,
         faults: &mut Vec<Diagnostic>,
-    ) -> Option<Input> {
+    ) -> Option<Wired> {
         let source = match &node.data {
             Data::Text(reference) => self.reference(at, port, reference, &node.place, faults)?,
             Data::Table(table) => self.file(table, node, faults)?,
@@ -126,8 +126,7 @@ impl Wiring<'_> {
                 return None;
             }
         };
-        places.insert((self.drafts[at].name.clone(), port.name, name.clone()), node.place.clone());
-        Some(Input { slot: port.name, name, source })
+        Some(Wired { input: Input { slot: port.name, name, source }, place: node.place.clone() })
     }
 
     /// Finds the artifact that `STAGE` or `STAGE.ARTIFACT` means for a port.
@@ -140,7 +139,7 @@ impl Wiring<'_> {
         faults: &mut Vec<Diagnostic>,
     ) -> Option<Source> {
         let (name, artifact) = reference.split_once('.').map_or((reference, None), |(name, it)| (name, Some(it)));
-        let Some(id) = self.drafts.iter().position(|draft| draft.name == name) else {
+        let Some(&id) = self.by_name.get(name) else {
             let fault = Diagnostic::new(format!("there is no stage `{name}`")).place(place);
             let names = self.drafts.iter().map(|draft| draft.name.as_str()).filter(|_| faults.len() < SUGGESTED);
             let fault = fault.label("unknown stage").help("for a file write { path = \"FILE\" }");
@@ -174,7 +173,7 @@ impl Wiring<'_> {
 
     /// Finds the file of `{ path = "FILE" }`: relative to the pipeline, or to the current folder when the path
     /// was typed on the command line.
-    fn file(&self, table: &BTreeMap<String, Entry>, node: &Node, faults: &mut Vec<Diagnostic>) -> Option<Source> {
+    fn file(&self, table: &Table, node: &Node, faults: &mut Vec<Diagnostic>) -> Option<Source> {
         known_keys(table, &["path"], "an input", faults);
         let path = table.get("path").map(|entry| &entry.value);
         let Some(Node { data: Data::Text(text), place }) = path else {
@@ -208,26 +207,27 @@ fn slots(ports: &[InputPort]) -> String {
 }
 
 /// Walks back from each stage; a stage met again on the way is a cycle, which is shown whole.
-fn refuse_cycles(drafts: &[Draft], inputs: &[Vec<Input>], places: &Places, faults: &mut Vec<Diagnostic>) {
-    let mut done = vec![false; drafts.len()];
+fn refuse_cycles(drafts: &[Draft], inputs: &[Vec<Wired>], faults: &mut Vec<Diagnostic>) {
+    let (mut done, mut on_path) = (vec![false; drafts.len()], vec![false; drafts.len()]);
     for start in 0..drafts.len() {
         let mut path = vec![(start, 0)];
         while let Some((at, next)) = path.last_mut() {
             let at = *at;
-            let Some(input) = inputs[at].get(*next).filter(|_| !done[at]) else {
-                done[at] = true;
+            on_path[at] = true;
+            let Some(wired) = inputs[at].get(*next).filter(|_| !done[at]) else {
+                (done[at], on_path[at]) = (true, false);
                 path.pop();
                 continue;
             };
             *next += 1;
-            let Source::Output(producer, _) = &input.source else { continue };
+            let Source::Output(producer, _) = &wired.input.source else { continue };
             let producer = producer.index();
-            if let Some(first) = path.iter().position(|(stage, _)| *stage == producer) {
-                let mut names: Vec<_> = path[first..].iter().map(|(stage, _)| drafts[*stage].name.as_str()).collect();
+            if on_path[producer] {
+                let above = path.iter().skip_while(|(stage, _)| *stage != producer);
+                let mut names: Vec<_> = above.map(|(stage, _)| drafts[*stage].name.as_str()).collect();
                 names.push(&drafts[producer].name);
                 names.reverse();
-                let place = &places[&(drafts[at].name.clone(), input.slot, input.name.clone())];
-                let fault = Diagnostic::new(format!("stages form a cycle: {}", names.join(" → "))).place(place);
+                let fault = Diagnostic::new(format!("stages form a cycle: {}", names.join(" → "))).place(&wired.place);
                 faults.push(fault.label("closes the cycle").help("a stage cannot read what follows from it"));
             } else if !done[producer] {
                 path.push((producer, 0));

@@ -149,8 +149,14 @@ impl Progress {
     fn line(&self, stage: &str, style: anstyle::Style, word: &str, detail: &str) {
         let text = format!("{stage:width$}  {}  {detail}", paint(style, &format!("{word:9}")), width = self.width);
         match &self.live {
-            // Between two drawings of the live rows, so that they do not mix.
-            Some(live) => live.suspend(|| output::say(text.trim_end())),
+            Some(live) => {
+                // A terminal that was closed takes no drawing any more, over which `suspend` would panic.
+                if live.clear().is_err() {
+                    live.set_draw_target(ProgressDrawTarget::hidden());
+                }
+                // Between two drawings of the live rows, so that they do not mix.
+                live.suspend(|| output::say(text.trim_end()));
+            }
             None => output::say(text.trim_end()),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command as Process, ExitStatus, Stdio};
@@ -164,12 +164,16 @@ impl Command {
         let mut metrics = Metrics::new();
         for port in Stage::outputs(self) {
             let path = context.output(&port);
-            if !path.is_file() {
-                bail!(
+            match std::fs::metadata(&path) {
+                Ok(metadata) if metadata.is_file() => {}
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("`{}` cannot be read", path.display()));
+                }
+                _ => bail!(
                     "the program ended well but wrote no output `{}`: let it write to `{{outputs.{}}}`",
                     port.name,
                     port.name
-                );
+                ),
             }
             if port.artifact == ArtifactType::Metrics {
                 metrics.extend(read_metrics(&path)?);

@@ -319,7 +319,7 @@ fn table(sets: &[Set], predictors: &[Predictor]) -> Result<Table> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Device, JOB_VERSION, Job, Slot};
+    use crate::job::{Checkpoints, Device, JOB_VERSION, Job, Slot};
     use crate::workouts::WorkoutWriter;
     use std::path::PathBuf;
     use std::sync::atomic::AtomicBool;
@@ -366,6 +366,7 @@ mod tests {
             .into(),
             out: folder.path().to_path_buf(),
             partial: folder.path().to_path_buf(),
+            checkpoints: Checkpoints::default(),
             seed: 0,
             device: Device::Cpu,
             threads: 1,

@@ -237,7 +237,7 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Device, JOB_VERSION, Job, Slot};
+    use crate::job::{Checkpoints, Device, JOB_VERSION, Job, Slot};
     use crate::table::{Table, Values};
     use crate::workouts::read_all;
     use std::path::Path;
@@ -318,6 +318,7 @@ mod tests {
             inputs: [("workouts".to_owned(), Slot::One(input))].into(),
             out: folder.to_path_buf(),
             partial: folder.to_path_buf(),
+            checkpoints: Checkpoints::default(),
             seed: 0,
             device: Device::Cpu,
             threads: 1,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::{Arity, ArtifactType, InputPort, OutputPort};
 use crate::recipe::{self, Loss, Schedule, require_positive, require_some};
-use crate::stage::{ParameterFault, Stage};
+use crate::stage::{Course, ParameterFault, Stage};
 
 /// Trains an existing recurrent model further on other workouts, in one phase or two.
 ///
@@ -16,6 +16,10 @@ use crate::stage::{ParameterFault, Stage};
 /// too (epoch 0), the result is never worse on the validation part than the model it began with.
 ///
 /// Writes the model and the history of its epochs, counted through all phases.
+///
+/// More epochs go on from fewer: where a training that differs in `patience` and in the epochs of the last phase
+/// alone was run before, this one begins where that one ended, as far as it would have come there itself, and ends
+/// with the bytes of a training from the start. Not so with a cosine schedule, which spans all epochs of a phase.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Finetune {
@@ -157,6 +161,18 @@ impl Stage for Finetune {
         faults.extend(self.schedule.check("schedule", shortest));
         faults
     }
+
+    fn course(&self) -> Option<Course> {
+        let fixed_end = self.schedule.fixed_end();
+        let mut params = serde_json::to_value(self).expect("parameters are plain data");
+        params.as_object_mut().expect("a struct is an object").remove("patience");
+        let last = params["phases"].as_array_mut().and_then(|phases| phases.last_mut());
+        if let (Some(phase), None) = (last, &fixed_end) {
+            phase.as_object_mut().expect("a struct is an object").remove("epochs");
+        }
+        let epochs = self.phases.iter().map(|phase| phase.epochs as u64).sum();
+        Some(Course { params, epochs, fixed_end })
+    }
 }
 
 impl Phase {
@@ -174,6 +190,7 @@ impl Phase {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::Shape;
 
     #[test]
     fn a_phase_is_written_in_one_line_and_all_is_the_default() {
@@ -185,6 +202,22 @@ mod tests {
         assert_eq!(stage.phases[0].unfreeze.patterns(), ["head", "rnn.*_l1"]);
         assert_eq!(stage.phases[1].unfreeze.patterns(), ["*"]);
         assert_eq!(stage.check(), []);
+    }
+
+    #[test]
+    fn only_the_epochs_of_the_last_phase_and_patience_stand_outside_the_course() {
+        let phase = |epochs| Phase { epochs, ..one_phase()[0].clone() };
+        let stage = |first, last| Finetune { phases: vec![phase(first), phase(last)], ..Finetune::default() };
+        let course = |stage: &Finetune| stage.course().unwrap();
+        let longer = Finetune { patience: Some(2), ..stage(2, 9) };
+        assert_eq!(course(&stage(2, 3)).params, course(&longer).params);
+        assert_eq!((course(&stage(2, 3)).epochs, course(&longer).epochs), (5, 11));
+        assert_ne!(course(&stage(2, 3)).params, course(&stage(3, 3)).params);
+        let schedule = Schedule { shape: Shape::Cosine, ..Schedule::default() };
+        let cosine = |last| Finetune { schedule: schedule.clone(), ..stage(2, last) };
+        assert_ne!(course(&cosine(3)).params, course(&cosine(4)).params);
+        assert!(course(&cosine(3)).fixed_end.is_some() && course(&stage(2, 3)).fixed_end.is_none());
+        assert_eq!(Finetune { phases: Vec::new(), ..Finetune::default() }.course().unwrap().epochs, 0);
     }
 
     #[test]

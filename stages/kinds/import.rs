@@ -270,7 +270,7 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::{DeriveSpeed, Import, KEPT_ASIDE};
-    use crate::job::{Device, JOB_VERSION, Job, Slot};
+    use crate::job::{Checkpoints, Device, JOB_VERSION, Job, Slot};
     use crate::stage::{Context, Interrupted, Metrics, Notice, Run as _, Stage as _};
     use crate::table::Table;
     use crate::workouts::{SpeedSource, read_all};
@@ -292,6 +292,7 @@ mod tests {
             inputs: [("source".to_owned(), Slot::One(source))].into(),
             out: folder.to_owned(),
             partial: folder.to_owned(),
+            checkpoints: Checkpoints::default(),
             seed: 0,
             device: Device::Cpu,
             threads: 2,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifact::{Arity, ArtifactType, InputPort, OutputPort};
 use crate::features::{Feature, parse_all};
 use crate::recipe::{self, Loss, Schedule, require_positive, require_some};
-use crate::stage::{ParameterFault, Stage};
+use crate::stage::{Course, ParameterFault, Stage};
 
 /// Trains a recurrent network (LSTM or GRU) that reads a run step by step and says the heart rate at each step.
 ///
@@ -18,6 +18,10 @@ use crate::stage::{ParameterFault, Stage};
 /// Writes the model (weights named as in a PyTorch state dict, with the scaler) and the history of its epochs;
 /// epoch 0 is the state before training. On the CPU the same input gives the same bytes, also when the training
 /// was interrupted and resumed.
+///
+/// More epochs go on from fewer: where a training that differs in `epochs` and `patience` alone was run before,
+/// this one begins where that one ended, as far as it would have come there itself, and ends with the bytes of a
+/// training from the start. Not so with a cosine schedule, which spans all epochs: there `epochs` must be equal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pretrain {
@@ -146,11 +150,23 @@ impl Stage for Pretrain {
         faults.extend(self.features().err().unwrap_or_default());
         faults
     }
+
+    fn course(&self) -> Option<Course> {
+        let fixed_end = self.schedule.fixed_end();
+        let mut params = serde_json::to_value(self).expect("parameters are plain data");
+        let fields = params.as_object_mut().expect("a struct is an object");
+        fields.remove("patience");
+        if fixed_end.is_none() {
+            fields.remove("epochs");
+        }
+        Some(Course { params, epochs: self.epochs as u64, fixed_end })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::Shape;
 
     #[test]
     fn the_heart_rate_cannot_be_an_input() {
@@ -159,6 +175,32 @@ mod tests {
         assert_eq!(faults.len(), 1);
         assert_eq!(faults[0].path, "features[1]");
         assert!(faults[0].message.contains("never be an input"), "{}", faults[0].message);
+    }
+
+    #[test]
+    fn trainings_that_differ_in_their_end_alone_share_a_course() {
+        let usual = Pretrain::default();
+        let course = |stage: &Pretrain| stage.course().unwrap().params;
+        let longer = Pretrain { epochs: 60, patience: Some(3), ..usual.clone() };
+        assert_eq!(course(&usual), course(&longer));
+        assert_eq!((usual.course().unwrap().epochs, longer.course().unwrap().epochs), (30, 60));
+        assert_eq!(longer.course().unwrap().fixed_end, None);
+        // Every other parameter belongs to the course.
+        let all = serde_json::to_value(&usual).unwrap();
+        let left_out = all.as_object().unwrap().keys().filter(|name| course(&usual).get(name.as_str()).is_none());
+        assert_eq!(left_out.collect::<Vec<_>>(), ["epochs", "patience"]);
+        assert_ne!(course(&usual), course(&Pretrain { learning_rate: 0.1, ..usual.clone() }));
+    }
+
+    #[test]
+    fn a_cosine_ties_the_course_to_the_number_of_epochs_and_says_so() {
+        let schedule = Schedule { shape: Shape::Cosine, ..Schedule::default() };
+        let usual = Pretrain { schedule, ..Pretrain::default() };
+        let course = |stage: &Pretrain| stage.course().unwrap().params;
+        assert_ne!(course(&usual), course(&Pretrain { epochs: 60, ..usual.clone() }));
+        assert_eq!(course(&usual), course(&Pretrain { patience: Some(3), ..usual.clone() }));
+        let why = usual.course().unwrap().fixed_end.unwrap();
+        assert_eq!(why, "`schedule.shape = \"cosine\"` spans all epochs");
     }
 
     #[test]

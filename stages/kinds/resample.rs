@@ -236,7 +236,7 @@ impl Gathered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Device, JOB_VERSION, Job, Slot};
+    use crate::job::{Checkpoints, Device, JOB_VERSION, Job, Slot};
     use crate::sequences::Grid;
     use crate::stage::Notice;
     use crate::workouts::WorkoutWriter;
@@ -271,6 +271,7 @@ mod tests {
             inputs: [("workouts".to_owned(), Slot::One(input))].into(),
             out: folder.to_path_buf(),
             partial: folder.to_path_buf(),
+            checkpoints: Checkpoints::default(),
             seed: 0,
             device: Device::Cpu,
             threads: 1,

@@ -295,7 +295,7 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::{Synthesize, first_second};
-    use crate::job::{Device, JOB_VERSION, Job};
+    use crate::job::{Checkpoints, Device, JOB_VERSION, Job};
     use crate::read::fitrec::Reader;
     use crate::read::lines::Limits;
     use crate::simulate::Failures;
@@ -322,6 +322,7 @@ mod tests {
             inputs: [].into(),
             out: out.to_owned(),
             partial: out.to_owned(),
+            checkpoints: Checkpoints::default(),
             seed,
             device: Device::Cpu,
             threads,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use pacer_stages::job::{Device, JOB_VERSION, Job, Slot};
+use pacer_stages::job::{Checkpoints, Device, JOB_VERSION, Job, Slot};
 use pacer_stages::kinds::baseline::Baseline;
 use pacer_stages::kinds::correlate::Correlate;
 use pacer_stages::kinds::filter::Filter;
@@ -51,6 +51,7 @@ fn stage<S: Run>(out: &Path, params: Value, inputs: &[(&str, PathBuf)]) -> Metri
         inputs: inputs.iter().map(slot).collect::<BTreeMap<_, _>>(),
         out: out.to_path_buf(),
         partial: out.to_path_buf(),
+        checkpoints: Checkpoints::default(),
         seed: 1,
         device: Device::Cpu,
         threads: 2,

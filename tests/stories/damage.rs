@@ -102,7 +102,7 @@ fn gc_frees_what_no_recent_run_reached_and_a_dry_run_frees_nothing() {
     project.run(&["--set", "suffix=new"]);
     let before = project.stored("objects").len();
     let said = project.pacer(&["gc", "--keep-runs", "1", "--dry-run"]);
-    assert!(said.out.starts_with("would free"), "{}", said.out);
+    assert!(said.out.contains("would free"), "{}", said.out);
     assert_eq!(project.stored("objects").len(), before);
     assert_eq!(project.pacer(&["gc", "--keep-runs", "1"]).code, 0);
     assert_eq!(project.ran(&["--set", "suffix=new"]), [""; 0]);

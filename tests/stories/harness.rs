@@ -1,8 +1,12 @@
 //! A temporary project and the program `pacer` in it. Unaware of what the stories are about.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -12,7 +16,11 @@ pub struct Project {
     folder: TempDir,
 }
 
+/// The digest of every artifact, by `stage.artifact`.
+pub type Digests = BTreeMap<String, String>;
+
 /// What a call of the program came to.
+#[derive(Debug)]
 pub struct Said {
     /// Its exit code.
     pub code: i32,
@@ -25,7 +33,9 @@ pub struct Said {
 impl Project {
     /// A project whose `pipeline.toml` holds this text.
     pub fn new(pipeline: &str) -> Self {
-        let project = Self { folder: tempfile::tempdir().expect("a temporary folder can be made") };
+        // Without symbolic links, so that paths compare.
+        let place = std::env::temp_dir().canonicalize().expect("there is a folder for temporary files");
+        let project = Self { folder: tempfile::tempdir_in(place).expect("a temporary folder can be made") };
         project.write("pipeline.toml", pipeline);
         project
     }
@@ -60,6 +70,27 @@ impl Project {
         said(&self.command(arguments).output().expect("pacer can be started"))
     }
 
+    /// Starts the program with its events on a pipe.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(&[&["run", "--format", "json"], arguments].concat());
+        command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("pacer can be started")
+    }
+
+    /// The processes of this project that run a program of some name.
+    pub fn processes(&self, program: &str) -> Vec<i32> {
+        let is_ours = |process: &i32| {
+            let link = |name: &str| fs::read_link(format!("/proc/{process}/{name}")).unwrap_or_default();
+            link("exe").ends_with(program) && link("cwd") == self.folder.path()
+        };
+        let processes = fs::read_dir("/proc").expect("there is /proc").flatten();
+        processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_ours).collect()
+    }
+
+    /// No worker of this project outlives its runner by more than a moment.
+    pub fn assert_workers_die(&self, what: &str) {
+        within_a_moment(&format!("{what}: a worker survives"), || self.processes("pacer-worker").is_empty());
+    }
+
     /// Runs the pipeline and returns the last event.
     pub fn run(&self, arguments: &[&str]) -> Value {
         self.events(arguments).pop().expect("a run ends with an event")
@@ -81,7 +112,12 @@ impl Project {
 
     /// `stage state` for each stage of a plan.
     pub fn plan(&self, arguments: &[&str]) -> Vec<String> {
-        let said = self.pacer(&[&["plan", "pipeline.toml", "--format", "json"], arguments].concat());
+        self.plan_of(&[&["pipeline.toml"], arguments].concat())
+    }
+
+    /// `stage state` for each stage of the plan of any pipeline, named first.
+    pub fn plan_of(&self, arguments: &[&str]) -> Vec<String> {
+        let said = self.pacer(&[&["plan", "--format", "json"], arguments].concat());
         let rows: Vec<Value> = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err));
         let text = |value: &Value| value.as_str().expect("it is a text").to_owned();
         rows.iter().map(|row| format!("{} {}", text(&row["stage"]), text(&row["state"]))).collect()
@@ -91,6 +127,32 @@ impl Project {
     pub fn show(&self, stage: &str) -> Value {
         let said = self.pacer(&["show", "pipeline.toml", stage, "--format", "json"]);
         serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err))
+    }
+
+    /// The digests of all artifacts of a pipeline whose results are all there. The arguments follow the command.
+    pub fn digests(&self, arguments: &[&str]) -> Digests {
+        let mut digests = Digests::new();
+        for planned in self.plan_of(arguments) {
+            let (stage, state) = planned.split_once(' ').expect("a name and a state");
+            assert_eq!(state, "reused", "`{stage}` has no result");
+            let (file, set) = arguments.split_first().expect("the pipeline is named");
+            let said = self.pacer(&[&["show", file, stage, "--format", "json"], set].concat());
+            let shown: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err));
+            for artifact in shown["artifacts"].as_array().expect("a stage has artifacts") {
+                let text = |key: &str| artifact[key].as_str().expect("it is a text").to_owned();
+                digests.insert(format!("{stage}.{}", text("name")), text("digest"));
+            }
+        }
+        digests
+    }
+
+    /// After whatever happened, a plain run ends well with the same bytes as ever, and every byte is whole.
+    pub fn assert_heals(&self, arguments: &[&str], undisturbed: &Digests, what: &str) {
+        let said = self.pacer(&[&["run"], arguments].concat());
+        assert_eq!(said.code, 0, "{what}: the next run fails\n{}", said.err);
+        assert_eq!(&self.digests(arguments), undisturbed, "{what}: other bytes");
+        let verified = self.pacer(&["verify"]);
+        assert_eq!(verified.code, 0, "{what}: not whole\n{}{}", verified.out, verified.err);
     }
 
     /// The file behind a stage's first artifact.
@@ -104,6 +166,83 @@ impl Project {
         collect(&self.path("store").join(folder), &mut files);
         files.sort();
         files
+    }
+}
+
+impl Said {
+    /// It ended by itself and in order: no panic, no signal, an exit code that has a meaning.
+    pub fn assert_orderly(&self, what: &str) {
+        assert!([0, 1, 2].contains(&self.code), "{what}: exit code {}\n{}", self.code, self.err);
+        assert!(!self.err.contains("panicked"), "{what}: {}", self.err);
+    }
+}
+
+/// What [`TRAINING`] comes to when nothing disturbs it; made once for all stories.
+pub fn undisturbed_training() -> &'static Digests {
+    static DIGESTS: OnceLock<Digests> = OnceLock::new();
+    DIGESTS.get_or_init(|| {
+        let project = Project::new(TRAINING);
+        assert_eq!(project.run(&[])["failed"], 0);
+        project.digests(&["pipeline.toml"])
+    })
+}
+
+/// Waits until something is so.
+pub fn within_a_moment(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Reads a run's events until one holds all of some words, and goes on reading in the background, so that the run
+/// never waits for its reader.
+pub fn wait_for(child: &mut Child, words: &[&str]) {
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().expect("it is piped")));
+    let found = lines.by_ref().map_while(Result::ok).any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(found, "no event with {words:?}");
+    std::thread::spawn(move || lines.count());
+}
+
+/// Sends a signal to a process.
+pub fn signal(process: i32, number: i32) {
+    // SAFETY: a plain system call; a process that is gone already is no fault.
+    unsafe { libc::kill(process, number) };
+}
+
+/// Copies a folder as it is.
+pub fn copy_folder(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(status.expect("`cp` can be started").success());
+}
+
+/// Says that a machine does not permit what a story needs; seen also where the output of tests is captured.
+pub fn not_checked(why: &str) {
+    let _ = writeln!(std::io::stderr(), "NOT CHECKED: {why}");
+}
+
+/// Says how much a story tried, for a person who asked for all of it.
+pub fn tell(what: &str) {
+    if thorough() {
+        let _ = writeln!(std::io::stderr(), "{what}");
+    }
+}
+
+/// Whether stories shall try everything rather than a sample; for a machine with time.
+pub fn thorough() -> bool {
+    std::env::var_os("PACER_TEST_THOROUGH").is_some_and(|value| !value.is_empty())
+}
+
+/// A seeded sequence of numbers that look random.
+pub struct Dice(pub u64);
+
+impl Dice {
+    /// A number below a bound.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        // The constants of Knuth's MMIX; the high bits are the good ones.
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
     }
 }
 
@@ -155,3 +294,55 @@ pub fn chain() -> Project {
     project.write("input.txt", "a\nb\n");
     project
 }
+
+/// Synthetic workouts and the training of two small networks on them: long enough to be met in the midst of it.
+pub const TRAINING: &str = r#"
+[params]
+epochs = 100
+hidden = 8
+
+[stages.synthesize]
+kind = "synthesize"
+users = 8
+runs_per_user = 6.0
+
+[stages.import]
+kind = "import"
+inputs.source = "synthesize.raw"
+
+[stages.filter]
+kind = "filter"
+inputs.workouts = "import"
+
+[stages.resample]
+kind = "resample"
+inputs.workouts = "filter"
+grid = { by = "time", step_s = 30.0, gap_limit_s = 60.0, max_minutes = 60.0 }
+features = ["speed", "grade"]
+
+[stages.split]
+kind = "split"
+inputs.sequences = "resample"
+by = "user"
+train = 0.7
+validation = 0.15
+test = 0.15
+
+[stages.lstm]
+kind = "pretrain"
+inputs = { sequences = "resample", split = "split" }
+cell = "lstm"
+layers = 1
+hidden = "${hidden}"
+epochs = "${epochs}"
+features = ["speed", "grade"]
+
+[stages.gru]
+kind = "pretrain"
+inputs = { sequences = "resample", split = "split" }
+cell = "gru"
+layers = 1
+hidden = "${hidden}"
+epochs = "${epochs}"
+features = ["speed", "grade"]
+"#;

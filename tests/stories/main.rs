@@ -2,10 +2,20 @@
 
 mod caching;
 mod damage;
+mod disk;
 mod faults;
+mod garbage;
 mod harness;
 mod interruption;
+mod kills;
 mod limits;
+mod many;
+mod memory;
+mod paths;
 mod pipelines;
 mod properties;
+mod security;
+mod signals;
 mod tidy;
+mod tracer;
+mod trainings;

@@ -6,12 +6,12 @@ use pacer_stages::kinds::finetune::{self as declared, Finetune};
 use pacer_stages::model::Model;
 use pacer_stages::sequences::Sequences;
 use pacer_stages::split::Split;
-use pacer_stages::stage::{Blame, Context, Metrics};
+use pacer_stages::stage::{Blame, Context, Metrics, Stage as _};
 use serde_json::Value;
 
 use crate::device;
 use crate::models::recurrent::{Parameter, Recurrent};
-use crate::training::checkpoint::Checkpoint;
+use crate::training::checkpoint::Keeper;
 use crate::training::outcome;
 use crate::training::parts::Parts;
 use crate::training::{Phase, Recipe, train};
@@ -31,8 +31,9 @@ pub fn run(params: &Value, context: &Context<'_>) -> Result<Metrics> {
     let recipe = recipe(&params, &network)?;
     let parts = Parts::new(&sequences, &split, &columns, &model.config.scaler, device, context)?;
     parts.fit(&recipe)?;
-    let checkpoint = Checkpoint::new(&context.job.partial, parts.identity(context.job)?, network.len());
-    let trained = train(&network, &start, &parts, &recipe, &checkpoint, context)?;
+    let course = params.course().expect("a training has a course");
+    let mut keeper = Keeper::new(context, parts.identity(context.job, &course, &start)?, network.len());
+    let trained = train(&network, &start, &parts, &recipe, &mut keeper, context)?;
     let training = parts.training(&sequences, &split, context.job.seed);
     model.config.training = outcome::joined(&model.config.training, training);
     model.tensors = network.unpack(&trained.theta);

@@ -5,12 +5,12 @@ use pacer_stages::kinds::pretrain::Pretrain;
 use pacer_stages::model::{Architecture, Model, ModelConfig, Scaler};
 use pacer_stages::sequences::Sequences;
 use pacer_stages::split::{Part, Split};
-use pacer_stages::stage::{Context, Metrics};
+use pacer_stages::stage::{Context, Metrics, Stage as _};
 use serde_json::Value;
 
 use crate::device;
 use crate::models::recurrent::Recurrent;
-use crate::training::checkpoint::Checkpoint;
+use crate::training::checkpoint::Keeper;
 use crate::training::outcome;
 use crate::training::parts::{self, Parts};
 use crate::training::{Phase, Recipe, train};
@@ -35,8 +35,10 @@ pub fn run(params: &Value, context: &Context<'_>) -> Result<Metrics> {
     let recipe = recipe(&params);
     let parts = Parts::new(&sequences, &split, &columns, &scaler, device, context)?;
     parts.fit(&recipe)?;
-    let checkpoint = Checkpoint::new(&context.job.partial, parts.identity(context.job)?, network.len());
-    let trained = train(&network, &network.initial(context.job.seed), &parts, &recipe, &checkpoint, context)?;
+    let start = network.initial(context.job.seed);
+    let course = params.course().expect("a training has a course");
+    let mut keeper = Keeper::new(context, parts.identity(context.job, &course, &start)?, network.len());
+    let trained = train(&network, &start, &parts, &recipe, &mut keeper, context)?;
     let training = parts.training(&sequences, &split, context.job.seed);
     let config = ModelConfig { architecture, features, scaler, training };
     let model = Model { config, tensors: network.unpack(&trained.theta) };

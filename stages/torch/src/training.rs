@@ -7,6 +7,8 @@ pub mod data;
 pub mod loss;
 pub mod outcome;
 pub mod parts;
+#[cfg(test)]
+mod resuming;
 pub mod state;
 #[cfg(test)]
 mod tests;
@@ -25,7 +27,7 @@ use tch::Tensor;
 use crate::models::recurrent::{Mode, Recurrent, to_device, to_host};
 use crate::random::{Purpose, shuffled, stream};
 use crate::training::adam::Step;
-use crate::training::checkpoint::Checkpoint;
+use crate::training::checkpoint::Keeper;
 use crate::training::data::Set;
 use crate::training::loss::loss;
 use crate::training::parts::Parts;
@@ -87,28 +89,32 @@ impl fmt::Display for NotFinite {
 
 /// Trains a network from the weights `start`.
 ///
-/// Six parts: 1 begin, afresh or from a checkpoint; 2 the order of an epoch; 3 forward; 4 backward and step;
+/// Six parts: 1 begin, afresh or from a state that was kept; 2 the order of an epoch; 3 forward; 4 backward and step;
 /// 5 watch; 6 the end of an epoch. All that a later step depends on is in `state`, and every random number is
-/// a function of seed and count, so an interrupted training goes on as if nothing had happened.
+/// a function of seed and count, so an interrupted training goes on as if nothing had happened. What is known of
+/// the training's end, epochs and patience, only decides when to stop (and a schedule that looks at it says so):
+/// hence a longer training goes on from a shorter one's end.
 pub fn train(
     network: &Recurrent,
     start: &[f32],
     parts: &Parts,
     recipe: &Recipe,
-    checkpoint: &Checkpoint,
+    keeper: &mut Keeper<'_>,
     context: &Context<'_>,
 ) -> Result<Trained> {
     // 1. Begin.
     let seed = context.job.seed;
     let per_epoch = parts.train.len().div_ceil(recipe.batch_size);
-    let mut state = match checkpoint.load(parts.train.device(), context) {
-        Some(state) => state,
-        None => begin(network, start, parts)?,
-    };
-    let mut watch = Watch::new(context, checkpoint, recipe, per_epoch);
+    let found = keeper.find(recipe, parts.train.device());
+    let goes_on = found.is_some();
+    let mut state = found.map_or_else(|| begin(network, start, parts), Ok)?;
+    let mut watch = Watch::new(context, recipe, per_epoch);
+    if goes_on {
+        watch.goes_on(&state);
+    }
     while let Some(phase) = recipe.phases.get(state.at.phase) {
         let mask = phase.mask.as_deref().map(|mask| to_device(mask, parts.train.device())).transpose()?;
-        while state.at.epoch < phase.epochs && !state.at.out_of_patience(recipe.patience) {
+        while !state.at.is_phase_over(recipe) {
             // 2. The order of the epoch.
             let order = shuffled(parts.train.len(), &mut stream(seed, Purpose::Order, state.at.epochs_run() as u64));
             for members in order.chunks(recipe.batch_size).skip(state.at.batch) {
@@ -131,8 +137,9 @@ pub fn train(
                 }
                 state.at.count(loss, batch.real, rate);
                 watch.step(&state, members.len());
+                keeper.after_step(&state);
                 if context.check_cancelled().is_err() {
-                    checkpoint.save(&state, context);
+                    keeper.save(&state);
                     return Err(Interrupted.into());
                 }
             }
@@ -144,8 +151,11 @@ pub fn train(
             state.end_epoch(mae)?;
             watch.epoch(&state);
         }
+        // Kept as it is, with the moments and the latest weights, which a longer phase would go on with.
+        keeper.end(&state);
         state.end_phase()?;
     }
+    keeper.tell_cost();
     Ok(Trained { theta: to_host(&state.best)?, history: state.at.history, best_epoch: state.at.best_epoch })
 }
 

@@ -119,7 +119,7 @@ fn run(job: &Job, sink: &(dyn Fn(Notice) + Sync)) -> Result<Metrics> {
 
 /// What an error means to the caller.
 fn failure(error: &anyhow::Error) -> Failure {
-    let message = format!("{error:#}");
+    let message = without_frames(&format!("{error:#}"));
     let blame = error.downcast_ref::<Blame>();
     let class = if error.is::<Interrupted>() {
         FailureClass::Interrupted
@@ -137,6 +137,12 @@ fn failure(error: &anyhow::Error) -> Failure {
     };
     let message = blame.map_or(message, |blame| blame.message.clone());
     Failure { class, message, parameter: blame.map(|blame| blame.parameter.clone()) }
+}
+
+/// A message without the C++ calls that LibTorch lists below it, dozens of lines that say nothing to a user.
+fn without_frames(message: &str) -> String {
+    let lines = message.lines().filter(|line| !line.starts_with("frame #"));
+    lines.collect::<Vec<_>>().join("\n").trim_end().to_owned()
 }
 
 /// Writes a line to stdout. A reader that is gone is noticed by the end of stdin.
@@ -167,6 +173,15 @@ mod tests {
                 "seed":1,"device":"cpu","threads":1}}"#
         );
         parse(&text).unwrap()
+    }
+
+    #[test]
+    fn memory_that_ran_out_is_told_without_the_calls_of_libtorch() {
+        let error =
+            anyhow::anyhow!("DefaultCPUAllocator: can't allocate memory: 5 bytes\nframe #0: a()\nframe #1: b()\n");
+        let told = failure(&error);
+        assert_eq!(told.class, FailureClass::OutOfMemory);
+        assert_eq!(told.message, "DefaultCPUAllocator: can't allocate memory: 5 bytes");
     }
 
     #[test]

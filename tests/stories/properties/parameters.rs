@@ -2,9 +2,10 @@
 //! new one is tried as soon as it is there.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use pacer::digest::Digest;
-use pacer::key::{self, RecordParts};
+use pacer::key::{Record, RecordParts};
 use pacer_stages::fingerprint;
 use pacer_stages::kind::Kind;
 use pacer_stages::kinds::KINDS;
@@ -120,13 +121,13 @@ fn digest(kind: &Kind, params: &Value, seed: Option<u64>) -> Digest {
     let parts = RecordParts {
         kind: kind.name,
         code: fingerprint::parts(kind.name),
-        params,
+        params: Arc::new(params.clone()),
         inputs: json!({}),
         seed,
         numeric: None,
         environment: None,
     };
-    key::digest(&key::record(parts))
+    Record::new(parts).key()
 }
 
 /// Values that may well be right where this one is.

@@ -1,114 +1,196 @@
-//! The file that an interrupted training goes on from. Unaware of how a state came about.
+//! The states that trainings of one course go on from: when they are written, which are kept, and which one a
+//! training begins with. Unaware of how a step is taken.
 //!
-//! It is written whole under another name, synced and renamed, so that a kill at any moment leaves the previous
-//! one; and it carries a checksum, so that a damaged one is noticed and left aside: training anew costs time, a
-//! wrong weight would cost the result.
+//! The folder holds `<step>.safetensors`, the latest few, for what was killed or stopped, and for good an
+//! `end-<step>.safetensors` for each end of a phase, which a longer training goes on from. Trainings that differ
+//! in their end alone share it; one job at a time uses it.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+mod cadence;
+pub mod file;
 
-use anyhow::{Context as _, Result, ensure};
+use std::fs;
+use std::time::Instant;
+
 use pacer_stages::stage::Context;
-use pacer_stages::tensors::{self, Array, Arrays};
-use serde::{Deserialize, Serialize};
 use tch::Device;
 
-use crate::models::recurrent::{to_device, to_host};
-use crate::training::adam::Adam;
-use crate::training::state::{Position, State};
+use crate::training::Recipe;
+use crate::training::checkpoint::cadence::{Cadence, Passed};
+use crate::training::checkpoint::file::Stored;
+use crate::training::state::State;
 
-/// Where checkpoints of one training lie.
-pub struct Checkpoint {
-    path: PathBuf,
+/// Writes and finds the states of a training.
+pub struct Keeper<'a> {
+    context: &'a Context<'a>,
     identity: String,
     parameters: usize,
+    cadence: Cadence,
+    began: Instant,
+    /// When the latest state was written, or when the training began.
+    rested: Instant,
+    /// The step of the latest state written, or of the one gone on from.
+    step: u64,
+    /// The step of the latest end written, or of the one gone on from.
+    end: Option<u64>,
+    written: usize,
+    failed: bool,
 }
 
-/// What a state holds beside its tensors, and what the tensors must add up to.
-#[derive(Serialize, Deserialize)]
-struct Header {
-    identity: String,
-    checksum: u64,
-    adam_steps: u64,
-    at: Position,
+/// What a state is kept for; at the same step an end lies further on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Role {
+    /// To go on with the same training.
+    Latest,
+    /// To go on with a longer one.
+    End,
 }
 
-impl Checkpoint {
-    /// The checkpoint in a folder of a training that `identity` tells from every other (parameters, seed, data).
-    pub fn new(folder: &Path, identity: String, parameters: i64) -> Self {
-        Self { path: folder.join("checkpoint.safetensors"), identity, parameters: parameters as usize }
-    }
-
-    /// Writes a state; where that fails the training goes on, and a person is told.
-    pub fn save(&self, state: &State, context: &Context<'_>) {
-        if let Err(error) = self.write(state) {
-            let path = self.path.display();
-            context.warn(format!("checkpoint `{path}` is not written, an interruption would begin anew: {error:#}"));
+impl Role {
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Latest => "",
+            Self::End => "end-",
         }
     }
 
-    /// The state to go on from, if there is a sound one of this very training; others are left aside.
-    pub fn load(&self, device: Device, context: &Context<'_>) -> Option<State> {
-        if !self.path.exists() {
-            return None;
+    fn file_name(self, step: u64) -> String {
+        format!("{}{step:012}.safetensors", self.prefix())
+    }
+}
+
+/// The step and the role that a file's name tells, if it is that of a state.
+fn parse(name: &str) -> Option<(u64, Role)> {
+    let stem = name.strip_suffix(".safetensors")?;
+    let (role, digits) = stem.strip_prefix("end-").map_or((Role::Latest, stem), |digits| (Role::End, digits));
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    Some((digits.parse().ok().filter(|_| is_number)?, role))
+}
+
+impl<'a> Keeper<'a> {
+    /// Keeps the states of a training of so many weights that `identity` tells from those of every other course.
+    pub fn new(context: &'a Context<'a>, identity: String, parameters: i64) -> Self {
+        let now = Instant::now();
+        Self {
+            context,
+            identity,
+            parameters: parameters as usize,
+            cadence: Cadence::new(&context.job.checkpoints, file::BYTES_PER_PARAMETER * parameters as usize),
+            began: now,
+            rested: now,
+            step: 0,
+            end: None,
+            written: 0,
+            failed: false,
         }
-        match self.read(device) {
-            Ok(state) => Some(state),
-            Err(error) => {
-                context.warn(format!("training begins anew, the checkpoint is left aside: {error:#}"));
-                None
+    }
+
+    /// The furthest sound state that a training by `recipe` comes by itself; files that hold none are left aside.
+    pub fn find(&mut self, recipe: &Recipe, device: Device) -> Option<State> {
+        for (step, role) in self.names() {
+            let path = self.context.job.partial.join(role.file_name(step));
+            let found = Stored::read(&path, &self.identity, self.parameters);
+            match found.and_then(|found| found.at.lies_on(recipe).then(|| found.state(device)).transpose()) {
+                Ok(Some(state)) => {
+                    self.step = state.at.step;
+                    self.end = (role == Role::End).then_some(self.step);
+                    return Some(state);
+                }
+                Ok(None) => {}
+                Err(error) => self.context.warn(format!("a checkpoint of the training is left aside: {error:#}")),
             }
         }
+        None
     }
 
-    fn write(&self, state: &State) -> Result<()> {
-        let arrays = [&state.theta, &state.adam.first, &state.adam.second, &state.best];
-        let arrays = arrays.map(|tensor| to_host(&tensor.detach()));
-        let [theta, first, second, best] = arrays;
-        let (theta, first, second, best) = (theta?, first?, second?, best?);
-        let header = Header {
-            identity: self.identity.clone(),
-            checksum: checksum([&theta, &first, &second, &best]),
-            adam_steps: state.adam.steps,
-            at: state.at.clone(),
-        };
-        let shape = [self.parameters];
-        let arrays = [("theta", &theta), ("first", &first), ("second", &second), ("best", &best)];
-        let arrays = arrays.map(|(name, values)| (name, Array::f32(&shape, values)));
-        let folder = self.path.parent().expect("the path is a file in a folder");
-        fs::create_dir_all(folder)?;
-        let fresh = self.path.with_extension("new");
-        tensors::write(&fresh, &header, arrays)?;
-        File::open(&fresh)?.sync_all()?;
-        fs::rename(&fresh, &self.path)?;
-        Ok(File::open(folder)?.sync_all()?)
+    /// Writes the state after a step, if one is due.
+    pub fn after_step(&mut self, state: &State) {
+        let (training, time) = (self.began.elapsed(), self.rested.elapsed());
+        if self.cadence.is_due(Passed { training, time, steps: state.at.step - self.step }) {
+            self.save(state);
+        }
     }
 
-    fn read(&self, device: Device) -> Result<State> {
-        let file = Arrays::open(&self.path)?;
-        let header: Header = file.header()?;
-        ensure!(header.identity == self.identity, "`{}` is of another training", self.path.display());
-        let array = |name| -> Result<Vec<f32>> {
-            let (shape, values) = file.f32(name)?;
-            file.expect_shape(name, &shape, &[self.parameters])?;
-            Ok(values)
-        };
-        let (theta, first, second, best) = (array("theta")?, array("first")?, array("second")?, array("best")?);
-        let sum = checksum([&theta, &first, &second, &best]);
-        ensure!(sum == header.checksum, "{}: its checksum is wrong", file.broken());
-        ensure!(!header.at.history.is_empty(), "{}: it has no history", file.broken());
-        let place = |values: &[f32]| to_device(values, device).context("the checkpoint does not fit the device");
-        Ok(State {
-            theta: place(&theta)?.f_set_requires_grad(true)?,
-            adam: Adam { first: place(&first)?, second: place(&second)?, steps: header.adam_steps },
-            best: place(&best)?,
-            at: header.at,
-        })
+    /// Writes the state after a step and removes what is older than the latest few. What lies further on stays:
+    /// it is of a longer training, which would have to begin here otherwise.
+    pub fn save(&mut self, state: &State) {
+        self.write(state, Role::Latest);
+    }
+
+    /// Writes the state at the end of a phase, for good, unless it is there already.
+    pub fn end(&mut self, state: &State) {
+        if self.end != Some(state.at.step) {
+            self.write(state, Role::End);
+            self.end = Some(state.at.step);
+        }
+    }
+
+    /// Tells the log what the checkpoints of the training took.
+    pub fn tell_cost(&self) {
+        let (spent, all) = (self.cadence.spent.as_secs_f64(), self.began.elapsed().as_secs_f64());
+        self.context.log(format!("{} checkpoints took {spent:.4} s of {all:.3} s", self.written));
+    }
+
+    /// Writes a state; where that fails the training goes on, and a person is told once.
+    fn write(&mut self, state: &State, role: Role) {
+        let start = Instant::now();
+        let name = role.file_name(state.at.step);
+        let folder = &self.context.job.partial;
+        match Stored::of(state).and_then(|stored| stored.write(folder, &name, &self.identity)) {
+            Ok(()) => self.written += 1,
+            Err(error) => {
+                let path = folder.join(name);
+                let message = format!(
+                    "checkpoint `{}` is not written, and an interruption would cost the training since the one \
+                     before: {error:#}",
+                    path.display()
+                );
+                if self.failed {
+                    self.context.log(message);
+                } else {
+                    self.context.warn(message);
+                    self.failed = true;
+                }
+            }
+        }
+        self.remove_old(state.at.step);
+        self.cadence.took(start.elapsed());
+        (self.rested, self.step) = (Instant::now(), state.at.step);
+    }
+
+    /// Removes all but the latest few of the states up to a step.
+    fn remove_old(&self, step: u64) {
+        let up_to = |name: &(u64, Role)| name.1 == Role::Latest && name.0 <= step;
+        for (step, role) in self.names().into_iter().filter(up_to).skip(self.context.job.checkpoints.keep.max(1)) {
+            // Best effort: an old state that stays only takes room.
+            let _ = fs::remove_file(self.context.job.partial.join(role.file_name(step)));
+        }
+    }
+
+    /// The states in the folder by their names, the furthest first.
+    fn names(&self) -> Vec<(u64, Role)> {
+        let entries = fs::read_dir(&self.context.job.partial).into_iter().flatten().flatten();
+        let mut names: Vec<_> = entries.filter_map(|entry| parse(entry.file_name().to_str()?)).collect();
+        names.sort_unstable();
+        names.reverse();
+        names
     }
 }
 
-/// FNV-1a over the bits of arrays, a word at a time: against damage, not against malice.
-pub fn checksum<'a>(arrays: impl IntoIterator<Item = &'a Vec<f32>>) -> u64 {
-    let words = arrays.into_iter().flatten().map(|value| u64::from(value.to_bits()));
-    words.fold(0xcbf2_9ce4_8422_2325, |hash, word| (hash ^ word).wrapping_mul(0x0100_0000_01b3))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_name_tells_its_step_and_no_other_name_does() {
+        for (step, role) in [(0, Role::Latest), (1260, Role::Latest), (1260, Role::End)] {
+            assert_eq!(parse(&role.file_name(step)), Some((step, role)));
+        }
+        for name in ["unfinished", "checkpoint.safetensors", ".safetensors", "+12.safetensors", "end-.safetensors"] {
+            assert_eq!(parse(name), None, "{name}");
+        }
+        let mut roles = [(5, Role::Latest), (9, Role::Latest), (5, Role::End), (7, Role::End)];
+        roles.sort_unstable();
+        assert_eq!(roles.map(|(step, _)| step), [5, 5, 7, 9]);
+        assert_eq!(roles[1].1, Role::End);
+    }
 }

@@ -7,7 +7,7 @@ use pacer_stages::sequences::Sequences;
 use tch::{Device, Kind, Tensor};
 
 use crate::models::recurrent::{Padded, to_host};
-use crate::training::checkpoint::checksum;
+use crate::training::checkpoint::file::checksum;
 
 /// Some workouts of a set of sequences, end to end, standardised, on a device.
 pub struct Set {
@@ -127,7 +127,7 @@ impl Set {
     /// A checksum of all numbers of the set.
     pub fn checksum(&self) -> Result<u64> {
         let tensors = [&self.features, &self.target, &self.weight].map(to_host);
-        Ok(checksum(&tensors.into_iter().collect::<Result<Vec<_>>>()?))
+        Ok(checksum(tensors.into_iter().collect::<Result<Vec<_>>>()?.iter().map(Vec::as_slice)))
     }
 
     /// Where the tensors lie.

@@ -7,10 +7,11 @@ use pacer_stages::job::Job;
 use pacer_stages::model::{Scaler, Training};
 use pacer_stages::sequences::Sequences;
 use pacer_stages::split::{Part, Split};
-use pacer_stages::stage::{Blame, Context};
+use pacer_stages::stage::{Blame, Context, Course};
 use tch::Device;
 
 use crate::training::Recipe;
+use crate::training::checkpoint::file::checksum;
 use crate::training::data::Set;
 
 /// The data that a network is trained with.
@@ -60,10 +61,11 @@ impl Parts {
         Ok(())
     }
 
-    /// What tells this training from every other: its job's kind, parameters, seed and device, and its data.
-    pub fn identity(&self, job: &Job) -> Result<String> {
-        let data = [self.train.checksum()?, self.validation.checksum()?];
-        let parts = (&job.kind, &job.code, &job.params, job.seed, job.device, data);
+    /// What tells trainings of this course from all others: the kind, the course's parameters, seed and device,
+    /// the data, and the checksum of the weights that they start from.
+    pub fn identity(&self, job: &Job, course: &Course, start: &[f32]) -> Result<String> {
+        let data = [self.train.checksum()?, self.validation.checksum()?, checksum([start])];
+        let parts = (&job.kind, &job.code, &course.params, job.seed, job.device, data);
         Ok(serde_json::to_string(&parts)?)
     }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use crate::models::recurrent::to_device;
+use crate::training::Recipe;
 use crate::training::adam::Adam;
 
 /// A training between two steps.
@@ -67,12 +68,11 @@ pub struct Epoch {
 impl State {
     /// Before the first step, with the validation error of the weights as they are.
     pub fn new(start: &[f32], mae: Option<f64>, device: Device) -> Result<Self> {
-        let first = Epoch { epoch: 0, phase: 0, learning_rate: None, train_loss: None, validation_mae: mae };
         Ok(Self {
             theta: to_device(start, device)?.f_set_requires_grad(true)?,
             adam: Adam::new(start.len() as i64, device)?,
             best: to_device(start, device)?,
-            at: Position { best_mae: mae, history: vec![first], ..Position::default() },
+            at: Position::at_start(mae),
         })
     }
 
@@ -88,21 +88,60 @@ impl State {
     pub fn end_phase(&mut self) -> Result<()> {
         self.theta = copied(&self.best)?.f_set_requires_grad(true)?;
         self.adam = Adam::new(self.theta.numel() as i64, self.theta.device())?;
-        self.at.phase += 1;
-        (self.at.epoch, self.at.since_best) = (0, 0);
+        self.at.end_phase();
         Ok(())
     }
 }
 
 impl Position {
+    /// Before the first step, with the validation error of the weights as they are.
+    pub fn at_start(mae: Option<f64>) -> Self {
+        let first = Epoch { epoch: 0, phase: 0, learning_rate: None, train_loss: None, validation_mae: mae };
+        Self { best_mae: mae, history: vec![first], ..Self::default() }
+    }
+
     /// Epochs that are over in all phases.
     pub fn epochs_run(&self) -> usize {
         self.history.len() - 1
     }
 
-    /// Whether this phase has gone on for long enough without a better epoch.
-    pub fn out_of_patience(&self, patience: Option<usize>) -> bool {
-        patience.is_some_and(|patience| self.since_best >= patience)
+    /// Whether its phase is over: all epochs of it are, or enough of them since the best one.
+    pub fn is_phase_over(&self, recipe: &Recipe) -> bool {
+        let epochs = recipe.phases.get(self.phase).map_or(0, |phase| phase.epochs);
+        self.epoch >= epochs || recipe.patience.is_some_and(|patience| self.since_best >= patience)
+    }
+
+    /// Whether a training by this recipe comes by here itself: it goes through the history again and stops where
+    /// the recipe would.
+    ///
+    /// What was trained with more epochs or more patience may lie past the recipe's end; with less patience, in a
+    /// phase that the recipe would not have come to yet.
+    pub fn lies_on(&self, recipe: &Recipe) -> bool {
+        let Some((start, epochs)) = self.history.split_first() else { return false };
+        let mut own = Self::at_start(start.validation_mae);
+        for epoch in epochs {
+            own.go_to_phase(epoch.phase.saturating_sub(1), recipe);
+            if own.phase + 1 != epoch.phase || own.is_phase_over(recipe) {
+                return false;
+            }
+            own.end_epoch(epoch.validation_mae);
+        }
+        own.go_to_phase(self.phase, recipe);
+        (own.phase, own.epoch, own.best_epoch) == (self.phase, self.epoch, self.best_epoch)
+            && self.phase < recipe.phases.len()
+            && (self.batch == 0 || !own.is_phase_over(recipe))
+    }
+
+    /// Ends phases until the given one, as far as they are over.
+    fn go_to_phase(&mut self, phase: usize, recipe: &Recipe) {
+        while self.phase < phase.min(recipe.phases.len()) && self.is_phase_over(recipe) {
+            self.end_phase();
+        }
+    }
+
+    fn end_phase(&mut self) {
+        self.phase += 1;
+        (self.epoch, self.since_best) = (0, 0);
     }
 
     /// Counts a step that was taken, with a finite loss.
@@ -152,10 +191,11 @@ fn copied(tensor: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::training::Phase;
+    use pacer_stages::recipe::{Loss, Schedule};
 
     fn position(maes: &[Option<f64>]) -> (Position, Vec<bool>) {
-        let start = Epoch { epoch: 0, phase: 0, learning_rate: None, train_loss: None, validation_mae: maes[0] };
-        let mut at = Position { best_mae: maes[0], history: vec![start], ..Position::default() };
+        let mut at = Position::at_start(maes[0]);
         let better = maes[1..].iter().map(|mae| at.end_epoch(*mae)).collect();
         (at, better)
     }
@@ -165,7 +205,54 @@ mod tests {
         let (at, better) = position(&[Some(9.0), Some(8.0), Some(7.0), Some(7.0), Some(7.5)]);
         assert_eq!(better, [true, true, false, false]);
         assert_eq!((at.best_epoch, at.best_mae), (2, Some(7.0)));
-        assert!(at.out_of_patience(Some(2)) && !at.out_of_patience(Some(3)) && !at.out_of_patience(None));
+        let is_over = |patience| at.is_phase_over(&recipe(&[9], patience));
+        assert!(is_over(Some(2)) && !is_over(Some(3)) && !is_over(None));
+    }
+
+    fn recipe(epochs: &[usize], patience: Option<usize>) -> Recipe {
+        let phase =
+            |epochs: &usize| Phase { epochs: *epochs, rate: 0.1, mask: None, rate_parameter: "learning_rate".into() };
+        Recipe {
+            loss: Loss::L1,
+            batch_size: 8,
+            schedule: Schedule::default(),
+            clip_norm: None,
+            patience,
+            weight_decay: 0.0,
+            phases: epochs.iter().map(phase).collect(),
+        }
+    }
+
+    #[test]
+    fn a_training_comes_by_what_lies_before_its_own_end_alone() {
+        let (at, _) = position(&[Some(9.0), Some(8.0), Some(8.5), Some(8.6), Some(7.0)]);
+        for (epochs, patience, comes_by) in [
+            (5, None, true),
+            (4, None, true),
+            (3, None, false),
+            (9, Some(3), true),
+            // It would have stopped after the third epoch, the second without a better one.
+            (9, Some(2), false),
+        ] {
+            assert_eq!(at.lies_on(&recipe(&[epochs], patience)), comes_by, "{epochs} epochs, patience {patience:?}");
+        }
+        let within = Position { batch: 1, ..at.clone() };
+        assert!(within.lies_on(&recipe(&[5], None)) && !within.lies_on(&recipe(&[4], None)));
+        let (stopped, _) = position(&[Some(9.0), Some(8.0), Some(8.5), Some(8.6)]);
+        assert!(stopped.lies_on(&recipe(&[9], Some(2))));
+        assert!(!Position { batch: 1, ..stopped }.lies_on(&recipe(&[9], Some(2))));
+    }
+
+    #[test]
+    fn a_training_comes_to_the_second_phase_when_its_own_first_one_is_over() {
+        let (mut at, _) = position(&[Some(9.0), Some(8.0), Some(8.5), Some(8.6)]);
+        at.end_phase();
+        at.end_epoch(Some(7.0));
+        assert!(at.lies_on(&recipe(&[3, 5], None)) && at.lies_on(&recipe(&[9, 5], Some(2))));
+        for (epochs, patience) in [(&[4, 5][..], None), (&[9, 5], Some(3)), (&[9, 5], Some(1)), (&[3], None)] {
+            assert!(!at.lies_on(&recipe(epochs, patience)), "{epochs:?}, patience {patience:?}");
+        }
+        assert!(!Position::default().lies_on(&recipe(&[3], None)), "a state without history is none");
     }
 
     #[test]

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
-use pacer_stages::job::{Device, JOB_VERSION, Job, Slot};
+use pacer_stages::job::{Checkpoints, Device, JOB_VERSION, Job, Slot};
 use pacer_stages::model::{Architecture, ModelConfig, Scaler, Training};
 use pacer_stages::sequences::{DataSource, Grid, Header, Sequences};
 use pacer_stages::split::{Part, Split, SplitBy};
@@ -106,8 +106,14 @@ pub struct World {
     folder: TempDir,
     /// Warnings of all runs.
     pub warnings: Mutex<Vec<String>>,
-    /// The messages of progress of all runs.
+    /// The messages of progress of all runs, but for those of single steps.
     pub news: Mutex<Vec<String>>,
+    /// The lines for the log of all runs.
+    pub log: Mutex<Vec<String>>,
+    /// Steps taken since it was last asked.
+    steps: AtomicUsize,
+    /// How often checkpoints are written and how many are kept.
+    pub checkpoints: Checkpoints,
 }
 
 impl World {
@@ -118,7 +124,14 @@ impl World {
 
     /// A world of these workouts.
     pub fn of(sequences: &Sequences) -> Self {
-        let world = Self { folder: tempfile::tempdir().unwrap(), warnings: Mutex::default(), news: Mutex::default() };
+        let world = Self {
+            folder: tempfile::tempdir().unwrap(),
+            warnings: Mutex::default(),
+            news: Mutex::default(),
+            log: Mutex::default(),
+            steps: AtomicUsize::new(0),
+            checkpoints: Checkpoints::default(),
+        };
         sequences.write(&world.path("sequences.safetensors")).unwrap();
         split(sequences).write(&world.path("split.parquet")).unwrap();
         world
@@ -132,6 +145,19 @@ impl World {
     /// The bytes of a file that a stage wrote.
     pub fn bytes(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path(name)).unwrap()
+    }
+
+    /// The steps that trainings took since the last call.
+    pub fn steps(&self) -> usize {
+        self.steps.swap(0, Ordering::Relaxed)
+    }
+
+    /// The names of the checkpoints of the stage `name`, sorted.
+    pub fn kept(&self, name: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path(name).join("partial")).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
     }
 
     /// Runs a kind whose outputs and checkpoints go to the folder `name`.
@@ -148,6 +174,13 @@ impl World {
         stop: impl Fn(&str) -> bool + Sync,
     ) -> Result<Metrics> {
         self.start(kind, name, params, &AtomicBool::new(false), stop)
+    }
+
+    /// Runs a kind that is asked to stop after so many steps; at the end of an epoch it takes one more.
+    pub fn run_steps(&self, kind: &str, name: &str, params: Value, steps: usize) -> Result<Metrics> {
+        let taken = AtomicUsize::new(0);
+        let stop = |news: &str| news.starts_with("epoch") && taken.fetch_add(1, Ordering::Relaxed) + 1 == steps;
+        self.run_until(kind, name, params, stop)
     }
 
     /// Runs a kind that is asked to stop before it begins, so that it takes one step.
@@ -167,12 +200,15 @@ impl World {
         std::fs::create_dir_all(&job.out).unwrap();
         let sink = |notice| match notice {
             Notice::Warning { message } => self.warnings.lock().unwrap().push(message),
-            Notice::Log { .. } => {}
+            Notice::Log { message } => self.log.lock().unwrap().push(message),
             Notice::Progress { message, .. } => {
                 if stop(&message) {
                     cancelled.store(true, Ordering::Relaxed);
                 }
-                self.news.lock().unwrap().push(message);
+                self.steps.fetch_add(usize::from(message.starts_with("epoch")), Ordering::Relaxed);
+                if !message.contains(": batch ") {
+                    self.news.lock().unwrap().push(message);
+                }
             }
         };
         let context = Context { job: &job, sink: &sink, cancelled };
@@ -208,6 +244,7 @@ impl World {
             inputs,
             out: self.path(name),
             partial: self.path(name).join("partial"),
+            checkpoints: self.checkpoints.clone(),
             seed: 7,
             device: Device::Cpu,
             threads: 1,

@@ -1,52 +1,48 @@
-//! Tells how far a training is and writes its checkpoints, both by the clock. Neither can change a result.
+//! Tells how far a training is, by the clock. Unaware of what is kept of it.
 
 use std::time::{Duration, Instant};
 
 use pacer_stages::stage::Context;
 
 use crate::training::Recipe;
-use crate::training::checkpoint::Checkpoint;
 use crate::training::state::State;
 
-const BETWEEN_NOTICES: Duration = Duration::from_millis(500);
-const BETWEEN_CHECKPOINTS: Duration = Duration::from_secs(5);
+/// Tests hear of every step, so that they can stop a training at the one they choose.
+const BETWEEN_NOTICES: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 500 });
 
 /// The observer of one training.
 pub struct Watch<'a> {
     context: &'a Context<'a>,
-    checkpoint: &'a Checkpoint,
     /// Epochs of each phase.
     epochs: Vec<usize>,
     per_epoch: usize,
     noticed: Instant,
-    saved: Instant,
     epoch_began: Instant,
     sequences: usize,
 }
 
 impl<'a> Watch<'a> {
     /// Begins to watch a training of `per_epoch` steps in each epoch.
-    pub fn new(context: &'a Context<'a>, checkpoint: &'a Checkpoint, recipe: &Recipe, per_epoch: usize) -> Self {
+    pub fn new(context: &'a Context<'a>, recipe: &Recipe, per_epoch: usize) -> Self {
         let epochs = recipe.phases.iter().map(|phase| phase.epochs).collect();
         let now = Instant::now();
-        Self { context, checkpoint, epochs, per_epoch, noticed: now, saved: now, epoch_began: now, sequences: 0 }
+        Self { context, epochs, per_epoch, noticed: now, epoch_began: now, sequences: 0 }
+    }
+
+    /// Before the first step, where the training goes on from a state that was kept.
+    pub fn goes_on(&mut self, state: &State) {
+        let message = format!("goes on from epoch {} (step {})", state.at.epochs_run(), state.at.step);
+        self.context.log(&message);
+        self.tell(state, message);
     }
 
     /// After a step over a number of sequences.
     pub fn step(&mut self, state: &State, sequences: usize) {
         self.sequences += sequences;
-        if self.saved.elapsed() > BETWEEN_CHECKPOINTS {
-            self.checkpoint.save(state, self.context);
-            self.saved = Instant::now();
-        }
-        if self.noticed.elapsed() > BETWEEN_NOTICES && state.at.batch < self.per_epoch {
-            let message = format!(
-                "batch {} of {}, loss {:.3}",
-                state.at.batch,
-                self.per_epoch,
-                state.at.loss_sum / state.at.loss_weight
-            );
-            self.tell(state, state.at.epochs_run() + 1, message);
+        if self.noticed.elapsed() >= BETWEEN_NOTICES && state.at.batch < self.per_epoch {
+            let loss = state.at.loss_sum / state.at.loss_weight;
+            let message = format!("batch {} of {}, loss {loss:.3}", state.at.batch, self.per_epoch);
+            self.tell(state, self.of_epoch(state.at.epochs_run() + 1, &message));
         }
     }
 
@@ -61,16 +57,20 @@ impl<'a> Watch<'a> {
             }
         }
         message += &format!("{:.0} sequences/s", self.sequences as f64 / seconds);
-        self.tell(state, state.at.epochs_run(), message);
+        self.tell(state, self.of_epoch(state.at.epochs_run(), &message));
         (self.epoch_began, self.sequences) = (Instant::now(), 0);
     }
 
-    fn tell(&mut self, state: &State, epoch: usize, message: String) {
+    fn of_epoch(&self, epoch: usize, message: &str) -> String {
+        format!("epoch {epoch} of {}: {message}", self.epochs.iter().sum::<usize>())
+    }
+
+    fn tell(&mut self, state: &State, message: String) {
         let over: usize = self.epochs[..state.at.phase].iter().sum();
         let done = (over + state.at.epoch) * self.per_epoch + state.at.batch;
         let all: usize = self.epochs.iter().sum();
         let total = (all * self.per_epoch) as u64;
-        self.context.progress(done as u64, Some(total), "steps", format!("epoch {epoch} of {all}: {message}"));
+        self.context.progress(done as u64, Some(total), "steps", message);
         self.noticed = Instant::now();
     }
 }

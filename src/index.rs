@@ -1,0 +1,100 @@
+//! What a pipeline's recent runs found, stage by stage, so that the next look needs no result file to be read, and
+//! so that an explanation knows what to compare with. It only saves time: a store without it gives the same answers.
+//! Unaware of graphs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cache::{Cache, Found, Hit};
+use crate::digest::Digest;
+use crate::journal;
+use crate::store::Store;
+
+/// Version of the file; one of another version is left aside.
+const VERSION: u32 = 1;
+
+/// Results of a stage that are remembered, newest first.
+const REMEMBERED: usize = 4;
+
+/// The memory of one pipeline.
+#[derive(Debug, Default)]
+pub struct Index {
+    path: PathBuf,
+    pipeline: String,
+    file: IndexFile,
+    /// Keys of runs that were killed, once somebody has asked for them.
+    lost: Option<BTreeMap<String, Vec<Digest>>>,
+    changed: bool,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct IndexFile {
+    v: u32,
+    /// The run that wrote it.
+    run: String,
+    stages: HashMap<String, Vec<Hit>>,
+}
+
+impl Index {
+    /// Reads what a store remembers of the pipeline of this name.
+    pub fn load(store: &Store, pipeline: &str) -> Self {
+        let name = Digest::of(pipeline.as_bytes()).to_string();
+        let path = store.path("index").join(&name[..16]);
+        let known = store.recall(&path).filter(|file: &IndexFile| file.v == VERSION);
+        let file = known.unwrap_or_default();
+        Self { path, pipeline: pipeline.to_owned(), file, lost: None, changed: false }
+    }
+
+    /// Looks a key up, in memory first; the same answer as [`Cache::find`], which it learns from.
+    pub fn find(&mut self, stage: &str, key: &Digest, cache: &Cache) -> Found {
+        let known = self.file.stages.get(stage).into_iter().flatten().find(|hit| hit.key == *key);
+        if let Some(hit) = known.filter(|hit| cache.still_holds(hit)) {
+            return Found::Hit(hit.clone());
+        }
+        let found = cache.find(key);
+        if let Found::Hit(hit) = &found {
+            self.learn(stage, hit);
+        }
+        found
+    }
+
+    /// Remembers the newest result of a stage.
+    pub fn learn(&mut self, stage: &str, hit: &Hit) {
+        let known = self.file.stages.entry(stage.to_owned()).or_default();
+        if known.first() == Some(hit) {
+            return;
+        }
+        known.retain(|other| other.key != hit.key);
+        known.insert(0, hit.clone());
+        known.truncate(REMEMBERED);
+        self.changed = true;
+    }
+
+    /// Keys that a stage had, newest first; also those of runs that were killed.
+    pub fn earlier(&mut self, stage: &str, store: &Store) -> Vec<Digest> {
+        let (pipeline, run) = (&self.pipeline, &self.file.run);
+        let lost = self.lost.get_or_insert_with(|| journal::unwritten_keys(store, pipeline, run));
+        let lost = lost.get(stage).into_iter().flatten().copied();
+        let known = self.file.stages.get(stage).into_iter().flatten().map(|hit| hit.key);
+        lost.chain(known).collect()
+    }
+
+    /// Seconds that a stage took when it last ran.
+    pub fn seconds(&self, stage: &str) -> Option<f64> {
+        self.file.stages.get(stage)?.first().map(|hit| hit.seconds)
+    }
+
+    /// Writes down what was learnt; `run` is the one that did.
+    pub fn save(mut self, run: Option<&str>, store: &Store) {
+        if !self.changed {
+            return;
+        }
+        self.file.v = VERSION;
+        if let Some(run) = run {
+            run.clone_into(&mut self.file.run);
+        }
+        store.remember(&self.path, &self.file);
+    }
+}
