@@ -5,6 +5,7 @@
 mod care;
 mod doctor;
 mod kinds;
+mod locked;
 mod plan;
 mod project;
 mod run;
@@ -92,8 +93,9 @@ enum Command {
     /// Say what a run would do and why, without doing it
     #[command(after_help = "Example:\n  pacer plan pipelines/quickstart.toml --set train.epochs=20")]
     Plan(plan::PlanArgs),
-    /// Say why a stage runs or is reused: every leaf that changed, old → new, and its line
-    #[command(after_help = "Example:\n  pacer explain pipelines/quickstart.toml lstm")]
+    /// Say why a stage runs or is reused: every leaf that changed, old → new, and its line; or what a change would rerun
+    #[command(after_help = "Examples:\n  pacer explain pipelines/quickstart.toml lstm\n  \
+        pacer explain pipelines/quickstart.toml --changing resample.grid")]
     Explain(plan::ExplainArgs),
     /// Show how the stages of a pipeline stand
     Status(show::StatusArgs),
@@ -109,8 +111,10 @@ enum Command {
     /// List the kinds of stage, or describe one
     #[command(after_help = "Example:\n  pacer stages resample")]
     Stages(kinds::StagesArgs),
-    /// Hash everything in the store again; what is damaged is taken out and made again by the next run
-    Verify,
+    /// Hash everything in the store again: what is damaged is taken out and made again by the next run; or run a
+    /// stage again and compare every bit
+    #[command(after_help = "Example:\n  pacer verify pipelines/quickstart.toml --rerun lstm")]
+    Verify(care::VerifyArgs),
     /// Free what no recent, pinned or living run reaches
     #[command(
         after_help = "Examples:\n  pacer gc --keep-runs 5 --dry-run\n  pacer gc --older-than 30d --max-size 20GB"
@@ -153,7 +157,7 @@ pub fn main() -> ExitCode {
         Command::Show(args) => show::show(args, &session),
         Command::Log(args) => show::log(args, &session),
         Command::Stages(args) => kinds::stages(args, &session),
-        Command::Verify => care::verify(&session),
+        Command::Verify(args) => care::verify(args, &session),
         Command::Gc(args) => care::gc(args, &session),
         Command::Pin(args) => care::pin(args, &session),
         Command::Doctor => doctor::doctor(&session),

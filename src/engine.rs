@@ -1,12 +1,15 @@
 //! The engine: decides what must run, runs it, and says why. Unaware of TOML and of the terminal.
 //!
 //! [`records`] makes key records, [`plan`] decides without running, [`reason`] explains a decision from the same
-//! records, [`run`] is the scheduler.
+//! records, [`forward`] looks ahead, [`run`] is the scheduler, and [`courses`] orders the trainings that share a
+//! beginning.
 
 pub mod courses;
+pub mod forward;
 pub mod plan;
 pub mod reason;
 pub mod records;
+pub mod rerun;
 pub mod run;
 mod slots;
 mod task;

@@ -177,11 +177,11 @@ pub fn is_pinned(store: &Store, run: &str) -> bool {
 
 /// Pins a run, or lets go of it.
 pub fn pin(store: &Store, run: &str, pinned: bool) -> Result<()> {
-    let folder = store.path("runs").join(run);
-    if !folder.join("summary.json").is_file() {
+    // Looked for in the list, so that no name can lead out of the store.
+    if !runs(store).iter().any(|known| known == run) {
         bail!("there is no run `{run}`: `pacer pin` lists the runs");
     }
-    let path = folder.join(PINNED);
+    let path = store.path("runs").join(run).join(PINNED);
     let done = match pinned {
         true => fs::write(&path, ""),
         false if path.exists() => fs::remove_file(&path),

@@ -205,6 +205,11 @@ impl Record {
         course.key()
     }
 
+    /// The parameters in it.
+    pub fn params(&self) -> Option<&Value> {
+        self.entries.get("params").map(|entry| &*entry.value)
+    }
+
     /// Its key.
     pub fn key(&self) -> Digest {
         let mut bytes = Vec::new();

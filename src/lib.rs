@@ -89,6 +89,7 @@ pub mod index;
 pub mod journal;
 pub mod key;
 pub mod lock;
+pub mod lockfile;
 pub mod resolve;
 pub mod spec;
 pub mod stat_cache;

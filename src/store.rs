@@ -54,7 +54,10 @@ impl Store {
         }
         let format = store.root.join("FORMAT");
         match fs::read_to_string(&format) {
-            Ok(text) => store.check_format(&text)?,
+            Ok(text) => {
+                store.check_format(&text)?;
+                store.refuse_links()?;
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => store.create(&format)?,
             Err(error) => return Err(error).with_context(|| format!("`{}` cannot be read", format.display())),
         }
@@ -77,12 +80,26 @@ impl Store {
         }
     }
 
+    /// A folder that is a link could make the store write, and collections delete, somewhere else.
+    fn refuse_links(&self) -> Result<()> {
+        let is_link = |name: &&&str| fs::symlink_metadata(self.root.join(name)).is_ok_and(|it| it.is_symlink());
+        match FOLDERS.iter().find(is_link) {
+            None => Ok(()),
+            Some(name) => bail!(
+                "`{}` is a symbolic link, which a store must not hold: put the whole store where it shall lie and name \
+                 that with --store",
+                self.root.join(name).display()
+            ),
+        }
+    }
+
     fn create(&self, format: &Path) -> Result<()> {
         let make = |folder: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
         for name in FOLDERS {
             let folder = self.root.join(name);
             make(&folder).map_err(|error| self.cannot_write(error, &folder))?;
         }
+        self.refuse_links()?;
         self.write_whole(format, format!("{FORMAT}\n").as_bytes())
     }
 

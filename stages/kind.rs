@@ -20,6 +20,8 @@ pub struct Kind {
     pub outputs: &'static [OutputPort],
     /// Whether the seed belongs to its key.
     pub seeded: bool,
+    /// Whether it starts programs that the pipeline names.
+    pub runs_programs: bool,
     /// Whether lists leave it out.
     pub hidden: bool,
     /// Whether more threads than one are of use to it.
@@ -67,6 +69,7 @@ impl Kind {
             inputs: S::INPUTS,
             outputs: S::OUTPUTS,
             seeded: S::SEEDED,
+            runs_programs: S::RUNS_PROGRAMS,
             hidden: S::HIDDEN,
             parallel: S::PARALLEL,
             schema: schema::<S>,

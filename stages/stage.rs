@@ -29,6 +29,9 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + 'static {
     /// Whether random draws are made, so that the seed belongs to the key.
     const SEEDED: bool = false;
 
+    /// Whether it starts programs that the pipeline names.
+    const RUNS_PROGRAMS: bool = false;
+
     /// Whether lists of kinds leave it out: it is for tests and benchmarks.
     const HIDDEN: bool = false;
 

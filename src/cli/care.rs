@@ -1,21 +1,29 @@
 //! `pacer verify`, `pacer gc` and `pacer pin`.
 
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use jiff::Timestamp;
+use pacer_stages::worker::FailureClass;
 use serde_json::json;
 
 use crate::cache::Cache;
 use crate::care::collect::{Doomed, Policy, collect};
 use crate::care::{self, Damage};
 use crate::cli::plan::in_format;
-use crate::cli::project::store_folder;
-use crate::cli::{Exit, Format, Session};
+use crate::cli::project::{self, Project, store_folder};
+use crate::cli::{Exit, Format, PipelineArgs, Session, run};
+use crate::engine::plan;
+use crate::engine::rerun::{Compared, rerun};
+use crate::event::Event;
+use crate::executor::Stop;
 use crate::journal;
 use crate::store::Store;
 use crate::ui::output::{self, BAD, GOOD, paint};
+use crate::ui::progress::{Progress, Style};
 use crate::ui::tables::Rows;
 
 /// Runs that `pacer pin` lists.
@@ -48,8 +56,29 @@ pub struct PinArgs {
     remove: bool,
 }
 
-/// Verifies the store.
-pub fn verify(session: &Session) -> Result<Exit> {
+/// The arguments of `pacer verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The pipeline of the stage to run again [default: hash the whole store]
+    #[arg(requires = "rerun")]
+    file: Option<PathBuf>,
+    /// Run this stage again in a folder of its own and compare what it writes with its result
+    #[arg(long, value_name = "STAGE", requires = "file")]
+    rerun: Option<String>,
+    /// Set a parameter of [params]
+    #[arg(long, value_name = "NAME=VALUE", requires = "rerun")]
+    set: Vec<String>,
+    /// Seed of stages that name none
+    #[arg(long, requires = "rerun")]
+    seed: Option<u64>,
+}
+
+/// Verifies the store, or one stage by running it again.
+pub fn verify(args: &VerifyArgs, session: &Session) -> Result<Exit> {
+    if let (Some(file), Some(stage)) = (&args.file, &args.rerun) {
+        let pipeline = PipelineArgs { file: file.clone(), set: args.set.clone(), seed: args.seed };
+        return rerun_stage(&pipeline, stage, session);
+    }
     let cache = Cache { store: Store::open(&store_folder(session, None))? };
     let verified = care::verify(&cache)?;
     let lines: Vec<_> = verified.damage.iter().map(in_words).collect();
@@ -67,6 +96,56 @@ pub fn verify(session: &Session) -> Result<Exit> {
         });
     }
     Ok(if lines.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+/// Runs a stage again and says whether it writes the same bits.
+fn rerun_stage(pipeline: &PipelineArgs, stage: &str, session: &Session) -> Result<Exit> {
+    let Project { graph, cache, machine } = match project::open(pipeline, session)? {
+        Ok(project) => project,
+        Err(exit) => return Ok(exit),
+    };
+    let id = match project::targets(&graph, &[stage.to_owned()]) {
+        Ok(targets) => targets[0],
+        Err(exit) => return Ok(exit),
+    };
+    let plan = plan::plan(&graph, &graph.needed(&[id]), &[], &cache, &machine)?;
+    if !plan.results.contains_key(&id) {
+        let command = project::again("run", pipeline, session, &[stage.to_owned()]);
+        bail!("`{stage}` has no result to compare with; make it with: {command}");
+    }
+    let stop = Arc::new(Stop::default());
+    run::heed_signals(&stop)?;
+    let progress = Mutex::new(Progress::new(if session.quiet { Style::Quiet } else { Style::Human }));
+    let show = |event: &Event| progress.lock().unwrap_or_else(PoisonError::into_inner).show(event);
+    let (kind, key) = (graph.stages[id].kind.name.to_owned(), plan.results[&id].key);
+    let (device, reason) = ("cpu".to_owned(), "again, to compare".to_owned());
+    if session.format != Format::Json {
+        show(&Event::Running { stage: stage.to_owned(), kind, key, reason, device });
+    }
+    let sink = |notice| match session.format {
+        Format::Json => {}
+        _ => show(&Event::Notice { stage: stage.to_owned(), notice }),
+    };
+    let compared = match rerun(&graph, id, &plan.results, &cache, &machine, &stop, &sink)? {
+        Ok(compared) => compared,
+        Err(failure) if failure.class == FailureClass::Interrupted => return Ok(Exit::Interrupted),
+        Err(failure) => bail!("`{stage}` failed when it was run again, though it has a result: {}", failure.message),
+    };
+    drop(progress);
+    let differs = compared.iter().any(|compared| compared.difference.is_some());
+    if session.format == Format::Json {
+        let row = |it: &Compared| json!({"artifact": it.artifact, "difference": it.difference.as_ref().map(ToString::to_string)});
+        let rows: Vec<_> = compared.iter().map(row).collect();
+        output::print_json(&json!({"v": 1, "stage": stage, "key": key, "artifacts": rows}))?;
+    } else {
+        for Compared { artifact, difference } in &compared {
+            output::print(&match difference {
+                None => format!("{} {stage}.{artifact}\n", paint(GOOD, "✓ same bits")),
+                Some(difference) => format!("{} {stage}.{artifact}: {difference}\n", paint(BAD, "✗ differs")),
+            });
+        }
+    }
+    Ok(if differs { Exit::Failed } else { Exit::Done })
 }
 
 fn in_words(damage: &Damage) -> String {

@@ -1,14 +1,17 @@
 //! `pacer plan`, `pacer explain` and `pacer graph`: what would be done, why, and how it hangs together.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use crate::cache::Cache;
 use crate::cli::project::{self, Project, Selection};
 use crate::cli::{Exit, Format, PipelineArgs, Session};
+use crate::engine::forward::{self, Outlook};
 use crate::engine::plan::{self, Plan, PlanState, Planned};
 use crate::engine::reason::{Cause, Reason};
 use crate::graph::{Graph, StageId};
+use crate::index::Index;
 use crate::ui::tables::Rows;
 use crate::ui::{draw, output};
 
@@ -30,7 +33,11 @@ pub struct ExplainArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
     /// The stage
-    stage: String,
+    #[arg(required_unless_present = "changing")]
+    stage: Option<String>,
+    /// Look ahead: what a change of a stage, of a parameter (STAGE.PARAMETER) or of one of [params] would rerun
+    #[arg(long, value_name = "NAME", conflicts_with = "stage")]
+    changing: Option<String>,
 }
 
 /// The arguments of `pacer graph`.
@@ -82,7 +89,9 @@ pub fn print_plan(graph: &Graph, plan: &Plan, format: Format) -> Result<()> {
     if format == Format::Table {
         let count = |state| plan.stages.iter().filter(|planned| planned.state == state).count();
         let (reused, run, maybe) = (count(PlanState::Reused), count(PlanState::Run), count(PlanState::Maybe));
-        output::print(&format!("\n{reused} reused, {run} to run, {maybe} to run unless unchanged\n"));
+        let outlook = forward::of_plan(plan);
+        let time = if outlook.stages.is_empty() { String::new() } else { format!("; {}", in_time(&outlook)) };
+        output::print(&format!("\n{reused} reused, {run} to run, {maybe} to run unless unchanged{time}\n"));
     }
     Ok(())
 }
@@ -109,7 +118,11 @@ pub fn explain(args: &ExplainArgs, session: &Session) -> Result<Exit> {
         Ok(project) => project,
         Err(exit) => return Ok(exit),
     };
-    let target = match project::targets(&graph, std::slice::from_ref(&args.stage)) {
+    let stage = match (&args.stage, &args.changing) {
+        (Some(stage), _) => stage,
+        (None, changing) => return look_ahead(&graph, &cache, changing.as_deref().unwrap_or_default(), session.format),
+    };
+    let target = match project::targets(&graph, std::slice::from_ref(stage)) {
         Ok(targets) => targets[0],
         Err(exit) => return Ok(exit),
     };
@@ -126,8 +139,55 @@ pub fn explain(args: &ExplainArgs, session: &Session) -> Result<Exit> {
             text.push_str(&headline(&graph, upstream));
         }
     }
+    let outlook = forward::after_change(&graph, &[target], &Index::load(&cache.store, &graph.name));
+    text.push_str(&format!("a change of `{stage}` reruns {}\n", in_stages(&outlook)));
     output::print(&text);
     Ok(Exit::Done)
+}
+
+/// Says what a change would rerun.
+fn look_ahead(graph: &Graph, cache: &Cache, name: &str, format: Format) -> Result<Exit> {
+    let changed = forward::named(graph, name);
+    if changed.is_empty() {
+        bail!("`{name}` is no stage, no parameter of a stage (STAGE.PARAMETER) and none of [params] of this pipeline");
+    }
+    let index = Index::load(&cache.store, &graph.name);
+    let outlook = forward::after_change(graph, &changed, &index);
+    let row = |id: &StageId| (&graph.stages[*id].name, index.seconds(&graph.stages[*id].name));
+    if format == Format::Json {
+        let stages = outlook.stages.iter().map(row).map(|(stage, seconds)| json!({"stage": stage, "seconds": seconds}));
+        output::print_json(&json!({
+            "v": 1, "changing": name, "stages": stages.collect::<Vec<_>>(), "seconds": outlook.seconds,
+            "unknown": outlook.unknown,
+        }))?;
+        return Ok(Exit::Done);
+    }
+    let mut rows = Rows::new(["stage", "took"]);
+    for (stage, seconds) in outlook.stages.iter().map(row) {
+        rows.push([stage.clone(), seconds.map_or_else(|| "unknown".to_owned(), output::seconds)]);
+    }
+    output::print(&in_format(&rows, format));
+    if format == Format::Table {
+        output::print(&format!("\nchanging `{name}` reruns {}, unless it comes out unchanged\n", in_stages(&outlook)));
+    }
+    Ok(Exit::Done)
+}
+
+fn in_stages(outlook: &Outlook) -> String {
+    let stages = match outlook.stages.len() {
+        1 => "1 stage".to_owned(),
+        many => format!("{many} stages"),
+    };
+    format!("{stages}, {}", in_time(outlook))
+}
+
+fn in_time(outlook: &Outlook) -> String {
+    let about = format!("about {} from past times", output::seconds(outlook.seconds));
+    match outlook.unknown {
+        0 => about,
+        unknown if unknown == outlook.stages.len() => "time unknown".to_owned(),
+        unknown => format!("{about}, {unknown} of them unknown"),
+    }
 }
 
 fn headline(graph: &Graph, planned: &Planned) -> String {
@@ -136,13 +196,22 @@ fn headline(graph: &Graph, planned: &Planned) -> String {
     let key = key.map_or_else(String::new, |key| format!(" (key {key}…)"));
     match (&planned.state, &planned.reason) {
         (PlanState::Reused, _) => format!("`{name}` is reused: its key{key} has a whole result\n"),
-        (_, Some(Reason::Changed(causes))) => {
-            let leaves: String = causes.iter().map(|cause| format!("  {}\n", leaf(cause))).collect();
-            format!("`{name}` runs{key}, for these changed since its last result:\n{leaves}")
+        (_, Some(Reason::Changed { causes, beginning })) => {
+            let begins = beginning.as_ref().map_or_else(String::new, |beginning| format!("  it {beginning}\n"));
+            let leaves = leaves(causes);
+            format!("`{name}` runs{key}, for these changed since its nearest earlier result:\n{leaves}{begins}")
+        }
+        (_, Some(Reason::Upstream { stage, own })) if !own.is_empty() => {
+            let leaves = leaves(own);
+            format!("`{name}` reads from `{stage}`, which runs first; of its own, these changed:\n{leaves}")
         }
         (_, Some(reason)) => format!("`{name}` runs{key}: {reason}\n"),
         (_, None) => format!("`{name}` runs{key}\n"),
     }
+}
+
+fn leaves(causes: &[Cause]) -> String {
+    causes.iter().map(|cause| format!("  {}\n", leaf(cause))).collect()
 }
 
 fn leaf(cause: &Cause) -> String {
@@ -158,7 +227,7 @@ fn leaf(cause: &Cause) -> String {
 
 fn explanation(graph: &Graph, planned: &Planned) -> Value {
     let changes: Vec<_> = match &planned.reason {
-        Some(Reason::Changed(causes)) => causes
+        Some(Reason::Changed { causes, .. } | Reason::Upstream { own: causes, .. }) => causes
             .iter()
             .map(|cause| {
                 json!({

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::cli::locked;
 use crate::cli::plan::print_plan;
 use crate::cli::project::{self, Project, Selection};
 use crate::cli::{Exit, Format, PipelineArgs, Session};
@@ -13,6 +14,7 @@ use crate::engine::plan;
 use crate::engine::run::{self, Options, Tally};
 use crate::event::Event;
 use crate::executor::Stop;
+use crate::graph::{Graph, Stage, StageId};
 use crate::ui::output::{self, BAD, GOOD, ODD, paint};
 use crate::ui::progress::{Progress, Style};
 
@@ -35,6 +37,15 @@ pub struct RunArgs {
     /// Say what would be done, as `pacer plan` does
     #[arg(long)]
     dry_run: bool,
+    /// Refuse a pipeline that would run programs (stages of kind `command`)
+    #[arg(long)]
+    no_commands: bool,
+    /// Afterwards write the lock file beside the pipeline: the key of each stage, the digests of its artifacts
+    #[arg(long)]
+    lock: bool,
+    /// Fail where keys or artifacts are not those of the lock file
+    #[arg(long, conflicts_with = "lock")]
+    locked: bool,
 }
 
 /// Runs a pipeline.
@@ -44,6 +55,16 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
         Ok(selection) => selection,
         Err(exit) => return Ok(exit),
     };
+    if args.no_commands {
+        refuse_commands(&graph, &needed)?;
+    }
+    let locked = if args.locked { Some(locked::required(&graph)?) } else { None };
+    if let Some(file) = &locked {
+        let plan = plan::plan(&graph, &needed, &forced, &cache, &machine)?;
+        if locked::told_drift_of_plan(file, &graph, &plan) {
+            return Ok(Exit::Failed);
+        }
+    }
     if args.dry_run {
         let plan = plan::plan(&graph, &needed, &forced, &cache, &machine)?;
         print_plan(&graph, &plan, session.format)?;
@@ -67,6 +88,10 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
         progress.show(event);
     };
     let (tally, results) = run::run(&graph, &cache, &machine, &options, &stop, &mut show);
+    let drifted = locked.is_some_and(|file| locked::told_drift_of_results(&file, &graph, &results));
+    if args.lock && tally.failed == 0 && !tally.interrupted {
+        locked::write(&graph, &results)?;
+    }
     // The process is about to end; to give the memory of a large graph back piece by piece would only take time.
     std::mem::forget((graph, results));
     if style == Style::Human {
@@ -74,13 +99,25 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
     }
     Ok(match tally {
         Tally { interrupted: true, .. } => Exit::Interrupted,
+        _ if drifted => Exit::Failed,
         Tally { failed: 0, .. } => Exit::Done,
         _ => Exit::Failed,
     })
 }
 
+fn refuse_commands(graph: &Graph, needed: &[bool]) -> Result<()> {
+    let runs_program = |id: &&StageId| needed[id.index()] && graph.stages[**id].kind.runs_programs;
+    match graph.order.iter().find(runs_program) {
+        None => Ok(()),
+        Some(&id) => {
+            let Stage { name, kind, .. } = &graph.stages[id];
+            bail!("stage `{name}` runs a program (kind `{}`), which --no-commands forbids; nothing was run", kind.name)
+        }
+    }
+}
+
 /// The first signal lets running stages stop in order, the second kills their workers.
-fn heed_signals(stop: &Arc<Stop>) -> Result<()> {
+pub fn heed_signals(stop: &Arc<Stop>) -> Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let stop = Arc::clone(stop);
     std::thread::spawn(move || {

@@ -16,8 +16,13 @@ use crate::key::{Change, Record};
 pub enum Reason {
     /// No earlier run of this pipeline has a result of this stage.
     New,
-    /// The record differs from the one of the last result.
-    Changed(Vec<Cause>),
+    /// The record differs from the one of the nearest earlier result.
+    Changed {
+        /// In these leaves.
+        causes: Vec<Cause>,
+        /// For a training, whether it goes on from that result.
+        beginning: Option<Beginning>,
+    },
     /// The result is there and cannot be served.
     Damaged(String),
     /// The record is the same, but the result was deleted.
@@ -31,6 +36,15 @@ pub enum Reason {
         /// What of its own has changed since its nearest earlier result.
         own: Vec<Cause>,
     },
+}
+
+/// Where a training whose end was moved begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// From where an earlier one of the same course ended, after this many epochs at most.
+    GoesOn(u64),
+    /// From the start, for this reason.
+    Anew(String),
 }
 
 /// A leaf that changed, with where its new value is written.
@@ -54,10 +68,29 @@ pub fn explain(graph: &Graph, id: StageId, prepared: &Prepared, index: &mut Inde
     if earlier.contains(key) {
         return Reason::Deleted;
     }
-    match nearest(&earlier, cache, |old| causes(graph, &graph.stages[id], old, record)) {
-        Some(causes) => Reason::Changed(causes),
+    let stage = &graph.stages[id];
+    match nearest(&earlier, cache, |old| causes(graph, stage, old, record)) {
+        Some(causes) => {
+            let records: Vec<_> = earlier.iter().filter_map(|key| cache.record(key)).collect();
+            Reason::Changed { beginning: beginning(stage, record, &records, &causes), causes }
+        }
         None => Reason::New,
     }
+}
+
+/// Whether a training goes on from an earlier one, judged by the same course that its states are kept under.
+fn beginning(stage: &Stage, record: &Record, earlier: &[Record], causes: &[Cause]) -> Option<Beginning> {
+    let course = stage.course.as_ref()?;
+    let key = record.course(&course.params);
+    let shared = earlier.iter().filter_map(|old| {
+        let other = (stage.kind.decode)(old.params()?).ok()?.course?;
+        (old.course(&other.params) == key && other.epochs < course.epochs).then_some(other.epochs)
+    });
+    if let Some(epochs) = shared.max() {
+        return Some(Beginning::GoesOn(epochs));
+    }
+    let moved = causes.iter().any(|cause| cause.change.path.ends_with("epochs"));
+    course.fixed_end.clone().filter(|_| moved).map(Beginning::Anew)
 }
 
 /// Explains a stage that waits for another: what of its own has changed meanwhile.
@@ -137,7 +170,19 @@ impl fmt::Display for Reason {
                 write_causes(own, f)?;
                 write!(f, "; and reads from `{stage}`, which runs first")
             }
-            Self::Changed(causes) => write_causes(causes, f),
+            Self::Changed { causes, beginning } => {
+                write_causes(causes, f)?;
+                beginning.as_ref().map_or(Ok(()), |beginning| write!(f, "; {beginning}"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Beginning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GoesOn(epochs) => write!(f, "goes on from an earlier one of at most {epochs} epochs"),
+            Self::Anew(why) => write!(f, "trains from the start, for {why}"),
         }
     }
 }

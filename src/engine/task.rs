@@ -51,6 +51,24 @@ pub struct Ran {
     pub diverged: Vec<String>,
 }
 
+/// The job of a stage: all that its run is told.
+pub fn describe(stage: &Stage, inputs: BTreeMap<String, Slot>, out: &Path, partial: &Path, held: &Held) -> Job {
+    Job {
+        v: JOB_VERSION,
+        kind: stage.kind.name.to_owned(),
+        code: fingerprint::of(stage.kind.name).expect("every kind has a fingerprint").to_owned(),
+        params: Value::clone(&stage.params),
+        inputs,
+        out: out.to_owned(),
+        partial: partial.to_owned(),
+        checkpoints: stage.checkpoints.clone(),
+        seed: stage.seed,
+        // The job sees one GPU only, so whatever its index was, there it is the first.
+        device: if held.gpu.is_some() { Device::Cuda(0) } else { Device::Cpu },
+        threads: held.threads,
+    }
+}
+
 /// One stage to be run.
 pub struct Task<'a> {
     /// The stage.
@@ -102,30 +120,13 @@ impl Task<'_> {
             Claim::Hit(hit) => return Ok(Ran { hit, metrics: None, diverged: Vec::new() }),
             Claim::Ticket(ticket) => ticket,
         };
-        let job = self.job(inputs, &ticket);
+        let job = describe(self.stage, inputs, ticket.out(), ticket.partial(), &self.held);
         let warnings = Mutex::new(Vec::new());
         let began = Instant::now();
         let output = self.execute(&job, &warnings)?;
         let seconds = began.elapsed().as_secs_f64();
         let warnings = warnings.into_inner().expect("no thread panicked with it");
         self.commit(&prepared, ticket, output, warnings, seconds).map_err(plain)
-    }
-
-    fn job(&self, inputs: BTreeMap<String, Slot>, ticket: &Ticket<'_>) -> Job {
-        Job {
-            v: JOB_VERSION,
-            kind: self.stage.kind.name.to_owned(),
-            code: fingerprint::of(self.stage.kind.name).expect("every kind has a fingerprint").to_owned(),
-            params: Value::clone(&self.stage.params),
-            inputs,
-            out: ticket.out().to_owned(),
-            partial: ticket.partial().to_owned(),
-            checkpoints: self.stage.checkpoints.clone(),
-            seed: self.stage.seed,
-            // The job sees one GPU only, so whatever its index was, there it is the first.
-            device: if self.held.gpu.is_some() { Device::Cuda(0) } else { Device::Cpu },
-            threads: self.held.threads,
-        }
     }
 
     fn execute(&self, job: &Job, warnings: &Mutex<Vec<String>>) -> Result<Output, Failure> {

@@ -60,6 +60,7 @@ pub struct Command {
 
 impl Stage for Command {
     const NAME: &'static str = "command";
+    const RUNS_PROGRAMS: bool = true;
     const INPUTS: &'static [InputPort] = &[InputPort {
         name: "files",
         accepts: &ArtifactType::ALL,

@@ -55,7 +55,7 @@ fn an_explanation_names_the_leaf_with_old_new_and_line() {
     project.run(&[]);
     project.edit("wc -l <", "wc -c <");
     let said = project.pacer(&["explain", "pipeline.toml", "third"]);
-    let expected = "for these changed since its last result:\n  params.run.2: \
+    let expected = "for these changed since its nearest earlier result:\n  params.run.2: \
         \"wc -l < {inputs.text} > {outputs.count}\" → \"wc -c < {inputs.text} > {outputs.count}\"  (line 20)\n";
     assert!(said.out.contains(expected), "{}", said.out);
     let reason = &project.events(&[])[3]["reason"];

@@ -1,0 +1,72 @@
+//! Runs a stage again beside its result and compares what both wrote, bit for bit. Unaware of schedules and of the
+//! terminal.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use pacer_stages::compare::{self, Difference};
+use pacer_stages::stage::Notice;
+use pacer_stages::worker::Failure;
+
+use crate::cache::{Cache, Hit};
+use crate::engine::records::{self, Results};
+use crate::engine::slots::Held;
+use crate::engine::task;
+use crate::executor::machine::Machine;
+use crate::executor::{self, Stop, Surroundings};
+use crate::graph::{Graph, StageId};
+use crate::store::hash_file;
+
+/// What an artifact of a second run is beside the first one's.
+pub struct Compared {
+    /// The artifact's name.
+    pub artifact: String,
+    /// How it differs; `None` when every bit is the same.
+    pub difference: Option<Difference>,
+}
+
+/// How a second run ended: with artifacts to compare, or not at all.
+pub type Rerun = std::result::Result<Vec<Compared>, Failure>;
+
+/// Runs a stage again in a folder of its own, from the start and from the same inputs. The store's results stay as
+/// they are. `results` holds the stage's own and those of all its producers.
+pub fn rerun(
+    graph: &Graph,
+    id: StageId,
+    results: &Results,
+    cache: &Cache,
+    machine: &Machine,
+    stop: &Stop,
+    sink: &(dyn Fn(Notice) + Sync),
+) -> Result<Rerun> {
+    let store = &cache.store;
+    // Neither the inputs nor the folder are freed meanwhile.
+    let _held_off = store.hold_off_collections();
+    let scratch = store.scratch("rerun")?;
+    let [out, partial, log] = ["out", "partial", "log"].map(|name| scratch.path().join(name));
+    std::fs::create_dir(&out).with_context(|| format!("`{}` cannot be made", out.display()))?;
+    let stage = &graph.stages[id];
+    let on_gpu = records::runs_on_gpu(stage.resources.device, stage.resources.gpus, machine);
+    let threads = stage.resources.threads.unwrap_or(machine.threads).clamp(1, machine.threads);
+    let held = Held { threads, gpu: on_gpu.then_some((0, 1.0)) };
+    let inputs = records::paths(graph, id, results, store)?;
+    let job = task::describe(stage, inputs, &out, &partial, &held);
+    let surroundings =
+        Surroundings { worker: machine.worker.as_deref(), gpu: held.gpu.map(|(gpu, _)| gpu), log: &log, stop, sink };
+    if let Err(failure) = executor::execute(stage.kind.place, &job, &surroundings) {
+        return Ok(Err(failure));
+    }
+    let hit = results.get(&id).with_context(|| format!("`{}` has no result", stage.name))?;
+    let compared = stage.outputs.iter().map(|port| compare(hit, &port.name, &out.join(port.file_name()), cache));
+    Ok(Ok(compared.collect::<Result<_>>()?))
+}
+
+fn compare(hit: &Hit, name: &str, second: &Path, cache: &Cache) -> Result<Compared> {
+    let artifact = hit.artifact(name)?;
+    let first = cache.store.object_path(&artifact.digest);
+    let difference = match hash_file(second)?.0 == artifact.digest {
+        true => None,
+        false => compare::compare(artifact.artifact, name, &first, second)?,
+    };
+    Ok(Compared { artifact: name.to_owned(), difference })
+}
