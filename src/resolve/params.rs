@@ -177,7 +177,7 @@ fn references(node: &Node, known: &mut BTreeSet<String>) {
             known.extend(pieces(text).into_iter().filter_map(|piece| match piece {
                 Piece::Reference(name) => Some(name.to_owned()),
                 Piece::Literal(_) => None,
-            }))
+            }));
         }
         Data::List(items) => items.iter().for_each(|item| references(item, known)),
         Data::Table(items) => items.values().for_each(|entry| references(&entry.value, known)),
