@@ -1,43 +1,94 @@
-//! Two trees as key records: alike exactly when their keys are alike, and when no change is found between them.
-//! The input is read as JSON with all faults forgiven, so that every text is some pair of trees.
+//! Two trees as key records: alike exactly when their encodings, their keys and their leaves are alike; and an
+//! encoding can be read back. The input is read as JSON with all faults forgiven, so that every text is some trees.
 
 #![no_main]
 
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
+use pacer::digest::Digest;
 use pacer::key::{self, Record};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 /// How deep a tree is read.
 const DEPTH: usize = 12;
+
+/// Trees that a tree is compared with, at most.
+const COMPARED: usize = 60;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut reader = Reader { bytes, at: 0 };
     let Some(one) = reader.value(0) else { return };
     let other = reader.value(0).unwrap_or(Value::Null);
-    let mut records = vec![one.clone(), reordered(&one), other];
-    look_alikes(&one, &mut |record| records.push(record));
-    // A tree that is no map is no record, but may be a part of one.
-    let keyed = |tree: &Value| match tree {
-        Value::Object(_) => Record::from_json(tree.clone()),
-        _ => Record::from_json(json!({ "tree": tree })),
-    };
-    let keyed: Vec<Record> = records.iter().filter_map(keyed).collect();
-    let encoded: Vec<Vec<u8>> = records.iter().map(key::encode).collect();
-    for (at, record) in records.iter().enumerate().filter(|(_, record)| record.is_object() == one.is_object()) {
-        let same = same(&one, record);
-        assert_eq!(keyed[0].key() == keyed[at].key(), same, "{one} and {record}");
-        assert_eq!(encoded[0] == encoded[at], same, "{one} and {record}");
-        assert_eq!(keyed[at].changes_since(&keyed[0]).is_empty(), same, "between {one} and {record}");
-    }
-    // All that look like the first must differ from each other too.
-    let mut by_encoding: BTreeMap<&[u8], &Value> = BTreeMap::new();
-    for (record, encoded) in records.iter().zip(&encoded) {
-        let first = by_encoding.entry(encoded).or_insert(record);
-        assert!(same(first, record), "{first} and {record}");
-    }
+    assert!(same(&one, &decoded(&key::encode(&one))), "{one} is not read back");
+    let mut twins = Vec::new();
+    look_alikes(&one, &mut |twin| twins.push(twin));
+    let step = twins.len() / COMPARED + 1;
+    let trees: Vec<Value> =
+        [one.clone(), reordered(&one), other].into_iter().chain(twins.into_iter().step_by(step)).collect();
+    compare(&one, &trees, Clone::clone);
+    compare(&one, &trees, |tree| Value::Object(Map::from_iter([("params".to_owned(), tree.clone())])));
 });
+
+/// Compares a tree with others as records, where they make some.
+fn compare(one: &Value, trees: &[Value], record: impl Fn(&Value) -> Value) {
+    let Some(first) = Record::from_json(record(one)) else { return };
+    let mut by_key: BTreeMap<Digest, &Value> = BTreeMap::new();
+    for tree in trees {
+        let same_as_first = same(one, tree);
+        assert_eq!(key::encode(one) == key::encode(tree), same_as_first, "{one} and {tree}");
+        let Some(other) = Record::from_json(record(tree)) else { continue };
+        assert_eq!(first.key() == other.key(), same_as_first, "{one} and {tree}");
+        assert_eq!(other.changes_since(&first).is_empty(), same_as_first, "between {one} and {tree}");
+        // All that look like the first must differ from each other too.
+        let twin = by_key.entry(other.key()).or_insert(tree);
+        assert!(same(twin, tree), "{twin} and {tree}");
+    }
+}
+
+/// The value behind an encoding, read as the contract in the documentation of `key` has it.
+fn decoded(mut bytes: &[u8]) -> Value {
+    let value = decode(&mut bytes);
+    assert!(bytes.is_empty(), "something follows the value");
+    value
+}
+
+fn decode(bytes: &mut &[u8]) -> Value {
+    match take::<1>(bytes)[0] {
+        b'n' => Value::Null,
+        b't' => true.into(),
+        b'f' => false.into(),
+        b'i' => i64::from_le_bytes(take(bytes)).into(),
+        b'u' => u64::from_le_bytes(take(bytes)).into(),
+        b'd' => f64::from_bits(u64::from_le_bytes(take(bytes))).into(),
+        b's' => text(bytes).into(),
+        b'l' => (0..length(bytes)).map(|_| decode(bytes)).collect(),
+        b'm' => (0..length(bytes))
+            .map(|_| {
+                assert_eq!(take(bytes), *b"k");
+                (text(bytes), decode(bytes))
+            })
+            .collect(),
+        tag => panic!("{tag} is no tag"),
+    }
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
+    let (taken, rest) = bytes.split_first_chunk().expect("the encoding does not break off");
+    *bytes = rest;
+    *taken
+}
+
+fn length(bytes: &mut &[u8]) -> usize {
+    u64::from_le_bytes(take(bytes)) as usize
+}
+
+fn text(bytes: &mut &[u8]) -> String {
+    let length = length(bytes);
+    let (text, rest) = bytes.split_at(length);
+    *bytes = rest;
+    String::from_utf8(text.to_vec()).expect("a text is UTF-8")
+}
 
 /// Whether two trees are one record: numbers by their sort and bits, maps in any order.
 fn same(one: &Value, other: &Value) -> bool {

@@ -1,4 +1,5 @@
-//! Arbitrary bytes as the files of a store that are read again: a result, a journal, a summary.
+//! Arbitrary bytes as the files of a store that are read again: a result, an index, the stamps of inputs, a journal,
+//! a summary.
 
 #![no_main]
 
@@ -10,11 +11,16 @@ use pacer::cache::{Cache, Found, StageResult};
 use pacer::care;
 use pacer::digest::Digest;
 use pacer::event::Versioned;
+use pacer::index::Index;
 use pacer::journal::{self, Summary};
+use pacer::stat_cache::StatCache;
 use pacer::store::Store;
 
 /// The content of the one blob of the store, which the corpus knows by its digest.
 const BLOB: &[u8] = b"a\n";
+
+/// The name of the pipeline that an index is of.
+const PIPELINE: &str = "p";
 
 /// The name of the one run of the store.
 const RUN: &str = "run";
@@ -48,18 +54,35 @@ fn result(cache: &Cache, bytes: &[u8]) {
     match found {
         Found::Hit(hit) => {
             assert_eq!(verified.damage, []);
-            let result = cache.result(&hit.key).expect("a hit has a result");
-            assert_eq!(read.as_ref(), Some(&result));
-            assert_eq!(result.artifacts, hit.artifacts);
+            let result = cache.result(&key).expect("a hit has a result");
+            assert_eq!((hit.key, &hit.artifacts), (key, &result.artifacts));
             let again = serde_json::to_vec(&result).expect("a result is plain data");
             assert_eq!(serde_json::from_slice::<StageResult>(&again).ok(), read);
+            assert_eq!(Some(result), read);
         }
         Found::Damaged(why) => assert!(!why.is_empty() && !verified.damage.is_empty(), "{why}"),
         Found::Absent => panic!("the result is there"),
     }
+    index(cache, &key, bytes);
     // Gone where it was no result.
     let _ = fs::remove_file(&path);
     let _ = fs::remove_dir(path.parent().expect("results lie in folders"));
+}
+
+/// The bytes, under a right sum, as what is remembered to save time: it gives the answers of the cache and of files.
+fn index(cache: &Cache, key: &Digest, bytes: &[u8]) {
+    let name = Digest::of(PIPELINE.as_bytes()).to_string();
+    let folder = cache.store.path("index");
+    fs::create_dir_all(&folder).expect("a folder can be made");
+    let summed = [Digest::of(bytes).bytes(), bytes].concat();
+    for name in [&name[..16], "inputs"] {
+        fs::write(folder.join(name), &summed).expect("an index can be written");
+    }
+    let blob = StatCache::load(&cache.store).digest(&cache.store.object_path(&Digest::of(BLOB)));
+    assert_eq!(blob.expect("the blob can be read").0, Digest::of(BLOB));
+    let mut index = Index::load(&cache.store, PIPELINE);
+    assert_eq!(format!("{:?}", index.find("a", key, cache)), format!("{:?}", cache.find(key)));
+    assert!(index.earlier("a", &cache.store).len() <= bytes.len() + 1);
 }
 
 /// The bytes as the journal and the summary of a run.
@@ -74,6 +97,7 @@ fn run(store: &Store, bytes: &[u8]) {
         assert_eq!(again.event, *event);
     }
     assert!(journal::keys(store, RUN).len() <= events.len());
+    assert!(journal::touched(store, RUN).len() <= events.len());
     if let Some(summary) = journal::summary(store, RUN) {
         let again = serde_json::to_vec(&summary).expect("a summary is plain data");
         assert_eq!(serde_json::from_slice::<Summary>(&again).ok().as_ref(), Some(&summary));

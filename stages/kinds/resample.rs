@@ -364,6 +364,9 @@ mod tests {
         .unwrap();
         let paths: Vec<String> = stage.check().into_iter().map(|fault| fault.path).collect();
         assert_eq!(paths, ["grid.step_s", "grid.gap_limit_s", "features[0]", "smooth_altitude_s"]);
+        let endless: Resample =
+            serde_json::from_str(r#"{ "grid": { "by": "index", "length": 1000001 }, "features": ["speed"] }"#).unwrap();
+        assert_eq!(endless.check()[0].path, "grid.length");
         assert!(serde_json::from_str::<Resample>(r#"{ "grid": { "by": "time", "stp": 1 }, "features": [] }"#).is_err());
     }
 }

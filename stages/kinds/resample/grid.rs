@@ -11,6 +11,9 @@ use crate::track::Track;
 /// A track that seems longer has a broken clock, and would fill the memory with steps.
 const LONGEST_S: f64 = 24.0 * 3600.0;
 
+/// Every workout is padded to the length of the grid, so that a longer one would fill the memory with padding.
+const LONGEST_STEPS: usize = 1_000_000;
+
 /// How workouts are laid on steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase", tag = "by", deny_unknown_fields)]
@@ -70,8 +73,8 @@ impl GridChoice {
     pub fn check(&self) -> Vec<ParameterFault> {
         let fault = |path: &str, message: &str| ParameterFault::new(format!("grid.{path}"), message);
         match self {
-            Self::Index { length: 0 } => vec![fault("length", "must be at least 1")],
-            Self::Index { .. } => Vec::new(),
+            Self::Index { length } if (1..=LONGEST_STEPS).contains(length) => Vec::new(),
+            Self::Index { .. } => vec![fault("length", "must lie between 1 and 1000000")],
             Self::Time { step_s, gap_limit_s, max_minutes } => {
                 let mut faults = Vec::new();
                 if !(step_s.is_finite() && *step_s >= 0.1) {
