@@ -12,9 +12,10 @@
 //! Data flows one way. The text of a pipeline becomes a tree of values that remember where they stand ([`spec`]);
 //! the tree becomes a graph in which every name, type and parameter is right, or all of its faults at once
 //! ([`resolve`], [`graph`]). The [`engine`] goes through the graph. As soon as a stage's producers are done, its key
-//! record is made from the digests of their content and looked up in the [`cache`]; a miss becomes a job, which the
-//! [`executor`] runs on a thread or in a worker process; what the job wrote is committed, and its consumers are next.
-//! All that happens is an [`event`], which goes to the [`journal`] and to the [`ui`] alike.
+//! record is made from the digests of their content and looked up, in the pipeline's [`index`] first and then in the
+//! [`cache`]; a miss becomes a job, which the [`executor`] runs on a thread or in a worker process. What the job wrote
+//! is taken into the store; its consumers go on while the result gets to the disk. All that happens is an [`event`],
+//! which goes to the [`journal`] and to the [`ui`] alike.
 //!
 //! What a stage is, which kinds there are and what they compute is in the crate `pacer_stages`, which knows nothing of
 //! this one. What needs LibTorch is in `pacer_torch`, the program `pacer-worker`: only that links LibTorch, so that
@@ -26,6 +27,7 @@
 //! - [`digest`]: a BLAKE3 digest as a type.
 //! - [`diagnostic`]: a fault of a pipeline as data: what, where, and what would be right.
 //! - [`event`]: what happens in a run, as data.
+//! - [`lock`]: kernel locks on files, held by one or shared by many.
 //!
 //! From text to graph:
 //! - [`spec`]: TOML as a tree of values with their places.
@@ -37,12 +39,17 @@
 //! - [`store`]: files that get in whole or not at all.
 //! - [`stat_cache`]: digests of input files, believed while `stat` tells the same.
 //! - [`cache`]: a record in, a result or the right to make it out.
-//! - [`journal`]: the events, summary and logs of each run.
-//! - [`care`]: `verify` and `gc`.
+//! - [`journal`]: the events, summary and logs of each run; which runs live, and which are pinned.
+//! - [`index`]: the last results of a pipeline, stage by stage, so that a run with nothing to do reads one file.
+//! - [`lockfile`]: keys and digests as a text beside the pipeline, for version control.
+//! - [`care`]: `verify`; in [`care::collect`] `gc`, beside runs that go on.
 //!
 //! What is done:
 //! - [`executor`]: one description of a job, for a thread and for a worker process; what the machine has.
-//! - [`engine`]: records, plans, explanations, the scheduler.
+//! - [`engine`]: [`records`](engine::records) makes key records, [`plan`](engine::plan) decides without doing,
+//!   [`reason`](engine::reason) explains, [`forward`](engine::forward) looks ahead, [`run`](engine::run) schedules,
+//!   [`courses`](engine::courses) orders trainings of which one is the beginning of the other, [`rerun`](engine::rerun)
+//!   runs a stage again to compare bits.
 //! - [`ui`]: the only part that writes to the terminal; results on stdout, progress on stderr.
 //! - [`cli`]: the commands; each calls one operation of the above. `main.rs` only calls it.
 //!
@@ -50,18 +57,36 @@
 //!
 //! # Invariants
 //!
+//! Deciding:
 //! - A graph that exists is right: its names, types, parameters and input files were checked before anything runs.
 //! - A key holds all that can change a result and nothing else that the engine knows: no name of a stage, path,
-//!   comment, number of threads, index of a device, time, user or host.
+//!   comment, number of threads, index of a device, rhythm of checkpoints, time, user or host.
+//! - A key is a digest of the digests of its record's entries, so that what stages share is hashed once.
 //! - An explanation and a decision are made from the same record by the same walk.
+//! - The index and the remembered digests of inputs decide nothing: each file has its own checksum, an entry is
+//!   believed only while `stat` tells of its file what it told then, and without them every stage is reused or run all
+//!   the same. The index is also what explanations compare with.
+//!
+//! Keeping:
 //! - A result is committed by one rename, after all that it names has been written and synced. Where there is no
-//!   result file, nothing was done, whatever else lies there.
+//!   result file, nothing was done, whatever else lies there. Consumers may read an artifact before it is synced, and
+//!   be committed before its own result is: they name it by its content, not by that result.
 //! - Only the holder of a key's lock, a [`cache::Ticket`], can commit. A kernel lock ends with its process, so
 //!   nothing is left for a person to delete.
 //! - Blobs are named by their content and never changed. For one key the first result stays; a second one with other
-//!   bytes is kept beside it and reported.
+//!   bytes is told, and its record is kept beside the first.
 //! - A damaged or missing blob is a miss, never an error; a hit has every blob, each of the right size.
 //! - A failed or killed stage leaves the results of all others as they are.
+//! - A collection takes nothing that a living, recent or pinned run reached or began to make. A run holds collections
+//!   off ([`store::Store::hold_off_collections`]) from finding or placing a result until that stands in its journal or
+//!   in the store; between these moments both go on side by side.
+//!
+//! Training:
+//! - A course is all that decides how a training goes, without how far: its record less the patience and, where the
+//!   schedule does not look at the end, the last epochs. Trainings of one course share a folder of states, one at a
+//!   time, in a run the shorter first; each goes on from the furthest state that it would itself have come by. On a
+//!   processor this changes no bit of the result.
+//! - A state is written whole, under a checksum; a damaged one gives way to the one before it.
 //!
 //! # What is not guaranteed
 //!
@@ -69,12 +94,15 @@
 //!   having wired them; environment variables that no stage declares; libraries below those that the code of a kind
 //!   names, the compiler, the C library; differences of hardware within one numeric class; numbers of threads, where a
 //!   program's result depends on them.
-//! - That a hit's bytes are intact: a hit looks at sizes, `verify` at bytes.
+//! - That a hit's bytes are intact: a hit looks at sizes and, by way of the index, at the result file's time stamps;
+//!   `verify` looks at bytes.
 //! - That a file is read again whose inode, size and time stamps stayed the same.
-//! - Equal bytes on different types of processor, or on a GPU.
+//! - Equal bytes on different types of processor, or on a GPU; `verify --rerun` compares.
 //! - That a stage runs at most once in the world: two processes on one store wait for each other, two stores do not.
-//! - That what no recent run reached stays: `gc` may free it.
+//! - That what no recent or pinned run reached stays: `gc` may free it.
+//! - That a consumer's result means that its producer's is there: after a power cut the producer may have to run again.
 //! - The form of files below the store. Scripts rely on `--format json` and on exit codes.
+#![doc = include_str!("threat_model.md")]
 
 pub mod cache;
 pub mod care;

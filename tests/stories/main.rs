@@ -5,6 +5,7 @@ mod collecting;
 mod damage;
 mod disk;
 mod explaining;
+mod extending;
 mod faults;
 mod garbage;
 mod harness;
