@@ -10,7 +10,8 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use crate::cache::{Cache, RESULT_VERSION, StageResult, read_result};
 use crate::digest::Digest;
-use crate::store::{Store, hash_file};
+use crate::hash::hash_file;
+use crate::store::Store;
 
 /// Damage that was found; what could not be served was taken out.
 #[derive(Clone, Debug, PartialEq, Eq)]

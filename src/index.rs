@@ -1,5 +1,6 @@
 //! What a pipeline's recent runs found, stage by stage, so that the next look needs no result file to be read, and
-//! so that an explanation knows what to compare with. It only saves time: a store without it gives the same answers.
+//! so that an explanation knows what to compare with. It decides nothing: a store without it reuses and reruns the
+//! same, but explains less.
 //! Unaware of graphs.
 
 use std::collections::{BTreeMap, HashMap};

@@ -206,7 +206,9 @@ pub fn runs(store: &Store) -> Vec<String> {
 
 /// The summary of a run; `None` when it was killed before it could write one.
 pub fn summary(store: &Store, run: &str) -> Option<Summary> {
-    let text = fs::read(store.path("runs").join(run).join("summary.json")).ok()?;
+    let mut text = Vec::new();
+    let file = File::open(store.path("runs").join(run).join("summary.json")).ok()?;
+    file.take(LINE_BYTES).read_to_end(&mut text).ok()?;
     serde_json::from_slice(&text).ok()
 }
 

@@ -113,6 +113,7 @@ pub mod engine;
 pub mod event;
 pub mod executor;
 pub mod graph;
+pub mod hash;
 pub mod index;
 pub mod journal;
 pub mod key;

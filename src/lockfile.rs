@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::fs::{File, Permissions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -13,6 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::Hit;
 use crate::digest::Digest;
+
+/// A lock file larger than this is cut off, and then none.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// Version of the file.
 const VERSION: u32 = 1;
@@ -67,11 +72,13 @@ impl LockFile {
 
     /// Reads a lock file; `None` when there is none.
     pub fn read(path: &Path) -> Result<Option<Self>> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
+        let mut text = String::new();
+        let read = File::open(path).and_then(|file| file.take(MOST_BYTES).read_to_string(&mut text));
+        match read {
+            Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("`{}` cannot be read", path.display())),
-        };
+        }
         let file: Self = toml::from_str(&text)
             .with_context(|| format!("`{}` is no lock file: mend it, or delete it and use --lock", path.display()))?;
         if file.version != VERSION {
@@ -121,7 +128,9 @@ impl LockFile {
     pub fn write(&self, path: &Path) -> Result<()> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let write = || -> std::io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            // For everybody, as far as the user's mask allows: it belongs into version control.
+            let everybody = Permissions::from_mode(0o666);
+            let mut file = tempfile::Builder::new().permissions(everybody).tempfile_in(folder)?;
             file.write_all(self.text().as_bytes())?;
             file.as_file().sync_all()?;
             file.persist(path)?;

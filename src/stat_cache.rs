@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::store::{Store, hash_file};
+use crate::hash::hash_file;
+use crate::store::Store;
 
 /// A file younger than this when it was hashed may change again without a new time stamp: the clocks of file
 /// systems tick in milliseconds, some in seconds.

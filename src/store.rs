@@ -15,13 +15,11 @@ use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
 use crate::digest::Digest;
+use crate::hash::hash_file;
 use crate::lock;
 
 /// The layout of the store; a store of a newer layout is refused.
 const FORMAT: u32 = 1;
-
-/// Files larger than this are hashed on all threads.
-const PARALLEL_HASH_BYTES: u64 = 1 << 20;
 
 /// What to do about a full disk.
 pub const DISK_FULL: &str =
@@ -57,6 +55,7 @@ impl Store {
             Ok(text) => {
                 store.check_format(&text)?;
                 store.refuse_links()?;
+                store.mend_folders();
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => store.create(&format)?,
             Err(error) => return Err(error).with_context(|| format!("`{}` cannot be read", format.display())),
@@ -93,11 +92,17 @@ impl Store {
         }
     }
 
+    /// Makes the folders that are gone or came with a newer pacer. Where that fails, whoever writes there tells.
+    fn mend_folders(&self) {
+        for folder in FOLDERS.map(|name| self.root.join(name)).iter().filter(|folder| !folder.exists()) {
+            let _ = make_private(folder);
+        }
+    }
+
     fn create(&self, format: &Path) -> Result<()> {
-        let make = |folder: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
         for name in FOLDERS {
             let folder = self.root.join(name);
-            make(&folder).map_err(|error| self.cannot_write(error, &folder))?;
+            make_private(&folder).map_err(|error| self.cannot_write(error, &folder))?;
         }
         self.refuse_links()?;
         self.write_whole(format, format!("{FORMAT}\n").as_bytes())
@@ -262,6 +267,11 @@ impl Store {
     }
 }
 
+/// Makes a folder for its user alone.
+fn make_private(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
 /// Makes a folder whose name outlives a power cut.
 fn make_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
@@ -269,19 +279,4 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     }
     fs::create_dir_all(folder)?;
     folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
-}
-
-/// The digest and the size of a file's content.
-pub fn hash_file(path: &Path) -> Result<(Digest, u64)> {
-    let hash = || -> io::Result<(Digest, u64)> {
-        let bytes = fs::metadata(path)?.len();
-        let mut hasher = blake3::Hasher::new();
-        if bytes > PARALLEL_HASH_BYTES {
-            hasher.update_mmap_rayon(path)?;
-        } else {
-            hasher.update(&fs::read(path)?);
-        }
-        Ok((Digest::finish(&hasher), bytes))
-    };
-    hash().with_context(|| format!("`{}` cannot be read", path.display()))
 }

@@ -193,7 +193,8 @@ pub fn gc(args: &GcArgs, session: &Session) -> Result<Exit> {
         }
         output::print(&in_format(&rows, session.format));
     }
-    let seconds: f64 = freed.results.iter().map(|doomed| doomed.seconds).sum();
+    // An empty sum is -0.
+    let seconds = 0.0 + freed.results.iter().map(|doomed| doomed.seconds).sum::<f64>();
     output::print(&format!(
         "{} {}: {} results that took {}, {} blobs, {} leftovers; {} results of {} stay\n",
         if args.dry_run { "would free" } else { "freed" },

@@ -15,7 +15,7 @@ use crate::engine::task;
 use crate::executor::machine::Machine;
 use crate::executor::{self, Stop, Surroundings};
 use crate::graph::{Graph, StageId};
-use crate::store::hash_file;
+use crate::hash::hash_file;
 
 /// What an artifact of a second run is beside the first one's.
 pub struct Compared {
