@@ -20,7 +20,7 @@ use crate::stat_cache::Stamp;
 use crate::store::Store;
 
 /// Version of the result file.
-pub const RESULT_VERSION: u32 = 1;
+pub const RESULT_VERSION: u32 = 2;
 
 /// A result file larger than this is taken for damage.
 const RESULT_BYTES: u64 = 64 << 20;
@@ -46,6 +46,8 @@ pub struct StageResult {
     pub peak_bytes: Option<u64>,
     /// When it was finished, unix seconds.
     pub finished: u64,
+    /// The digest of all of the above, so that no changed digit is believed.
+    pub sum: Option<Digest>,
 }
 
 /// One artifact of a result.
@@ -152,6 +154,20 @@ pub struct Committed {
     pub diverged: Vec<String>,
 }
 
+impl StageResult {
+    /// The result with its sum set right.
+    #[must_use]
+    pub fn summed(self) -> Self {
+        Self { sum: Some(self.sum_of_all()), ..self }
+    }
+
+    /// The digest of all but itself.
+    fn sum_of_all(&self) -> Digest {
+        let plain = serde_json::to_vec(&Self { sum: None, ..self.clone() }).expect("a result is plain data");
+        Digest::of(&plain)
+    }
+}
+
 impl Hit {
     fn new(result: StageResult, stamp: Option<Stamp>) -> Self {
         let StageResult { key, artifacts, seconds, .. } = result;
@@ -216,8 +232,12 @@ impl Cache {
         if let Some(course) = &claimant.course {
             locks.push(lock(course)?);
         }
-        let partial = self.store.partial_path(claimant.course.as_ref().unwrap_or(&key));
         let scratch = self.store.scratch(claimant.run)?;
+        let partial = match claimant.forced {
+            // To run again means from the start, not from where it ended.
+            true => scratch.path().join("partial"),
+            false => self.store.partial_path(claimant.course.as_ref().unwrap_or(&key)),
+        };
         Ok(Claim::Ticket(Ticket { cache: self, key, record, partial, scratch, _locks: locks }))
     }
 }
@@ -228,7 +248,11 @@ pub fn read_result(path: &Path) -> io::Result<StageResult> {
     if bytes > RESULT_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{bytes} bytes are too many for a result")));
     }
-    Ok(serde_json::from_slice(&fs::read(path)?)?)
+    let result: StageResult = serde_json::from_slice(&fs::read(path)?)?;
+    if result.sum != Some(result.sum_of_all()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "its sum is wrong"));
+    }
+    Ok(result)
 }
 
 impl<'a> Ticket<'a> {
@@ -264,7 +288,9 @@ impl<'a> Ticket<'a> {
             seconds: produced.seconds,
             peak_bytes: produced.peak_bytes,
             finished: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            sum: None,
         };
+        let result = result.summed();
         let first = match self.cache.find(&self.key) {
             Found::Hit(first) => Some(first),
             Found::Absent | Found::Damaged(_) => None,

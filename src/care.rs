@@ -57,7 +57,10 @@ pub fn verify(cache: &Cache) -> Result<Verified> {
         match hash {
             Ok((digest, bytes)) if store.object_path(&digest) == path => verified.bytes += bytes,
             Ok(_) => {
-                remove(store, &path)?;
+                // A run may have healed it since.
+                if hash_file(&path).is_ok_and(|(digest, _)| store.object_path(&digest) != path) {
+                    remove(store, &path)?;
+                }
                 verified.damage.push(Damage::Blob(path));
             }
             // It may well be whole: a disk that stumbles is no reason to delete.

@@ -3,9 +3,10 @@
 //! same, but explains less.
 //! Unaware of graphs.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, Found, Hit};
@@ -17,16 +18,21 @@ use crate::store::Store;
 const VERSION: u32 = 1;
 
 /// Results of a stage that are remembered, newest first.
-const REMEMBERED: usize = 4;
+const REMEMBERED: usize = 8;
+
+/// Results of which so few are looked at one by one.
+const FEW: usize = 200;
 
 /// The memory of one pipeline.
 #[derive(Debug, Default)]
 pub struct Index {
     path: PathBuf,
-    pipeline: String,
+    place: PathBuf,
     file: IndexFile,
     /// Keys of runs that were killed, once somebody has asked for them.
     lost: Option<BTreeMap<String, Vec<Digest>>>,
+    /// Keys whose results were seen to hold a moment ago.
+    looked: HashSet<Digest>,
     changed: bool,
 }
 
@@ -39,19 +45,20 @@ struct IndexFile {
 }
 
 impl Index {
-    /// Reads what a store remembers of the pipeline of this name.
-    pub fn load(store: &Store, pipeline: &str) -> Self {
-        let name = Digest::of(pipeline.as_bytes()).to_string();
+    /// Reads what a store remembers of the pipeline of this name and place.
+    pub fn load(store: &Store, pipeline: &str, place: &Path) -> Self {
+        let place = std::path::absolute(place).unwrap_or_else(|_| place.to_owned());
+        let name = Digest::of(format!("{pipeline}\n{}", place.display()).as_bytes()).hex();
         let path = store.path("index").join(&name[..16]);
         let known = store.recall(&path).filter(|file: &IndexFile| file.v == VERSION);
         let file = known.unwrap_or_default();
-        Self { path, pipeline: pipeline.to_owned(), file, lost: None, changed: false }
+        Self { path, place, file, lost: None, looked: HashSet::new(), changed: false }
     }
 
     /// Looks a key up, in memory first; the same answer as [`Cache::find`], which it learns from.
     pub fn find(&mut self, stage: &str, key: &Digest, cache: &Cache) -> Found {
         let known = self.file.stages.get(stage).into_iter().flatten().find(|hit| hit.key == *key);
-        if let Some(hit) = known.filter(|hit| cache.still_holds(hit)) {
+        if let Some(hit) = known.filter(|hit| self.looked.contains(key) || cache.still_holds(hit)) {
             return Found::Hit(hit.clone());
         }
         let found = cache.find(key);
@@ -59,6 +66,19 @@ impl Index {
             self.learn(stage, hit);
         }
         found
+    }
+
+    /// Looks on all threads whether the newest results still hold, for those who are about to ask for most of them.
+    pub fn look_ahead(&mut self, cache: &Cache) {
+        let newest: Vec<_> = self.file.stages.values().filter_map(|hits| hits.first()).collect();
+        if newest.len() > FEW {
+            self.looked = newest.par_iter().filter(|hit| cache.still_holds(hit)).map(|hit| hit.key).collect();
+        }
+    }
+
+    /// Forgets what was looked at ahead: from now on time passes between one question and the next.
+    pub fn look_again(&mut self) {
+        self.looked.clear();
     }
 
     /// Remembers the newest result of a stage.
@@ -75,8 +95,8 @@ impl Index {
 
     /// Keys that a stage had, newest first; also those of runs that were killed.
     pub fn earlier(&mut self, stage: &str, store: &Store) -> Vec<Digest> {
-        let (pipeline, run) = (&self.pipeline, &self.file.run);
-        let lost = self.lost.get_or_insert_with(|| journal::unwritten_keys(store, pipeline, run));
+        let (place, run) = (&self.place, &self.file.run);
+        let lost = self.lost.get_or_insert_with(|| journal::unwritten_keys(store, place, run));
         let lost = lost.get(stage).into_iter().flatten().copied();
         let known = self.file.stages.get(stage).into_iter().flatten().map(|hit| hit.key);
         lost.chain(known).collect()
@@ -91,6 +111,19 @@ impl Index {
     pub fn save(mut self, run: Option<&str>, store: &Store) {
         if !self.changed {
             return;
+        }
+        // Another run may have learnt something meanwhile.
+        let theirs: Option<IndexFile> = store.recall(&self.path);
+        for (stage, hits) in
+            theirs.filter(|theirs| theirs.v == VERSION).map(|theirs| theirs.stages).into_iter().flatten()
+        {
+            let known = self.file.stages.entry(stage).or_default();
+            for hit in
+                hits.into_iter().filter(|hit| !known.iter().any(|known| known.key == hit.key)).collect::<Vec<_>>()
+            {
+                known.push(hit);
+            }
+            known.truncate(REMEMBERED);
         }
         self.file.v = VERSION;
         if let Some(run) = run {

@@ -1,7 +1,7 @@
 //! Runs on disk: the journal of events, the summary, the logs of stages. Unaware of how stages are run.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -33,6 +33,9 @@ pub struct Journal {
     summary: Summary,
     /// Locked as long as the run is alive.
     _alive: Option<File>,
+    store: Store,
+    /// Where nothing can be written down, no collection can know what this run needs, and none may go on beside it.
+    held_off: Option<File>,
 }
 
 /// What a run came to; also written when it has only begun, so that a killed run can be seen.
@@ -91,12 +94,13 @@ impl Journal {
             seconds: 0.0,
         };
         // A collection takes the folder of a run that it does not see alive.
-        let _held_off = store.hold_off_collections();
+        let held_off = store.hold_off_collections().ok();
         let begun = begin_files(&folder, &summary).map_err(|error| {
             tracing::warn!("this run is not written down: {:#}", store.cannot_write(error, &folder));
         });
         let (file, alive) = begun.ok().unzip();
-        Self { folder, file: file.map(BufWriter::new), summary, _alive: alive }
+        let held_off = held_off.filter(|_| file.is_none());
+        Self { folder, file: file.map(BufWriter::new), summary, _alive: alive, store: store.clone(), held_off }
     }
 
     /// The run's id.
@@ -127,6 +131,7 @@ impl Journal {
         if let Err(error) = written {
             tracing::warn!("the journal in `{}` ends here: {error}", self.folder.display());
             self.file = None;
+            self.held_off = self.store.hold_off_collections().ok();
         }
     }
 
@@ -149,6 +154,7 @@ impl Journal {
             };
         }
         self.flush();
+        let _held_off = store.hold_off_collections();
         let path = self.folder.join("summary.json");
         let written = self.file.as_ref().map_or(Ok(()), |_| store.write_json(&path, &self.summary));
         if let Err(error) = written {
@@ -160,8 +166,9 @@ impl Journal {
 /// Makes the files of a run. The summary is not synced: it only says that there was a run, should it be killed.
 fn begin_files(folder: &Path, summary: &Summary) -> std::io::Result<(File, File)> {
     fs::create_dir_all(folder.join("logs"))?;
-    let alive = File::create(folder.join(ALIVE))?;
-    alive.lock_shared()?;
+    // Open for both, as locks on a network file system ask.
+    let alive = File::options().create(true).truncate(false).read(true).write(true).open(folder.join(ALIVE))?;
+    alive.lock()?;
     fs::write(folder.join("summary.json"), serde_json::to_vec_pretty(summary)?)?;
     Ok((File::options().append(true).create(true).open(folder.join("journal.jsonl"))?, alive))
 }
@@ -169,7 +176,11 @@ fn begin_files(folder: &Path, summary: &Summary) -> std::io::Result<(File, File)
 /// Whether the process of a run is still there.
 pub fn is_alive(store: &Store, run: &str) -> bool {
     let alive = File::open(store.path("runs").join(run).join(ALIVE));
-    alive.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+    // In doubt it is: a run that is taken for dead loses what it needs.
+    match alive {
+        Ok(file) => file.try_lock_shared().is_err(),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    }
 }
 
 /// Whether a run was pinned, so that no collection takes what it reached.
@@ -199,7 +210,12 @@ fn log_path(folder: &Path, stage: &str) -> PathBuf {
 /// The ids of runs, newest first.
 pub fn runs(store: &Store) -> Vec<String> {
     let entries = fs::read_dir(store.path("runs")).into_iter().flatten().flatten();
-    let mut ids: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let is_run = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit) && entry.path().join("summary.json").is_file()
+    };
+    let ids = entries.filter(is_run);
+    let mut ids: Vec<_> = ids.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     ids.sort_by(|a, b| b.cmp(a));
     ids
 }
@@ -260,13 +276,13 @@ pub fn newest_log(store: &Store, pipeline: &Path, stage: &str) -> Option<(String
     })
 }
 
-/// The keys of each stage in the runs of a pipeline that did not live to write their index, newest run first;
+/// The keys of each stage in the runs of a pipeline file that did not live to write their index, newest run first;
 /// `after` is the last run that did.
-pub fn unwritten_keys(store: &Store, pipeline: &str, after: &str) -> BTreeMap<String, Vec<Digest>> {
+pub fn unwritten_keys(store: &Store, pipeline: &Path, after: &str) -> BTreeMap<String, Vec<Digest>> {
     let mut found: BTreeMap<String, Vec<Digest>> = BTreeMap::new();
     let newer = runs(store).into_iter().take(RECENT_RUNS).take_while(|run| run.as_str() > after);
     for run in newer {
-        let is_lost = |summary: &Summary| summary.pipeline == pipeline && summary.state == RunState::Begun;
+        let is_lost = |summary: &Summary| summary.path == pipeline && summary.state == RunState::Begun;
         if summary(store, &run).is_some_and(|summary| is_lost(&summary)) {
             for (stage, key) in keys(store, &run) {
                 found.entry(stage).or_default().push(key);

@@ -17,7 +17,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 pub struct Lock {
     path: PathBuf,
     // Closed after the file was removed: whoever waits for it then sees that it waits for a file that is gone.
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -30,10 +30,10 @@ impl Lock {
                 Ok(()) if is_at(&file, path) => {
                     // Who holds the lock is news for people only; a full disk does not make it less held.
                     let _ = name_holder(&mut file);
-                    return Ok(Self { path: path.to_owned(), _file: file });
+                    return Ok(Self { path: path.to_owned(), file });
                 }
                 // Its last holder removed it between our opening and our locking.
-                Ok(()) => {}
+                Ok(()) => std::thread::yield_now(),
                 Err(TryLockError::WouldBlock) => {
                     waiting(holder(&mut file))?;
                     std::thread::sleep(INTERVAL);
@@ -57,8 +57,10 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // A lock file that stays means nothing.
-        let _ = fs::remove_file(&self.path);
+        // A lock file that stays means nothing; that of another holder, should somebody have removed ours, must stay.
+        if is_at(&self.file, &self.path) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 

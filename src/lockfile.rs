@@ -93,6 +93,11 @@ impl LockFile {
         self.stages.insert(stage.to_owned(), Locked { key: hit.key, artifacts });
     }
 
+    /// The stages that it locks.
+    pub fn stages(&self) -> impl Iterator<Item = &str> {
+        self.stages.keys().map(String::as_str)
+    }
+
     /// Forgets the stages that a pipeline no longer has.
     pub fn retain(&mut self, is_stage: impl Fn(&str) -> bool) {
         self.stages.retain(|stage, _| is_stage(stage));

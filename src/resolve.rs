@@ -41,7 +41,9 @@ pub fn resolve(path: &Path, text: &str, overrides: &Overrides) -> Result<Graph, 
     let parameters = Parameters::gather(document.get("params"), &overrides.set, &stages, &mut faults);
     let seed = overrides.seed.unwrap_or(header.seed);
     let folder = path.parent().map_or_else(PathBuf::new, Path::to_owned);
-    let source = stage::Source { lines: &Lines::of(text), folder: &folder, parameters: &parameters, seed };
+    // An escape may hide one.
+    let refers = text.contains("${") || text.contains('\\');
+    let source = stage::Source { refers, lines: &Lines::of(text), folder: &folder, parameters: &parameters, seed };
     let drafts = stage::in_file_order(stages).into_iter();
     let drafts: Vec<_> = drafts.filter_map(|(name, entry)| source.draft(name, entry, &mut faults)).collect();
     let wired = wiring::wire(drafts, &source, &mut faults);

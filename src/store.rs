@@ -161,6 +161,11 @@ impl Store {
         self.path("locks").join(format!("{key}.lock"))
     }
 
+    /// The lock of somebody who is no run and keeps a scratch folder.
+    pub fn owner_lock_path(&self, owner: &str) -> PathBuf {
+        self.path("locks").join(format!("{owner}.lock"))
+    }
+
     /// Whether a blob is there with the right size.
     pub fn has(&self, digest: &Digest, bytes: u64) -> bool {
         fs::metadata(self.object_path(digest)).is_ok_and(|metadata| metadata.is_file() && metadata.len() == bytes)
@@ -212,6 +217,8 @@ impl Store {
     /// Keeps something that only saves time: whole or not at all, but perhaps lost with the power. A store that
     /// cannot take it is warned of.
     pub fn remember(&self, path: &Path, value: &impl Serialize) {
+        // A collection would take the half-written file for a dead one's.
+        let _held_off = self.hold_off_collections();
         let write = || -> io::Result<()> {
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder)?;

@@ -6,10 +6,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use pacer_stages::artifact::ArtifactType;
 
 use crate::cache::{Cache, StageResult, read_result};
@@ -68,12 +69,11 @@ pub struct Doomed {
     /// When it was finished, unix seconds.
     pub finished: u64,
     path: PathBuf,
-    blobs: Vec<(PathBuf, u64)>,
+    blobs: Vec<PathBuf>,
 }
 
 impl Doomed {
     fn new(path: PathBuf, result: StageResult, store: &Store) -> Self {
-        let blob = |digest: &Digest, bytes| (store.object_path(digest), bytes);
         Self {
             key: result.key,
             kind: result.record["kind"].as_str().unwrap_or("unknown").to_owned(),
@@ -81,7 +81,7 @@ impl Doomed {
             bytes: result.artifacts.iter().map(|artifact| artifact.bytes).sum(),
             seconds: result.seconds,
             finished: result.finished,
-            blobs: result.artifacts.iter().map(|artifact| blob(&artifact.digest, artifact.bytes)).collect(),
+            blobs: result.artifacts.iter().map(|artifact| store.object_path(&artifact.digest)).collect(),
             path,
         }
     }
@@ -97,12 +97,13 @@ pub fn collect(cache: &Cache, policy: Policy) -> Result<Freed> {
     let store = &cache.store;
     let _alone = store.lock_for_collection()?;
     let runs = Runs::look(store, policy.keep_runs);
-    let mut stock = Stock::take(store, &runs.touched);
+    let mut stock = Stock::take(store, &runs.touched)?;
     stock.candidates.retain(|doomed| old_enough(doomed.finished, policy.older_than));
     stock.candidates.sort_by(|a, b| a.worth().total_cmp(&b.worth()).then(a.finished.cmp(&b.finished)));
     let mut freed = Freed { kept: stock.results, ..Freed::default() };
     let mut files = stock.orphans();
-    let mut total = size(&store.path("objects")) - files.iter().map(|path| size(path)).sum::<u64>();
+    files.extend(std::mem::take(&mut stock.garbage));
+    let mut total = stock.named.keys().map(|path| size(path)).sum::<u64>();
     freed.blobs = files.len();
     for doomed in std::mem::take(&mut stock.candidates) {
         if policy.max_bytes.is_some_and(|limit| total <= limit) {
@@ -117,12 +118,12 @@ pub fn collect(cache: &Cache, policy: Policy) -> Result<Freed> {
         files.extend(blobs.into_iter().map(|(path, _)| path));
         freed.results.push(doomed);
     }
-    let leftovers = leftovers(store, &runs, policy.older_than.unwrap_or(ABANDONED));
+    let mut taken = Vec::new();
+    let leftovers = leftovers(store, &runs, policy.older_than.unwrap_or(ABANDONED), &mut taken);
     freed.leftovers = leftovers.len();
     freed.bytes = files.iter().chain(&leftovers).map(|path| size(path)).sum();
     freed.kept_bytes = total;
     if !policy.dry_run {
-        files.extend(files_below(&store.path("results")).into_iter().filter(|path| read_result(path).is_err()));
         // Links are taken for what they are, not for what they lead to.
         let there = |path: &&PathBuf| path.symlink_metadata().is_ok();
         files.iter().chain(&leftovers).filter(there).try_for_each(|path| remove(store, path))?;
@@ -166,14 +167,27 @@ struct Stock {
     named: HashMap<PathBuf, usize>,
     /// Every blob that is there.
     blobs: Vec<PathBuf>,
+    /// Files among the results that are none.
+    garbage: Vec<PathBuf>,
 }
 
 impl Stock {
-    fn take(store: &Store, needed: &BTreeSet<Digest>) -> Self {
+    fn take(store: &Store, needed: &BTreeSet<Digest>) -> Result<Self> {
         let blobs = files_below(&store.path("objects"));
-        let mut stock = Self { results: 0, candidates: Vec::new(), named: HashMap::new(), blobs };
+        let mut stock = Self { results: 0, candidates: Vec::new(), named: HashMap::new(), blobs, garbage: Vec::new() };
         for path in files_below(&store.path("results")) {
-            let Ok(result) = read_result(&path) else { continue };
+            let result = match read_result(&path) {
+                Ok(result) => result,
+                Err(error) if is_garbage(&error) => {
+                    stock.garbage.push(path);
+                    continue;
+                }
+                // It may well be whole, and then it needs its blobs.
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("`{}` cannot be read; nothing was freed", path.display()));
+                }
+            };
             stock.results += 1;
             for artifact in &result.artifacts {
                 *stock.named.entry(store.object_path(&artifact.digest)).or_default() += 1;
@@ -183,7 +197,7 @@ impl Stock {
                 stock.candidates.push(Doomed::new(path, result, store));
             }
         }
-        stock
+        Ok(stock)
     }
 
     /// Blobs that no result names.
@@ -193,14 +207,14 @@ impl Stock {
 
     /// Takes a result out and returns the blobs that it alone named.
     fn release(&mut self, doomed: &Doomed) -> Vec<(PathBuf, u64)> {
-        let mut free = doomed.blobs.clone();
-        free.retain(|(path, _)| match self.named.get_mut(path) {
-            Some(names) => {
+        let mut free = Vec::new();
+        for path in &doomed.blobs {
+            if let Some(names) = self.named.get_mut(path) {
                 *names -= 1;
-                *names == 0 && path.is_file()
+                // Its real size: a damaged one has not the size that its result names.
+                free.extend((*names == 0).then(|| (path.clone(), size(path))));
             }
-            None => false,
-        });
+        }
         free
     }
 }
@@ -211,32 +225,50 @@ fn old_enough(finished: u64, older_than: Option<Duration>) -> bool {
     older_than.is_none_or(|limit| age > limit)
 }
 
+/// Whether a file is no result, rather than a result that could not be read this time.
+fn is_garbage(error: &io::Error) -> bool {
+    let trouble = [libc::EIO, libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EACCES, libc::EPERM, libc::ESTALE];
+    !error.raw_os_error().is_some_and(|number| trouble.contains(&number))
+}
+
 /// What dead runs left behind: scratch folders, locks that nobody holds, states of trainings that were given up, old
-/// runs.
-fn leftovers(store: &Store, runs: &Runs, given_up: Duration) -> Vec<PathBuf> {
+/// runs. The locks of what goes are taken, so that nobody begins to use it meanwhile.
+fn leftovers(store: &Store, runs: &Runs, given_up: Duration, taken: &mut Vec<Lock>) -> Vec<PathBuf> {
     let entries =
         |folder: &str| fs::read_dir(store.path(folder)).into_iter().flatten().flatten().map(|entry| entry.path());
-    let of_the_living = |path: &Path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        runs.alive.iter().any(|run| name.starts_with(run.as_str()))
-    };
-    let scratch = entries("tmp").filter(|path| !of_the_living(path));
-    let locks = entries("locks").filter(|path| is_key_lock(path) && !lock::is_held(path));
-    let partial = entries("partial").filter(|path| is_given_up(path, store, given_up));
-    let old_runs = runs.old.iter().map(|run| store.path("runs").join(run));
-    scratch.chain(locks).chain(partial).chain(old_runs).collect()
+    let scratch = entries("tmp").filter(|path| !is_of_the_living(path, store, runs));
+    let mut found: Vec<PathBuf> = scratch.chain(runs.old.iter().map(|run| store.path("runs").join(run))).collect();
+    for path in entries("partial").filter(|path| is_older(path, given_up)) {
+        let course = path.file_name().and_then(|name| name.to_string_lossy().parse::<Digest>().ok());
+        match course.map(|course| Lock::try_take(&store.lock_path(&course))) {
+            None => found.push(path),
+            Some(Ok(Some(lock))) => {
+                taken.push(lock);
+                found.push(path);
+            }
+            // Somebody trains there.
+            Some(_) => {}
+        }
+    }
+    // A lock that can be taken is nobody's, and goes when it is let go of.
+    for path in entries("locks").filter(|path| is_key_lock(path)) {
+        taken.extend(Lock::try_take(&path).ok().flatten());
+    }
+    found
+}
+
+/// Whether a scratch folder belongs to a living run, or to somebody who holds the lock of its name.
+fn is_of_the_living(path: &Path, store: &Store, runs: &Runs) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let owner = name.rsplit_once('-').map_or("", |(owner, _)| owner);
+    runs.alive.iter().any(|run| run == owner) || lock::is_held(&store.owner_lock_path(owner))
 }
 
 fn is_key_lock(path: &Path) -> bool {
     path.file_stem().is_some_and(|stem| stem.to_string_lossy().parse::<Digest>().is_ok())
 }
 
-/// Whether nobody has trained in a folder of states for long, and nobody does now.
-fn is_given_up(path: &Path, store: &Store, limit: Duration) -> bool {
+fn is_older(path: &Path, limit: Duration) -> bool {
     let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
-    let age = modified.ok().and_then(|time| SystemTime::now().duration_since(time).ok()).unwrap_or_default();
-    let course = path.file_name().and_then(|name| name.to_string_lossy().parse::<Digest>().ok());
-    let is_free =
-        course.is_none_or(|course| Lock::try_take(&store.lock_path(&course)).is_ok_and(|lock| lock.is_some()));
-    age > limit && is_free
+    modified.is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > limit))
 }

@@ -25,7 +25,11 @@ pub fn told_drift_of_plan(file: &LockFile, graph: &Graph, plan: &Plan) -> bool {
         let why = planned.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
         Some((planned.id, drift, why))
     });
-    tell(graph, drifts)
+    let gone: Vec<_> = file.stages().filter(|stage| graph.find(stage).is_none()).collect();
+    gone.iter().for_each(|stage| {
+        output::say(&format!("{} `{stage}` is locked and is no stage any more", paint(BAD, "✗ drift")))
+    });
+    tell(graph, drifts) || !gone.is_empty()
 }
 
 /// Tells every result that is not the locked one; whether there is any.

@@ -139,7 +139,7 @@ pub fn explain(args: &ExplainArgs, session: &Session) -> Result<Exit> {
             text.push_str(&headline(&graph, upstream));
         }
     }
-    let outlook = forward::after_change(&graph, &[target], &Index::load(&cache.store, &graph.name));
+    let outlook = forward::after_change(&graph, &[target], &Index::load(&cache.store, &graph.name, &graph.path));
     text.push_str(&format!("a change of `{stage}` reruns {}\n", in_stages(&outlook)));
     output::print(&text);
     Ok(Exit::Done)
@@ -151,7 +151,7 @@ fn look_ahead(graph: &Graph, cache: &Cache, name: &str, format: Format) -> Resul
     if changed.is_empty() {
         bail!("`{name}` is no stage, no parameter of a stage (STAGE.PARAMETER) and none of [params] of this pipeline");
     }
-    let index = Index::load(&cache.store, &graph.name);
+    let index = Index::load(&cache.store, &graph.name, &graph.path);
     let outlook = forward::after_change(graph, &changed, &index);
     let row = |id: &StageId| (&graph.stages[*id].name, index.seconds(&graph.stages[*id].name));
     if format == Format::Json {

@@ -1,8 +1,7 @@
 //! Looks ahead: what a change would make run again, and how long that took last time. Unaware of keys.
 
-use crate::engine::plan::Plan;
-use crate::engine::plan::PlanState;
-use crate::graph::{Graph, StageId};
+use crate::engine::plan::{Plan, PlanState};
+use crate::graph::{Graph, Stage, StageId};
 use crate::index::Index;
 
 /// Stages, and the time that they took when they last ran.
@@ -48,19 +47,16 @@ pub fn of_plan(plan: &Plan) -> Outlook {
 }
 
 /// The stages that a name stands for: a stage, a parameter of a stage (`resample.grid`), or one of the pipeline's own
-/// parameters.
+/// parameters; all of them where it stands for several.
 pub fn named(graph: &Graph, name: &str) -> Vec<StageId> {
-    let stage = graph.find(name).or_else(|| {
-        let (stage, parameter) = name.split_once('.')?;
-        let id = graph.find(stage)?;
-        let known = graph.stages[id].params.get(parameter.split('.').next()?).is_some();
-        known.then_some(id)
-    });
-    match stage {
-        Some(id) => vec![id],
-        None => {
-            let uses = |id: &StageId| graph.stages[*id].uses.iter().any(|used| used == name);
-            graph.order.iter().copied().filter(uses).collect()
-        }
-    }
+    let parameter = |stage: &Stage| {
+        let parameter = name.strip_prefix(stage.name.as_str()).and_then(|rest| rest.strip_prefix('.'));
+        let first = parameter.and_then(|parameter| parameter.split('.').next());
+        first.is_some_and(|first| stage.params.get(first).is_some())
+    };
+    let is_meant = |id: &StageId| {
+        let stage = &graph.stages[*id];
+        stage.name == name || parameter(stage) || stage.uses.iter().any(|used| used == name)
+    };
+    graph.order.iter().copied().filter(is_meant).collect()
 }

@@ -1,5 +1,7 @@
 //! Decides what a run would do, without doing it. Unaware of slots and of processes.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use serde::Serialize;
 
@@ -48,8 +50,11 @@ pub struct Plan {
 /// Plans a run of the needed stages.
 pub fn plan(graph: &Graph, needed: &[bool], forced: &[StageId], cache: &Cache, machine: &Machine) -> Result<Plan> {
     let mut stats = StatCache::load(&cache.store);
-    let mut index = Index::load(&cache.store, &graph.name);
+    let mut index = Index::load(&cache.store, &graph.name, &graph.path);
     let mut plan = Plan { stages: Vec::new(), results: Results::new() };
+    // Stages that would run, by key: another of the same key finds the result there.
+    let mut twins = BTreeMap::new();
+    index.look_ahead(cache);
     for &id in graph.order.iter().filter(|id| needed[id.index()]) {
         let stage = &graph.stages[id].name;
         let upstream = graph.producers(id).find(|producer| !plan.results.contains_key(producer));
@@ -67,7 +72,12 @@ pub fn plan(graph: &Graph, needed: &[bool], forced: &[StageId], cache: &Cache, m
                 (PlanState::Reused, None)
             }
             Found::Hit(_) => (PlanState::Run, Some(Reason::Forced)),
+            Found::Absent | Found::Damaged(_) if twins.contains_key(&prepared.key) && !forced.contains(&id) => {
+                let twin: StageId = twins[&prepared.key];
+                (PlanState::Reused, Some(Reason::Twin(graph.stages[twin].name.clone())))
+            }
             Found::Absent | Found::Damaged(_) => {
+                twins.insert(prepared.key, id);
                 (PlanState::Run, Some(reason::explain(graph, id, &prepared, &mut index, cache)))
             }
         };

@@ -29,6 +29,8 @@ pub enum Reason {
     Deleted,
     /// The command line asked for it.
     Forced,
+    /// Another stage has the same key and makes the result first.
+    Twin(String),
     /// Not decided yet: a stage that it reads from runs first.
     Upstream {
         /// That stage.
@@ -72,21 +74,22 @@ pub fn explain(graph: &Graph, id: StageId, prepared: &Prepared, index: &mut Inde
     match nearest(&earlier, cache, |old| causes(graph, stage, old, record)) {
         Some(causes) => {
             let records: Vec<_> = earlier.iter().filter_map(|key| cache.record(key)).collect();
-            Reason::Changed { beginning: beginning(stage, record, &records, &causes), causes }
+            Reason::Changed { beginning: beginning(stage, record, &records, &causes, cache), causes }
         }
         None => Reason::New,
     }
 }
 
 /// Whether a training goes on from an earlier one, judged by the same course that its states are kept under.
-fn beginning(stage: &Stage, record: &Record, earlier: &[Record], causes: &[Cause]) -> Option<Beginning> {
+fn beginning(stage: &Stage, record: &Record, earlier: &[Record], causes: &[Cause], cache: &Cache) -> Option<Beginning> {
     let course = stage.course.as_ref()?;
     let key = record.course(&course.params);
+    let kept = std::fs::read_dir(cache.store.partial_path(&key)).is_ok_and(|mut states| states.next().is_some());
     let shared = earlier.iter().filter_map(|old| {
         let other = (stage.kind.decode)(old.params()?).ok()?.course?;
         (old.course(&other.params) == key && other.epochs < course.epochs).then_some(other.epochs)
     });
-    if let Some(epochs) = shared.max() {
+    if let Some(epochs) = shared.max().filter(|_| kept) {
         return Some(Beginning::GoesOn(epochs));
     }
     let moved = causes.iter().any(|cause| cause.change.path.ends_with("epochs"));
@@ -165,6 +168,7 @@ impl fmt::Display for Reason {
             Self::Damaged(why) => write!(f, "damaged: {why}"),
             Self::Deleted => f.write_str("its earlier result was deleted"),
             Self::Forced => f.write_str("forced"),
+            Self::Twin(stage) => write!(f, "has the same key as `{stage}`, which runs first"),
             Self::Upstream { stage, own } if own.is_empty() => write!(f, "reads from `{stage}`, which runs first"),
             Self::Upstream { stage, own } => {
                 write_causes(own, f)?;

@@ -16,6 +16,7 @@ use crate::executor::machine::Machine;
 use crate::executor::{self, Stop, Surroundings};
 use crate::graph::{Graph, StageId};
 use crate::hash::hash_file;
+use crate::lock::Lock;
 
 /// What an artifact of a second run is beside the first one's.
 pub struct Compared {
@@ -40,9 +41,10 @@ pub fn rerun(
     sink: &(dyn Fn(Notice) + Sync),
 ) -> Result<Rerun> {
     let store = &cache.store;
-    // Neither the inputs nor the folder are freed meanwhile.
-    let _held_off = store.hold_off_collections();
-    let scratch = store.scratch("rerun")?;
+    // No collection takes the folder meanwhile.
+    let owner = format!("rerun-{}", std::process::id());
+    let _alive = Lock::try_take(&store.owner_lock_path(&owner));
+    let scratch = store.scratch(&owner)?;
     let [out, partial, log] = ["out", "partial", "log"].map(|name| scratch.path().join(name));
     std::fs::create_dir(&out).with_context(|| format!("`{}` cannot be made", out.display()))?;
     let stage = &graph.stages[id];

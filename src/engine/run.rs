@@ -127,7 +127,7 @@ pub fn run(
         running: 0,
         committing: 0,
         results: Results::new(),
-        index: Index::load(&cache.store, &graph.name),
+        index: Index::load(&cache.store, &graph.name, &graph.path),
         tally: Tally::default(),
     };
     let names = graph.order.iter().filter(|id| options.needed[id.index()]);
@@ -167,7 +167,9 @@ impl<'a> Scheduler<'a> {
     fn work(&mut self) {
         let (sender, receiver) = channel();
         let roots: Vec<_> = self.graph.order.iter().copied().filter(|id| self.is_waiting_for(*id, 0)).collect();
+        self.index.look_ahead(self.cache);
         self.settle(roots);
+        self.index.look_again();
         std::thread::scope(|scope| {
             loop {
                 self.start_ready(scope, &sender);
@@ -379,11 +381,16 @@ impl<'a> Scheduler<'a> {
     fn failed(&mut self, id: StageId, failure: Failure) {
         self.states[id.index()] = State::Ended;
         let stage = self.name(id);
-        if failure.class == FailureClass::Interrupted {
+        if failure.class == FailureClass::Interrupted && self.stop.requested() {
             self.tally.skipped += 1;
             self.emit(Event::Skipped { stage, because: failure.message });
             return;
         }
+        // Somebody else stopped the worker, so that the run is not done.
+        let message = match failure.class {
+            FailureClass::Interrupted => "its worker was stopped from outside; run again to go on".to_owned(),
+            _ => failure.message,
+        };
         self.tally.failed += 1;
         let log = self.journal.log_path(&stage);
         let place = failure.parameter.and_then(|parameter| {
@@ -397,7 +404,7 @@ impl<'a> Scheduler<'a> {
         self.emit(Event::Failed {
             stage,
             class: class_name(failure.class),
-            message: failure.message,
+            message,
             place,
             log: log.is_file().then(|| log.display().to_string()),
         });
@@ -424,8 +431,12 @@ impl<'a> Scheduler<'a> {
     }
 
     fn emit(&mut self, event: Event) {
-        (self.show)(&event);
         self.journal.record(&event);
+        // Whoever is told that a stage has finished finds it in the journal, whatever happens next.
+        if let Event::Finished { .. } = event {
+            self.journal.flush();
+        }
+        (self.show)(&event);
     }
 }
 

@@ -23,6 +23,8 @@ const MISTYPED: usize = 50;
 
 /// What every stage of a pipeline is checked against.
 pub struct Source<'a> {
+    /// Whether the text names any parameter at all.
+    pub refers: bool,
     /// The lines of the file.
     pub lines: &'a Lines,
     /// Where relative paths of the file start.
@@ -80,8 +82,11 @@ impl Source<'_> {
     /// Checks a stage; `None` only when it is no table.
     pub fn draft(&self, name: String, entry: Entry, faults: &mut Vec<Diagnostic>) -> Option<Draft> {
         let Entry { key: place, value: mut node } = entry;
-        let uses = Parameters::named_in(&node);
-        self.parameters.substitute(&mut node, faults);
+        // Most texts of a large pipeline name no parameter.
+        let uses = if self.refers { Parameters::named_in(&node) } else { Vec::new() };
+        if self.refers {
+            self.parameters.substitute(&mut node, faults);
+        }
         let mut table = into_table(node, &name, faults)?;
         let valid = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if name.is_empty() || !name.chars().all(valid) {

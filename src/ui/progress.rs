@@ -101,7 +101,12 @@ impl Progress {
             Event::Waiting { stage, process } => {
                 let who = process.map_or_else(|| "another process".into(), |process| format!("process {process}"));
                 self.waiting.insert(stage.clone());
-                self.line(stage, ODD, "… waits", &format!("for {who}, which makes the same result"));
+                self.line(
+                    stage,
+                    ODD,
+                    "… waits",
+                    &format!("for {who}, which makes the same result, or trains along the same course"),
+                );
             }
             // Goes to the stage's log alone.
             Event::Notice { notice: Notice::Log { .. }, .. } => {}

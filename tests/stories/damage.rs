@@ -146,3 +146,51 @@ fn a_store_whose_path_is_not_utf_8_is_refused() {
     assert_eq!(said.code, 2);
     assert!(said.err.contains("is not UTF-8"), "{}", said.err);
 }
+
+#[test]
+fn a_changed_digit_in_a_result_is_damage() {
+    let project = Project::new(
+        "[stages.a]\nkind = \"command\"\nrun = [\"sh\", \"-c\", \"echo '{\\\"mae\\\": 9.81}' > {outputs.figures}\"]\n\
+         outputs = { figures = \"metrics\" }\n",
+    );
+    project.run(&[]);
+    let result = &project.stored("results")[0];
+    let text = fs::read_to_string(result).unwrap();
+    assert!(text.contains("9.81"), "{text}");
+    overwrite(result, &text.replace("9.81", "1.81"));
+    assert_eq!(project.pacer(&["verify"]).code, 1);
+    project.run(&[]);
+    overwrite(&project.stored("results")[0], &text.replace("9.81", "1.81"));
+    assert_eq!(project.ran(&[]), ["a"]);
+    assert_eq!(project.show("a")["metrics"]["mae"], 9.81);
+}
+
+#[test]
+fn a_collection_counts_the_real_sizes_of_what_is_damaged() {
+    let project = chain();
+    project.run(&[]);
+    overwrite(&project.blob("first"), "");
+    let said = project.pacer(&["gc", "--keep-runs", "0", "--format", "json"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let freed: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((&freed["kept"], &freed["kept_bytes"]), (&0.into(), &0.into()));
+}
+
+#[test]
+fn strange_folders_among_the_runs_push_no_run_out() {
+    let project = chain();
+    project.run(&[]);
+    (0..20).for_each(|at| fs::create_dir_all(project.path(&format!("store/runs/zz{at}"))).unwrap());
+    project.pacer(&["gc", "--keep-runs", "1"]);
+    assert_eq!(project.ran(&[]), [""; 0]);
+}
+
+#[test]
+fn a_store_without_its_empty_folders_goes_on() {
+    let project = chain();
+    project.run(&[]);
+    for name in ["tmp", "locks", "index", "partial"] {
+        fs::remove_dir_all(project.path(&format!("store/{name}"))).unwrap();
+    }
+    assert_eq!(project.run(&["--set", "suffix=two"])["ran"], 2);
+}

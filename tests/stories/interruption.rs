@@ -192,3 +192,31 @@ fn pacer_says_its_version_and_helps() {
     assert!(said(&project.command(&["--version"]).output().unwrap()).out.starts_with("pacer "));
     assert_eq!(project.pacer(&["run"]).code, 2);
 }
+
+#[test]
+fn a_worker_that_somebody_else_stops_is_a_failure_and_nothing_is_locked() {
+    let project = Project::new(crate::harness::TRAINING);
+    project.edit("epochs = 100", "epochs = 5000");
+    let mut command = project.command(&["run", "pipeline.toml", "lstm", "--lock"]);
+    let mut runner = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let is_worker = |pid: &i32| {
+        let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
+        command.contains("pacer-worker") && !command.contains("--probe") && parent == Some(runner.id())
+    };
+    let mut worker = None;
+    crate::harness::within_a_moment("the worker never starts", || {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        worker = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(is_worker);
+        worker.is_some()
+    });
+    // It heeds the signal once it has read its job.
+    crate::harness::within_a_moment("the training never ends", || {
+        crate::harness::signal(worker.unwrap(), 15);
+        std::thread::sleep(Duration::from_millis(200));
+        runner.try_wait().unwrap().is_some()
+    });
+    assert_eq!(runner.wait().unwrap().code(), Some(1));
+    assert!(!project.path("pipeline.lock").exists());
+}

@@ -31,7 +31,20 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("executor", &["stat_cache", "store"]),
     (
         "engine",
-        &["cache", "digest", "event", "executor", "graph", "hash", "index", "journal", "key", "stat_cache", "store"],
+        &[
+            "cache",
+            "digest",
+            "event",
+            "executor",
+            "graph",
+            "hash",
+            "index",
+            "journal",
+            "key",
+            "lock",
+            "stat_cache",
+            "store",
+        ],
     ),
     ("ui", &["diagnostic", "event", "graph"]),
     (
