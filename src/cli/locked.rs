@@ -26,9 +26,9 @@ pub fn told_drift_of_plan(file: &LockFile, graph: &Graph, plan: &Plan) -> bool {
         Some((planned.id, drift, why))
     });
     let gone: Vec<_> = file.stages().filter(|stage| graph.find(stage).is_none()).collect();
-    gone.iter().for_each(|stage| {
-        output::say(&format!("{} `{stage}` is locked and is no stage any more", paint(BAD, "✗ drift")))
-    });
+    for stage in &gone {
+        output::say(&format!("{} `{stage}` is locked and is no stage any more", paint(BAD, "✗ drift")));
+    }
     tell(graph, drifts) || !gone.is_empty()
 }
 
