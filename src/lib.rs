@@ -25,6 +25,7 @@
 //!
 //! Leaves, which import nothing or nearly nothing:
 //! - [`digest`]: a BLAKE3 digest as a type.
+//! - [`hash`]: digests of files, also of those that are cut short meanwhile.
 //! - [`diagnostic`]: a fault of a pipeline as data: what, where, and what would be right.
 //! - [`event`]: what happens in a run, as data.
 //! - [`lock`]: kernel locks on files, held by one or shared by many.
