@@ -45,11 +45,16 @@ struct IndexFile {
 }
 
 impl Index {
+    /// Where a store keeps the index of the pipeline of this name and place.
+    pub fn path_of(store: &Store, pipeline: &str, place: &Path) -> PathBuf {
+        let name = Digest::of(format!("{pipeline}\n{}", place.display()).as_bytes()).hex();
+        store.path("index").join(&name[..16])
+    }
+
     /// Reads what a store remembers of the pipeline of this name and place.
     pub fn load(store: &Store, pipeline: &str, place: &Path) -> Self {
         let place = std::path::absolute(place).unwrap_or_else(|_| place.to_owned());
-        let name = Digest::of(format!("{pipeline}\n{}", place.display()).as_bytes()).hex();
-        let path = store.path("index").join(&name[..16]);
+        let path = Self::path_of(store, pipeline, &place);
         let known = store.recall(&path).filter(|file: &IndexFile| file.v == VERSION);
         let file = known.unwrap_or_default();
         Self { path, place, file, lost: None, looked: HashSet::new(), changed: false }

@@ -7,6 +7,7 @@ mod disk;
 mod explaining;
 mod extending;
 mod faults;
+mod fuzzed;
 mod garbage;
 mod harness;
 mod interruption;
