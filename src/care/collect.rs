@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
-use pacer_stages::artifact::ArtifactType;
 
 use crate::cache::{Cache, StageResult, read_result};
 use crate::care::{files_below, remove, size};
@@ -60,8 +59,6 @@ pub struct Doomed {
     pub key: Digest,
     /// Its kind.
     pub kind: String,
-    /// What it says of itself: artifacts by type.
-    pub artifacts: Vec<ArtifactType>,
     /// Bytes of its artifacts.
     pub bytes: u64,
     /// Seconds that it took, and would take again.
@@ -77,7 +74,6 @@ impl Doomed {
         Self {
             key: result.key,
             kind: result.record["kind"].as_str().unwrap_or("unknown").to_owned(),
-            artifacts: result.artifacts.iter().map(|artifact| artifact.artifact).collect(),
             bytes: result.artifacts.iter().map(|artifact| artifact.bytes).sum(),
             seconds: result.seconds,
             finished: result.finished,
