@@ -334,12 +334,12 @@ impl<'a> Scheduler<'a> {
             log: self.journal.log_path(&stage.name),
             run: self.journal.run().to_owned(),
             course: leg.map(|leg| leg.course),
-            inputs: records::paths(self.graph, id, &self.results, &self.cache.store),
             sender: sender.clone(),
         };
         // Before it starts to make it, a collection must know that it does.
         self.journal.flush();
-        scope.spawn(move || task.run(*prepared));
+        let inputs = records::paths(self.graph, id, &self.results, &self.cache.store);
+        scope.spawn(move || task.run(*prepared, inputs));
     }
 
     fn reason(&mut self, id: StageId, prepared: &Prepared) -> Reason {

@@ -95,17 +95,14 @@ pub struct Task<'a> {
     pub run: String,
     /// The course of training that it goes along.
     pub course: Option<Digest>,
-    /// The files behind its inputs.
-    pub inputs: Result<BTreeMap<String, Slot>>,
     /// To the scheduler.
     pub sender: Sender<Message>,
 }
 
 impl Task<'_> {
-    /// Does it all and tells the scheduler how it ended.
-    pub fn run(mut self, prepared: Prepared) {
-        let inputs =
-            std::mem::replace(&mut self.inputs, Ok(BTreeMap::new())).map_err(|error| executor::failure(&error));
+    /// Does it all, from the files behind its inputs, and tells the scheduler how it ended.
+    pub fn run(self, prepared: Prepared, inputs: Result<BTreeMap<String, Slot>>) {
+        let inputs = inputs.map_err(|error| executor::failure(&error));
         let outcome = inputs.and_then(|inputs| self.attempt(prepared, inputs)).map_err(with_remedy);
         self.tell(Message::Ended(self.id, Box::new(outcome)));
     }
