@@ -268,6 +268,7 @@ mod tests {
         let track = Track {
             start: 0.0,
             elapsed: vec![0.0, 10.0, 40.0],
+            heart_time: vec![0.0, 10.0, 40.0],
             heart_rate: vec![100.0; 3],
             speed: Some(vec![2.0, 4.0, 4.0]),
             altitude: Some(vec![50.0, 50.0, 50.0]),

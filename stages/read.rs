@@ -4,3 +4,4 @@ pub mod dict;
 pub mod fitrec;
 pub mod lines;
 pub mod number;
+pub mod record;

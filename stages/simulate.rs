@@ -129,7 +129,8 @@ fn stream(seed: u64, user: u64, workout: u64) -> ChaCha8Rng {
 #[cfg(test)]
 mod tests {
     use super::{Failures, Population, history};
-    use crate::read::fitrec::{Reason, parse};
+    use crate::read::fitrec::parse;
+    use crate::read::record::Reason;
     use crate::simulate::fitrec::push_line;
     use crate::simulate::recording::Flaw;
     use crate::workouts::Workout;

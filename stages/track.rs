@@ -6,10 +6,13 @@ use crate::workouts::Workout;
 /// The series of a workout, sample by sample, ready for computing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Track {
-    /// Time of the first sample in unix seconds.
+    /// Time of the first sample in unix seconds, of whichever series begins first.
     pub start: f64,
-    /// Seconds since the first sample, strictly rising.
+    /// Seconds since the start of each sample of speed and altitude, strictly rising; those of the heart rate where
+    /// the workout has neither.
     pub elapsed: Vec<f64>,
+    /// Seconds since the start of each heart rate, strictly rising.
+    pub heart_time: Vec<f64>,
     /// Heart rate in BPM.
     pub heart_rate: Vec<f64>,
     /// Speed in m/s, where the workout has it.
@@ -81,25 +84,21 @@ impl Gender {
 struct Instant {
     time: f64,
     n: f64,
-    heart_rate: f64,
-    speed: Option<f64>,
-    altitude: Option<f64>,
+    values: [Option<f64>; 3],
 }
 
 impl Instant {
     fn is_finite(&self) -> bool {
-        let values = [Some(self.time), Some(self.heart_rate), self.speed, self.altitude];
-        values.into_iter().flatten().all(f64::is_finite)
+        self.time.is_finite() && self.values.iter().flatten().all(|value| value.is_finite())
     }
 
     /// Takes a sample of the same instant into the average.
     fn average(&mut self, other: &Self) {
         self.n += 1.0;
         let share = 1.0 / self.n;
-        let mix = |mean: f64, value: f64| mean + share * (value - mean);
-        self.heart_rate = mix(self.heart_rate, other.heart_rate);
-        self.speed = self.speed.zip(other.speed).map(|(mean, value)| mix(mean, value));
-        self.altitude = self.altitude.zip(other.altitude).map(|(mean, value)| mix(mean, value));
+        for (mean, value) in self.values.iter_mut().zip(other.values) {
+            *mean = mean.zip(value).map(|(mean, value)| mean + share * (value - mean));
+        }
     }
 }
 
@@ -107,18 +106,35 @@ impl Track {
     /// Puts a workout's samples in order: sorts them by time, averages those of one instant, leaves out those
     /// with a value that is no finite number, and says how many of each.
     pub fn new(workout: &Workout) -> Result<(Self, Repairs), Unusable> {
-        let (samples, mut repairs) = finite_samples(workout)?;
-        let instants = merge_instants(samples, &mut repairs);
-        let (first, rest) = instants.split_first().ok_or(Unusable::TooFew)?;
-        if rest.is_empty() {
+        let heart_rate = workout.heart_rate.as_deref().ok_or(Unusable::NoHeartRate)?;
+        let (speed, altitude) = (workout.speed.as_deref(), workout.altitude.as_deref());
+        let time = workout.time.as_deref();
+        let mut repairs = Repairs::default();
+        let (heart, way) = match workout.heart_rate_time.as_deref() {
+            None => {
+                let time = time.ok_or(Unusable::NoTime)?;
+                (instants(time, [Some(heart_rate), speed, altitude], &mut repairs)?, None)
+            }
+            Some(own) => {
+                let way = time.filter(|_| speed.is_some() || altitude.is_some());
+                let way = way.map(|time| instants(time, [None, speed, altitude], &mut repairs)).transpose()?;
+                (instants(own, [Some(heart_rate), None, None], &mut repairs)?, way)
+            }
+        };
+        let way = way.as_deref().unwrap_or(&heart);
+        if heart.len() < 2 || way.len() < 2 {
             return Err(Unusable::TooFew);
         }
+        let start = heart[0].time.min(way[0].time);
+        let elapsed = |instants: &[Instant]| instants.iter().map(|instant| instant.time - start).collect();
+        let series = |series: usize| way.iter().map(|instant| instant.values[series]).collect();
         let track = Self {
-            start: first.time,
-            elapsed: instants.iter().map(|instant| instant.time - first.time).collect(),
-            heart_rate: instants.iter().map(|instant| instant.heart_rate).collect(),
-            speed: instants.iter().map(|instant| instant.speed).collect(),
-            altitude: instants.iter().map(|instant| instant.altitude).collect(),
+            start,
+            elapsed: elapsed(way),
+            heart_time: elapsed(&heart),
+            heart_rate: heart.iter().filter_map(|instant| instant.values[0]).collect(),
+            speed: series(1),
+            altitude: series(2),
             gender: Gender::of(workout.gender.as_deref()),
         };
         Ok((track, repairs))
@@ -126,24 +142,20 @@ impl Track {
 
     /// Seconds from the first sample to the last.
     pub fn duration(&self) -> f64 {
-        self.elapsed.last().copied().unwrap_or_default()
+        let last = |times: &[f64]| times.last().copied().unwrap_or_default();
+        last(&self.elapsed).max(last(&self.heart_time))
     }
 }
 
-fn finite_samples(workout: &Workout) -> Result<(Vec<Instant>, Repairs), Unusable> {
-    let time = workout.time.as_deref().ok_or(Unusable::NoTime)?;
-    let heart_rate = workout.heart_rate.as_deref().ok_or(Unusable::NoHeartRate)?;
-    let (speed, altitude) = (workout.speed.as_deref(), workout.altitude.as_deref());
-    let lengths = [Some(heart_rate.len()), speed.map(<[f32]>::len), altitude.map(<[f32]>::len)];
-    if lengths.into_iter().flatten().any(|length| length != time.len()) {
+/// The samples of series that share their times, in order.
+fn instants(time: &[f64], series: [Option<&[f32]>; 3], repairs: &mut Repairs) -> Result<Vec<Instant>, Unusable> {
+    if series.iter().flatten().any(|series| series.len() != time.len()) {
         return Err(Unusable::Lengths);
     }
-    let mut repairs = Repairs::default();
     let mut samples: Vec<Instant> = Vec::with_capacity(time.len());
     for (i, &time) in time.iter().enumerate() {
-        let at = |series: Option<&[f32]>| series.map(|series| f64::from(series[i]));
-        let heart_rate = f64::from(heart_rate[i]);
-        let sample = Instant { time, n: 1.0, heart_rate, speed: at(speed), altitude: at(altitude) };
+        let values = series.map(|series| series.map(|series| f64::from(series[i])));
+        let sample = Instant { time, n: 1.0, values };
         if !sample.is_finite() {
             repairs.dropped += 1;
             continue;
@@ -151,7 +163,7 @@ fn finite_samples(workout: &Workout) -> Result<(Vec<Instant>, Repairs), Unusable
         repairs.moved += u64::from(samples.last().is_some_and(|before| before.time > time));
         samples.push(sample);
     }
-    Ok((samples, repairs))
+    Ok(merge_instants(samples, repairs))
 }
 
 fn merge_instants(mut samples: Vec<Instant>, repairs: &mut Repairs) -> Vec<Instant> {
@@ -217,9 +229,27 @@ mod tests {
     }
 
     #[test]
+    fn a_heart_rate_with_times_of_its_own_leaves_the_way_as_it_is() {
+        let own = Workout {
+            heart_rate: Some(vec![130.0, 120.0]),
+            heart_rate_time: Some(vec![107.0, 98.0]),
+            speed: Some(vec![2.0, 3.0, 4.0]),
+            ..workout(&[100.0, 101.0, 102.0], &[0.0; 3])
+        };
+        let (track, repairs) = Track::new(&own).unwrap();
+        assert_eq!((track.start, track.duration()), (98.0, 9.0));
+        assert_eq!((track.elapsed, track.speed.unwrap()), (vec![2.0, 3.0, 4.0], vec![2.0, 3.0, 4.0]));
+        assert_eq!((track.heart_time, track.heart_rate), (vec![0.0, 9.0], vec![120.0, 130.0]));
+        assert_eq!(repairs.moved, 1);
+        let indoors = Workout { time: None, speed: None, ..own };
+        assert_eq!(Track::new(&indoors).unwrap().0.elapsed, [0.0, 9.0]);
+    }
+
+    #[test]
     fn a_workout_that_cannot_be_put_in_order_says_why() {
         let why = |workout: &Workout| Track::new(workout).unwrap_err();
-        assert_eq!(why(&Workout::default()), Unusable::NoTime);
+        assert_eq!(why(&Workout::default()), Unusable::NoHeartRate);
+        assert_eq!(why(&Workout { time: None, ..workout(&[], &[100.0]) }), Unusable::NoTime);
         assert_eq!(why(&workout(&[1.0, 2.0], &[100.0])), Unusable::Lengths);
         assert_eq!(why(&workout(&[1.0, 1.0], &[100.0, 101.0])), Unusable::TooFew);
         assert_eq!(why(&workout(&[], &[])), Unusable::TooFew);

@@ -23,10 +23,23 @@ pub struct Workout {
     pub sport: String,
     /// `male`, `female`, `unknown`, or whatever the source says.
     pub gender: Option<String>,
+    /// The format it was read from: `fitrec`, `apple`, `fit`, `tcx`, `gpx`, `csv`.
+    pub source: String,
+    /// What recorded it, in the source's words, such as `Apple Watch`.
+    pub device: Option<String>,
+    /// Where it took place, as the source says: a name such as `Europe/Paris`, or an offset such as `+01:00`.
+    pub time_zone: Option<String>,
+    /// Whether it took place indoors, where the source says.
+    pub indoor: Option<bool>,
     /// Sample times in unix seconds, UTC.
     pub time: Option<Vec<f64>>,
     /// Heart rate in BPM; NaN where the source says so.
     pub heart_rate: Option<Vec<f32>>,
+    /// Times of the heart rates in unix seconds, where they are not those in `time`: a watch measures both on their
+    /// own. For an average over a span it is the span's middle.
+    pub heart_rate_time: Option<Vec<f64>>,
+    /// Seconds that each heart rate is an average over, 0 for an instant; none where all are instants.
+    pub heart_rate_span: Option<Vec<f32>>,
     /// Speed in m/s.
     pub speed: Option<Vec<f32>>,
     /// Altitude in metres above sea level.
@@ -36,28 +49,40 @@ pub struct Workout {
     /// Longitude in degrees.
     pub longitude: Option<Vec<f64>>,
     /// Where the speed came from.
-    pub speed_source: SpeedSource,
+    pub speed_source: Origin,
+    /// Where the altitude came from.
+    pub altitude_source: Origin,
+    /// Beginnings and ends of pauses in unix seconds, one after the other; no sample lies within.
+    pub pauses: Vec<f64>,
     /// Fields that are there but hold something that is no number, comma separated.
     pub unconvertible: Option<String>,
     /// Whether a simulator made it.
     pub synthetic: bool,
 }
 
-/// Where the speed of a workout came from.
+/// Where a series of a workout came from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum SpeedSource {
-    /// There is no speed.
+pub enum Origin {
+    /// There is none.
     #[default]
     Missing,
     /// The device recorded it.
     Recorded,
-    /// Derived from positions and times (haversine).
+    /// It belongs to positions: speed derived from them and their times (haversine), altitude that a satellite
+    /// receiver gave with them.
     Positions,
     /// Derived from cumulated distance and times.
     Distance,
 }
 
-impl SpeedSource {
+impl Workout {
+    /// The times of the heart rates, in unix seconds.
+    pub fn heart_rate_times(&self) -> Option<&[f64]> {
+        self.heart_rate_time.as_deref().or(self.time.as_deref())
+    }
+}
+
+impl Origin {
     /// Every source.
     pub const ALL: [Self; 4] = [Self::Missing, Self::Recorded, Self::Positions, Self::Distance];
 
@@ -174,7 +199,7 @@ pub fn read_all(path: &Path) -> Result<Vec<Workout>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{SpeedSource, Workout, WorkoutReader, WorkoutWriter, read_all};
+    use super::{Origin, Workout, WorkoutReader, WorkoutWriter, read_all};
     use crate::parquet;
     use polars::prelude::{Column, NamedFrom, Series};
 
@@ -190,7 +215,15 @@ mod tests {
             altitude: Some(vec![]),
             latitude: None,
             longitude: Some(vec![2.35, -179.999_999_9]),
-            speed_source: SpeedSource::ALL[(id % 4) as usize],
+            source: "apple".into(),
+            device: (id % 2 == 1).then(|| "Apple Watch".into()),
+            time_zone: (id % 3 == 1).then(|| "Europe/Paris".into()),
+            indoor: (id % 3 != 0).then_some(id % 2 == 0),
+            heart_rate_time: (id % 2 == 1).then(|| vec![1.4e9 + 0.5; (id % 4) as usize]),
+            heart_rate_span: (id % 2 == 1).then(|| vec![75.0; (id % 4) as usize]),
+            pauses: vec![1.4e9; (id % 3) as usize * 2],
+            speed_source: Origin::ALL[(id % 4) as usize],
+            altitude_source: Origin::ALL[(id / 4 % 4) as usize],
             unconvertible: (id % 5 == 0).then(|| "altitude,speed".into()),
             synthetic: id % 2 == 1,
         };

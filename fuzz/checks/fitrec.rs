@@ -7,8 +7,9 @@ use std::sync::LazyLock;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use pacer_stages::read::fitrec::{Reader, SetAside};
+use pacer_stages::read::fitrec::Reader;
 use pacer_stages::read::lines::Limits;
+use pacer_stages::read::record::SetAside;
 use pacer_stages::workouts::speed::{from_distance, from_positions};
 
 /// The longest line that is read.
@@ -64,8 +65,13 @@ fn read(bytes: &[u8]) -> Option<Told> {
             }
         }
     }
-    assert!(told.set_aside.is_sorted_by(|one, other| one.line < other.line));
+    assert!(told.set_aside.is_sorted_by(|one, other| line(one) < line(other)));
     Some(told)
+}
+
+/// The number in `line 12`.
+fn line(note: &SetAside) -> u64 {
+    note.place.strip_prefix("line ").and_then(|number| number.parse().ok()).expect("a note of a line names it")
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

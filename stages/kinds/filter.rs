@@ -173,7 +173,7 @@ impl Filter {
             }
             Rule::Numbers => self.require.iter().any(|field| field.is_unconvertible(workout)),
             Rule::Points => rules::lengths(workout).min().is_none_or(|least| least < self.min_points),
-            Rule::Lengths => rules::lengths(workout).min() != rules::lengths(workout).max(),
+            Rule::Lengths => !rules::even(workout),
             Rule::Finite => !rules::all_finite(workout),
             Rule::HeartRate => {
                 let [low, high] = self.heart_rate_bpm;

@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::artifact::{Arity, ArtifactType, InputPort, OutputPort};
-use crate::read::fitrec::{Batch, Reader, Reason, Record, SetAside};
+use crate::read::fitrec::{Batch, Reader};
 use crate::read::lines::Limits;
+use crate::read::record::{Reason, Record, SetAside};
 use crate::stage::{Context, Metrics, ParameterFault, Run, Stage};
 use crate::table::{Column, Table};
 use crate::workouts::speed::{from_distance, from_positions};
-use crate::workouts::{SpeedSource, Workout, WorkoutWriter};
+use crate::workouts::{Origin, Workout, WorkoutWriter};
 
 /// Reads FitRec (Endomondo) files, plain or gzipped, into workouts in SI units.
 ///
@@ -156,13 +157,13 @@ impl Import {
 }
 
 /// Speed from positions, else from distance.
-fn derived(workout: &Workout, distance: Option<&[f64]>, window: f64) -> Option<(Vec<f32>, SpeedSource)> {
+fn derived(workout: &Workout, distance: Option<&[f64]>, window: f64) -> Option<(Vec<f32>, Origin)> {
     let time = workout.time.as_deref()?;
     let positions = workout.latitude.as_deref().zip(workout.longitude.as_deref());
     if let Some(speed) = positions.and_then(|(lat, lon)| from_positions(time, lat, lon, window)) {
-        return Some((speed, SpeedSource::Positions));
+        return Some((speed, Origin::Positions));
     }
-    Some((from_distance(time, distance?, window)?, SpeedSource::Distance))
+    Some((from_distance(time, distance?, window)?, Origin::Distance))
 }
 
 fn megabytes(bytes: u64) -> u64 {
@@ -176,7 +177,7 @@ struct Counts {
     workouts: u64,
     synthetic: u64,
     sports: BTreeMap<String, u64>,
-    speed: BTreeMap<SpeedSource, u64>,
+    speed: BTreeMap<Origin, u64>,
     reasons: BTreeMap<Reason, u64>,
     set_aside: Vec<SetAside>,
 }
@@ -193,7 +194,7 @@ impl Counts {
         *self.speed.entry(workout.speed_source).or_default() += 1;
     }
 
-    fn with_speed(&self, source: SpeedSource) -> u64 {
+    fn with_speed(&self, source: Origin) -> u64 {
         self.speed.get(&source).copied().unwrap_or_default()
     }
 
@@ -214,9 +215,9 @@ impl Counts {
         match self.set_aside.first() {
             None => "it has no line with text; give a FitRec file with one dict a line".to_owned(),
             Some(first) => format!(
-                "all {} lines were set aside, line {} because of `{}` ({}): `{}`; give a FitRec file with one dict a line",
+                "all {} lines were set aside, {} because of `{}` ({}): `{}`; give a FitRec file with one dict a line",
                 self.lines,
-                first.line,
+                first.place,
                 first.reason.words(),
                 first.detail,
                 first.excerpt
@@ -226,7 +227,7 @@ impl Counts {
 
     fn set_aside_table(&self) -> Result<Table> {
         Table::new(vec![
-            Column::int("line", self.set_aside.iter().map(|note| note.line as i64)),
+            Column::text("place", self.set_aside.iter().map(|note| note.place.as_str())),
             Column::text("reason", self.set_aside.iter().map(|note| note.reason.words())),
             Column::text("detail", self.set_aside.iter().map(|note| note.detail.as_str())),
             Column::text("excerpt", self.set_aside.iter().map(|note| note.excerpt.as_str())),
@@ -237,7 +238,7 @@ impl Counts {
         let mut rows = vec![("lines".to_owned(), self.lines), ("workouts".to_owned(), self.workouts)];
         rows.push(("set aside".to_owned(), self.aside()));
         rows.extend(self.reasons.iter().map(|(reason, n)| (format!("set aside: {}", reason.words()), *n)));
-        rows.extend(SpeedSource::ALL.map(|source| (format!("speed: {}", source.name()), self.with_speed(source))));
+        rows.extend(Origin::ALL.map(|source| (format!("speed: {}", source.name()), self.with_speed(source))));
         rows.push(("synthetic".to_owned(), self.synthetic));
         let mut sports: Vec<(&String, &u64)> = self.sports.iter().collect();
         sports.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
@@ -253,14 +254,14 @@ impl Counts {
     }
 
     fn metrics(&self) -> Metrics {
-        let derived = self.with_speed(SpeedSource::Positions) + self.with_speed(SpeedSource::Distance);
+        let derived = self.with_speed(Origin::Positions) + self.with_speed(Origin::Distance);
         let figures = [
             ("lines", self.lines),
             ("workouts", self.workouts),
             ("set_aside", self.aside()),
-            ("speed_recorded", self.with_speed(SpeedSource::Recorded)),
+            ("speed_recorded", self.with_speed(Origin::Recorded)),
             ("speed_derived", derived),
-            ("speed_missing", self.with_speed(SpeedSource::Missing)),
+            ("speed_missing", self.with_speed(Origin::Missing)),
             ("synthetic", self.synthetic),
         ];
         figures.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect()
@@ -273,7 +274,7 @@ mod tests {
     use crate::job::{Checkpoints, Device, JOB_VERSION, Job, Slot};
     use crate::stage::{Context, Interrupted, Metrics, Notice, Run as _, Stage as _};
     use crate::table::Table;
-    use crate::workouts::{SpeedSource, read_all};
+    use crate::workouts::{Origin, read_all};
     use std::path::Path;
     use std::sync::Mutex;
     use std::sync::atomic::AtomicBool;
@@ -319,19 +320,19 @@ mod tests {
         format!("{{'id': {id}{}}}\n", kept.map(|(name, value)| format!(", '{name}': {value}")).collect::<String>())
     }
 
-    fn mean_speeds(folder: &Path) -> Vec<(SpeedSource, Option<f64>)> {
+    fn mean_speeds(folder: &Path) -> Vec<(Origin, Option<f64>)> {
         let mean = |speed: Vec<f32>| f64::from(speed.iter().sum::<f32>()) / speed.len() as f64;
         let workouts = read_all(&folder.join("workouts.parquet")).unwrap();
         workouts.into_iter().map(|w| (w.speed_source, w.speed.map(mean))).collect()
     }
 
-    fn round(speeds: Vec<(SpeedSource, Option<f64>)>) -> Vec<(SpeedSource, Option<f64>)> {
+    fn round(speeds: Vec<(Origin, Option<f64>)>) -> Vec<(Origin, Option<f64>)> {
         speeds.into_iter().map(|(source, mean)| (source, mean.map(|mean| (mean * 1000.0).round() / 1000.0))).collect()
     }
 
     #[test]
     fn speed_is_derived_where_it_is_missing_unless_told_otherwise() {
-        use SpeedSource::{Distance, Missing, Positions, Recorded};
+        use Origin::{Distance, Missing, Positions, Recorded};
         let text = [
             run(1, &[]),
             run(2, &["speed"]),
@@ -362,8 +363,8 @@ mod tests {
         let metrics = metrics.unwrap();
         assert_eq!((&metrics["lines"], &metrics["workouts"], &metrics["set_aside"]), (&4.into(), &2.into(), &2.into()));
         let set_aside = Table::read(&folder.path().join("set_aside.parquet")).unwrap();
-        assert_eq!(set_aside.cells(0), ["1", "no dict", "`{` expected at byte 1", "no dict"]);
-        assert_eq!(set_aside.cells(1)[..2], ["3", "duplicate id"]);
+        assert_eq!(set_aside.cells(0), ["line 1", "no dict", "`{` expected at byte 1", "no dict"]);
+        assert_eq!(set_aside.cells(1)[..2], ["line 3", "duplicate id"]);
         let summary = Table::read(&folder.path().join("summary.parquet")).unwrap().csv();
         let expected = "what,count\nlines,4\nworkouts,2\nset aside,2\nset aside: no dict,1\nset aside: duplicate id,1\n\
             speed: missing,0\nspeed: recorded,1\nspeed: positions,1\nspeed: distance,0\nsynthetic,0\nsport: run,2\n";

@@ -13,69 +13,11 @@ use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 use crate::read::dict::{Fault, FaultKind, Numbers, Scalar, Scanner};
 use crate::read::lines::{Batches, Limits, Line, State};
-use crate::workouts::{SpeedSource, Workout};
+use crate::read::record::{Reason, Record, SetAside};
+use crate::workouts::Origin;
 
 /// Characters of a line that a note of it shows.
 const EXCERPT: usize = 60;
-
-/// A line that was read.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Record {
-    /// The workout.
-    pub workout: Workout,
-    /// Metres since the start, where the file has them.
-    pub distance: Option<Vec<f64>>,
-}
-
-/// A line that was not.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetAside {
-    /// Its number, the first is 1.
-    pub line: u64,
-    /// The class of what is wrong.
-    pub reason: Reason,
-    /// What exactly is wrong.
-    pub detail: String,
-    /// The first characters of the line.
-    pub excerpt: String,
-}
-
-/// Why a line is set aside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
-    /// It does not begin with a brace.
-    NoDict,
-    /// It begins as a dict and breaks off or goes wrong.
-    Malformed,
-    /// Something follows the dict.
-    Trailing,
-    /// It nests too deeply.
-    TooDeep,
-    /// The workout has no number.
-    NoId,
-    /// The workout's number was seen before.
-    Duplicate,
-    /// It is longer than the limit.
-    TooLong,
-    /// The compressed file ends or is damaged there.
-    BrokenOff,
-}
-
-impl Reason {
-    /// The words that stand in tables.
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::NoDict => "no dict",
-            Self::Malformed => "malformed",
-            Self::Trailing => "text after the dict",
-            Self::TooDeep => "nested too deeply",
-            Self::NoId => "no id",
-            Self::Duplicate => "duplicate id",
-            Self::TooLong => "line too long",
-            Self::BrokenOff => "file breaks off",
-        }
-    }
-}
 
 /// What was read at a time, in the order of the file.
 #[derive(Debug, Default)]
@@ -127,7 +69,7 @@ impl Reader {
                 }
                 Outcome::Read { record, line, excerpt } => {
                     let detail = format!("workout {} stands in an earlier line", record.workout.id);
-                    batch.set_aside.push(SetAside { line, reason: Reason::Duplicate, detail, excerpt });
+                    batch.set_aside.push(note(line, Reason::Duplicate, detail, excerpt));
                 }
                 Outcome::SetAside(note) => batch.set_aside.push(note),
             }
@@ -181,7 +123,11 @@ fn outcome(line: &Line, text: &[u8], limit: usize) -> Outcome {
             Err(refusal) => refusal,
         },
     };
-    Outcome::SetAside(SetAside { line: line.number, reason, detail, excerpt: excerpt(text) })
+    Outcome::SetAside(note(line.number, reason, detail, excerpt(text)))
+}
+
+fn note(line: u64, reason: Reason, detail: String, excerpt: String) -> SetAside {
+    SetAside { excerpt, ..SetAside::new(format!("line {line}"), reason, detail) }
 }
 
 fn excerpt(text: &[u8]) -> String {
@@ -243,9 +189,11 @@ impl Fields {
     fn record(mut self) -> Result<Record, (Reason, String)> {
         let missing = || (Reason::NoId, "it has no field `id` that is a whole number".to_owned());
         self.record.workout.id = self.id.ok_or_else(missing)?;
-        if self.record.workout.speed.is_some() {
-            self.record.workout.speed_source = SpeedSource::Recorded;
-        }
+        let workout = &mut self.record.workout;
+        let recorded = |there: bool| if there { Origin::Recorded } else { Origin::Missing };
+        workout.speed_source = recorded(workout.speed.is_some());
+        workout.altitude_source = recorded(workout.altitude.is_some());
+        workout.source = "fitrec".to_owned();
         self.unconvertible.sort_unstable();
         self.record.workout.unconvertible = (!self.unconvertible.is_empty()).then(|| self.unconvertible.join(","));
         Ok(self.record)
@@ -288,7 +236,7 @@ fn text(scalar: Scalar<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::{Batch, Limits, Reader, Reason, Record, parse};
-    use crate::workouts::SpeedSource;
+    use crate::workouts::Origin;
     use std::path::{Path, PathBuf};
 
     /// Reads a file that holds these bytes.
@@ -340,7 +288,7 @@ mod tests {
         assert_eq!(workout.altitude.unwrap(), [41.6, 40.0]);
         assert_eq!((workout.latitude.unwrap(), workout.longitude.unwrap()), (vec![60.1, 60.2], vec![24.6, 24.7]));
         assert_eq!((workout.gender.as_deref(), workout.unconvertible, workout.synthetic), (Some("male"), None, false));
-        assert_eq!(workout.speed_source, SpeedSource::Recorded);
+        assert_eq!(workout.speed_source, Origin::Recorded);
     }
 
     #[test]
@@ -393,13 +341,14 @@ mod tests {
         let read = read(text.as_bytes(), Limits::default());
         let ids: Vec<i64> = read.records.iter().map(|record| record.workout.id).collect();
         assert_eq!((ids, read.lines, read.warning), (vec![1, 5], 7, None));
-        let reasons: Vec<(u64, Reason)> = read.set_aside.iter().map(|note| (note.line, note.reason)).collect();
+        let reasons: Vec<(&str, Reason)> =
+            read.set_aside.iter().map(|note| (note.place.as_str(), note.reason)).collect();
         let expected = [
-            (2, Reason::NoDict),
-            (4, Reason::Trailing),
-            (5, Reason::NoId),
-            (6, Reason::Duplicate),
-            (7, Reason::Malformed),
+            ("line 2", Reason::NoDict),
+            ("line 4", Reason::Trailing),
+            ("line 5", Reason::NoId),
+            ("line 6", Reason::Duplicate),
+            ("line 7", Reason::Malformed),
         ];
         assert_eq!(reasons, expected);
         assert_eq!(read.set_aside[0].excerpt, "hello, this is no workout at all, and it is longer than the ");
@@ -416,7 +365,10 @@ mod tests {
         assert!(count > 300 && count < 1000, "{count}");
         assert_eq!(read.records[count - 1].workout.id, count as i64);
         assert_eq!(read.set_aside.len(), 1);
-        assert_eq!((read.set_aside[0].line, read.set_aside[0].reason), (count as u64 + 1, Reason::BrokenOff));
+        assert_eq!(
+            (read.set_aside[0].place.clone(), read.set_aside[0].reason),
+            (format!("line {}", count + 1), Reason::BrokenOff)
+        );
         let warning = read.warning.unwrap();
         assert!(
             warning.contains(&format!("breaks off in line {}; the workouts before it are kept", count + 1)),
@@ -430,7 +382,7 @@ mod tests {
         let text = [run(1), long, run(3)].concat();
         let read = read(text.as_bytes(), Limits { line_bytes: 10_000, lines: None });
         assert_eq!(read.records.len(), 2);
-        assert_eq!((read.set_aside[0].line, read.set_aside[0].reason), (2, Reason::TooLong));
+        assert_eq!((read.set_aside[0].place.as_str(), read.set_aside[0].reason), ("line 2", Reason::TooLong));
         assert_eq!(read.set_aside[0].excerpt.chars().count(), 60);
     }
 

@@ -6,10 +6,10 @@ use polars::prelude::{
     ListPrimitiveChunkedBuilder, NamedFrom, PolarsNumericType, Series, StringChunked,
 };
 
-use crate::workouts::{SpeedSource, Workout};
+use crate::workouts::{Origin, Workout};
 
 /// The columns of the file, in their order.
-pub fn columns() -> [(&'static str, DataType); 13] {
+pub fn columns() -> [(&'static str, DataType); 21] {
     let single = || DataType::List(Box::new(DataType::Float32));
     let double = || DataType::List(Box::new(DataType::Float64));
     [
@@ -17,13 +17,21 @@ pub fn columns() -> [(&'static str, DataType); 13] {
         ("user", DataType::Int64),
         ("sport", DataType::String),
         ("gender", DataType::String),
+        ("source", DataType::String),
+        ("device", DataType::String),
+        ("time_zone", DataType::String),
+        ("indoor", DataType::Boolean),
         ("time", double()),
         ("heart_rate", single()),
+        ("heart_rate_time", double()),
+        ("heart_rate_span", single()),
         ("speed", single()),
         ("altitude", single()),
         ("latitude", double()),
         ("longitude", double()),
         ("speed_source", DataType::String),
+        ("altitude_source", DataType::String),
+        ("pauses", double()),
         ("unconvertible", DataType::String),
         ("synthetic", DataType::Boolean),
     ]
@@ -43,13 +51,21 @@ pub fn frame(workouts: &[Workout]) -> DataFrame {
         scalar(workouts, "user", |w| w.user),
         scalar(workouts, "sport", |w| w.sport.as_str()),
         scalar(workouts, "gender", |w| w.gender.as_deref()),
+        scalar(workouts, "source", |w| w.source.as_str()),
+        scalar(workouts, "device", |w| w.device.as_deref()),
+        scalar(workouts, "time_zone", |w| w.time_zone.as_deref()),
+        scalar(workouts, "indoor", |w| w.indoor),
         lists::<Float64Type>(workouts, "time", |w| w.time.as_deref()),
         lists::<Float32Type>(workouts, "heart_rate", |w| w.heart_rate.as_deref()),
+        lists::<Float64Type>(workouts, "heart_rate_time", |w| w.heart_rate_time.as_deref()),
+        lists::<Float32Type>(workouts, "heart_rate_span", |w| w.heart_rate_span.as_deref()),
         lists::<Float32Type>(workouts, "speed", |w| w.speed.as_deref()),
         lists::<Float32Type>(workouts, "altitude", |w| w.altitude.as_deref()),
         lists::<Float64Type>(workouts, "latitude", |w| w.latitude.as_deref()),
         lists::<Float64Type>(workouts, "longitude", |w| w.longitude.as_deref()),
         scalar(workouts, "speed_source", |w| w.speed_source.name()),
+        scalar(workouts, "altitude_source", |w| w.altitude_source.name()),
+        lists::<Float64Type>(workouts, "pauses", |w| Some(&w.pauses)),
         scalar(workouts, "unconvertible", |w| w.unconvertible.as_deref()),
         scalar(workouts, "synthetic", |w| w.synthetic),
     ];
@@ -74,30 +90,47 @@ fn lists<'a, T: PolarsNumericType>(
 /// Fails when a number that every workout has is empty, or a word for the source of speed is unknown.
 pub fn workouts(frame: &DataFrame) -> Result<Vec<Workout>> {
     let (id, user) = (frame.column("id")?.i64()?, frame.column("user")?.i64()?);
-    let (sport, gender) = (frame.column("sport")?.str()?, frame.column("gender")?.str()?);
+    let [sport, gender, source, device] = texts(frame, ["sport", "gender", "source", "device"])?;
+    let [time_zone, speed_source, unconvertible] = texts(frame, ["time_zone", "speed_source", "unconvertible"])?;
+    let [altitude_source] = texts(frame, ["altitude_source"])?;
     let list = |name| frame.column(name).and_then(Column::list);
     let (time, heart_rate, speed) = (list("time")?, list("heart_rate")?, list("speed")?);
+    let (heart_rate_time, heart_rate_span) = (list("heart_rate_time")?, list("heart_rate_span")?);
     let (altitude, latitude, longitude) = (list("altitude")?, list("latitude")?, list("longitude")?);
-    let (source, unconvertible) = (frame.column("speed_source")?.str()?, frame.column("unconvertible")?.str()?);
+    let (pauses, indoor) = (list("pauses")?, frame.column("indoor")?.bool()?);
     let synthetic = frame.column("synthetic")?.bool()?;
+    let word = |column: &StringChunked, row| column.get(row).map(str::to_owned);
     let row = |row: usize| {
         Ok(Workout {
             id: id.get(row).with_context(|| format!("column `id` is empty in row {row}"))?,
             user: user.get(row),
-            sport: sport.get(row).unwrap_or_default().to_owned(),
-            gender: gender.get(row).map(str::to_owned),
+            sport: word(sport, row).unwrap_or_default(),
+            gender: word(gender, row),
+            source: word(source, row).unwrap_or_default(),
+            device: word(device, row),
+            time_zone: word(time_zone, row),
+            indoor: indoor.get(row),
             time: series::<Float64Type>(time, row)?,
             heart_rate: series::<Float32Type>(heart_rate, row)?,
+            heart_rate_time: series::<Float64Type>(heart_rate_time, row)?,
+            heart_rate_span: series::<Float32Type>(heart_rate_span, row)?,
             speed: series::<Float32Type>(speed, row)?,
             altitude: series::<Float32Type>(altitude, row)?,
             latitude: series::<Float64Type>(latitude, row)?,
             longitude: series::<Float64Type>(longitude, row)?,
-            speed_source: speed_source(source, row)?,
-            unconvertible: unconvertible.get(row).map(str::to_owned),
+            speed_source: origin(speed_source, row)?,
+            altitude_source: origin(altitude_source, row)?,
+            pauses: series::<Float64Type>(pauses, row)?.unwrap_or_default(),
+            unconvertible: word(unconvertible, row),
             synthetic: synthetic.get(row).with_context(|| format!("column `synthetic` is empty in row {row}"))?,
         })
     };
     (0..frame.height()).map(row).collect()
+}
+
+fn texts<'a, const N: usize>(frame: &'a DataFrame, names: [&str; N]) -> Result<[&'a StringChunked; N]> {
+    let columns = names.iter().map(|name| Ok(frame.column(name)?.str()?)).collect::<Result<Vec<_>>>()?;
+    Ok(columns.try_into().expect("as many as names"))
 }
 
 fn series<T: PolarsNumericType>(column: &ListChunked, row: usize) -> Result<Option<Vec<T::Native>>> {
@@ -109,10 +142,10 @@ fn series<T: PolarsNumericType>(column: &ListChunked, row: usize) -> Result<Opti
     Ok(Some(values.to_vec()))
 }
 
-fn speed_source(column: &StringChunked, row: usize) -> Result<SpeedSource> {
+fn origin(column: &StringChunked, row: usize) -> Result<Origin> {
     let word = column.get(row).unwrap_or_default();
-    match SpeedSource::ALL.into_iter().find(|source| source.name() == word) {
+    match Origin::ALL.into_iter().find(|source| source.name() == word) {
         Some(source) => Ok(source),
-        None => bail!("column `speed_source` holds the unknown word `{word}` in row {row}"),
+        None => bail!("column `{}` holds the unknown word `{word}` in row {row}", column.name()),
     }
 }

@@ -46,7 +46,7 @@ impl WorkoutTally {
         let signals = Signals::new(track, window);
         let mut random = ChaCha8Rng::seed_from_u64(SUBSAMPLE_SEED);
         random.set_stream(id as u64);
-        let keys: Vec<u64> = track.elapsed.iter().map(|_| random.next_u64()).collect();
+        let keys: Vec<u64> = track.heart_time.iter().map(|_| random.next_u64()).collect();
         let compare = |(predictor, threshold): (&Predictor, &u64)| {
             let (x, y) = pairs(track, &signals, predictor)?;
             let mut moments = PairMoments::default();
@@ -66,8 +66,8 @@ impl WorkoutTally {
 
 /// The predictor and the heart rate at every sample where the predictor was recorded already.
 fn pairs<'a>(track: &'a Track, signals: &Signals<'_>, predictor: &Predictor) -> Option<(Vec<f64>, &'a [f64])> {
-    let first = track.elapsed.partition_point(|t| *t < predictor.lag);
-    let at: Vec<f64> = track.elapsed[first..].iter().map(|t| t - predictor.lag).collect();
+    let first = track.heart_time.partition_point(|t| *t < predictor.lag);
+    let at: Vec<f64> = track.heart_time[first..].iter().map(|t| t - predictor.lag).collect();
     let x = signals.sample(&predictor.feature, &at).ok()?;
     Some((x, &track.heart_rate[first..]))
 }
@@ -212,6 +212,7 @@ mod tests {
             heart_rate: elapsed.iter().map(|t| heart_rate(*t)).collect(),
             speed: Some(elapsed.iter().map(|t| 3.0 + (t / 50.0).sin()).collect()),
             altitude: None,
+            heart_time: elapsed.clone(),
             elapsed,
             gender: Gender::Unknown,
         }

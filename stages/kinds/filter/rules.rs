@@ -146,18 +146,40 @@ impl Rule {
     }
 }
 
-/// Lengths of the series that computing needs and that are there.
+/// Samples of the series that computing needs and that are there.
 pub fn lengths(workout: &Workout) -> impl Iterator<Item = usize> {
-    let series = [&workout.heart_rate, &workout.speed, &workout.altitude];
-    let time = workout.time.as_ref().map(Vec::len);
-    series.into_iter().map(|series| series.as_ref().map(Vec::len)).chain([time]).flatten()
+    let [heart, way] = groups(workout);
+    heart.into_iter().chain(way).flatten()
+}
+
+/// Whether series that share their times have one length.
+pub fn even(workout: &Workout) -> bool {
+    let even = |lengths: &[Option<usize>; 3]| {
+        let mut lengths = lengths.iter().flatten();
+        lengths.next().is_none_or(|first| lengths.all(|length| length == first))
+    };
+    let [heart, way] = groups(workout);
+    // Where heart rate has no times of its own, its samples are those of the way.
+    even(&heart)
+        && even(&way)
+        && (workout.heart_rate_time.is_some() || lengths(workout).min() == lengths(workout).max())
+}
+
+/// Lengths of heart rate and of the way, each with its times.
+fn groups(workout: &Workout) -> [[Option<usize>; 3]; 2] {
+    let single = |series: &Option<Vec<f32>>| series.as_ref().map(Vec::len);
+    let double = |series: &Option<Vec<f64>>| series.as_ref().map(Vec::len);
+    [
+        [single(&workout.heart_rate), double(&workout.heart_rate_time), single(&workout.heart_rate_span)],
+        [double(&workout.time), single(&workout.speed), single(&workout.altitude)],
+    ]
 }
 
 /// Whether no value of those series is NaN or infinite.
 pub fn all_finite(workout: &Workout) -> bool {
     let series = [&workout.heart_rate, &workout.speed, &workout.altitude];
     let mut values = series.into_iter().flatten().flatten();
-    let mut times = workout.time.iter().flatten();
+    let mut times = workout.time.iter().chain(&workout.heart_rate_time).flatten();
     values.all(|value| value.is_finite()) && times.all(|time| time.is_finite())
 }
 

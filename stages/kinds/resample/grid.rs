@@ -18,7 +18,7 @@ const LONGEST_STEPS: usize = 1_000_000;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase", tag = "by", deny_unknown_fields)]
 pub enum GridChoice {
-    /// One step for each recorded point.
+    /// One step for each recorded heart rate.
     Index {
         /// Steps of each workout: longer ones are cut, shorter ones padded.
         #[serde(default = "five_hundred")]
@@ -120,10 +120,10 @@ fn is_real(heart_rate: f64) -> bool {
 }
 
 fn by_index(track: &Track, length: usize) -> Steps {
-    let n = track.elapsed.len().min(length);
+    let n = track.heart_time.len().min(length);
     let recorded = |place: usize| place < n && is_real(track.heart_rate[place]);
     Steps {
-        time: (0..length).map(|place| track.elapsed[place.min(n - 1)]).collect(),
+        time: (0..length).map(|place| track.heart_time[place.min(n - 1)]).collect(),
         target: (0..length).map(|i| if recorded(i) { track.heart_rate[i] as f32 } else { 0.0 }).collect(),
         real: (0..length).map(|place| u8::from(recorded(place))).collect(),
         valid: (0..length).map(|place| u8::from(place < n)).collect(),
@@ -140,26 +140,45 @@ fn by_time(track: &Track, step: f64, gap_limit: f64, end: f64) -> Steps {
         real: vec![0; count],
         valid: vec![0; count],
     };
-    let mut after = 0;
+    let (mut way, mut heart) = (Neighbours::of(&track.elapsed), Neighbours::of(&track.heart_time));
     for k in 0..count {
         let now = steps.time[k];
-        while after < track.elapsed.len() && track.elapsed[after] < now {
-            after += 1;
-        }
-        let neighbours = [after.checked_sub(1), (after < track.elapsed.len()).then_some(after)];
-        let distance = |sample: &usize| (track.elapsed[*sample] - now).abs();
-        let near = |sample: &usize| (now - 0.5 * step..now + 0.5 * step).contains(&track.elapsed[*sample]);
-        let nearest = neighbours.into_iter().flatten().filter(near);
-        let nearest = nearest.min_by(|a, b| distance(a).total_cmp(&distance(b)));
-        let gap = match neighbours {
+        let near = |time: &f64| (now - 0.5 * step..now + 0.5 * step).contains(time);
+        let between = way.around(now);
+        let gap = match between {
             [Some(before), Some(after)] => track.elapsed[after] - track.elapsed[before],
             _ => 0.0,
         };
-        steps.valid[k] = u8::from(nearest.is_some() || gap <= gap_limit);
-        if let Some(heart_rate) = nearest.map(|sample| track.heart_rate[sample]).filter(|rate| is_real(*rate)) {
+        let touched = between.into_iter().flatten().any(|sample| near(&track.elapsed[sample]));
+        let distance = |sample: &usize| (track.heart_time[*sample] - now).abs();
+        let nearest = heart.around(now).into_iter().flatten().filter(|sample| near(&track.heart_time[*sample]));
+        let nearest = nearest.min_by(|a, b| distance(a).total_cmp(&distance(b)));
+        steps.valid[k] = u8::from(touched || gap <= gap_limit);
+        let heart_rate = nearest.map(|sample| track.heart_rate[sample]).filter(|rate| is_real(*rate));
+        if let Some(heart_rate) = heart_rate.filter(|_| steps.valid[k] == 1) {
             steps.real[k] = 1;
             steps.target[k] = heart_rate as f32;
         }
     }
     steps
+}
+
+/// The samples before and after moments that never fall.
+struct Neighbours<'a> {
+    time: &'a [f64],
+    after: usize,
+}
+
+impl<'a> Neighbours<'a> {
+    fn of(time: &'a [f64]) -> Self {
+        Self { time, after: 0 }
+    }
+
+    /// The last sample before `now` and the first one at it or after it.
+    fn around(&mut self, now: f64) -> [Option<usize>; 2] {
+        while self.after < self.time.len() && self.time[self.after] < now {
+            self.after += 1;
+        }
+        [self.after.checked_sub(1), (self.after < self.time.len()).then_some(self.after)]
+    }
 }
