@@ -1,6 +1,7 @@
 //! Turns the text of a pipeline into a checked graph, or into all of its faults at once. The only place where
 //! TOML becomes a graph; unaware of keys and of running.
 
+mod files;
 mod params;
 mod settings;
 mod stage;

@@ -95,6 +95,8 @@ pub enum Arity {
     Named,
     /// A table of names as above, or none at all.
     NamedOptional,
+    /// One artifact or file, or the files of a folder or of a glob, each under its path.
+    Files,
 }
 
 /// A slot that a stage reads from.

@@ -78,6 +78,7 @@ const fn arity(port: &InputPort) -> &'static str {
         Arity::Optional => "one or none",
         Arity::Named => "a table of names",
         Arity::NamedOptional => "a table of names or none",
+        Arity::Files => "one, a folder or a glob",
     }
 }
 

@@ -2,13 +2,14 @@
 //! Unaware of parameters.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pacer_stages::artifact::{Arity, InputPort, OutputPort};
 
 use crate::diagnostic::{Diagnostic, Place, SUGGESTED};
 use crate::graph::{Input, Source, Stage, StageId};
+use crate::resolve::files::{self, Files, Refusal};
 use crate::resolve::known_keys;
 use crate::resolve::stage::{self, Draft};
 use crate::spec::{Data, Node, Table};
@@ -77,7 +78,7 @@ impl Wiring<'_> {
         let mut inputs = Vec::new();
         for port in kind.inputs {
             match (table.get(port.name), port.arity) {
-                (None, Arity::One | Arity::Named) => {
+                (None, Arity::One | Arity::Named | Arity::Files) => {
                     let message = format!("stage `{}` lacks the input `{}`", draft.name, port.name);
                     let fault = Diagnostic::new(message).place(&draft.place).label("nothing is wired");
                     faults.push(fault.help(format!("add `inputs.{} = \"STAGE\"`: {}", port.name, port.doc)));
@@ -89,6 +90,7 @@ impl Wiring<'_> {
                 (Some(entry), Arity::Named | Arity::NamedOptional) => {
                     inputs.extend(self.named(at, port, &entry.value, faults));
                 }
+                (Some(entry), Arity::Files) => inputs.extend(self.files(at, port, &entry.value, faults)),
             }
         }
         inputs
@@ -171,9 +173,41 @@ impl Wiring<'_> {
         None
     }
 
-    /// Finds the file of `{ path = "FILE" }`: relative to the pipeline, or to the current folder when the path
-    /// was typed on the command line.
+    /// One artifact or file, or all files of a folder or a glob, each under its path.
+    fn files(&self, at: usize, port: &'static InputPort, node: &Node, faults: &mut Vec<Diagnostic>) -> Vec<Wired> {
+        let Data::Table(table) = &node.data else {
+            return self.input(at, port, None, node, faults).into_iter().collect();
+        };
+        let Some((path, place)) = self.path(table, node, faults) else { return Vec::new() };
+        let wired = |name, path| Wired {
+            input: Input { slot: port.name, name, source: Source::File(path) },
+            place: node.place.clone(),
+        };
+        match files::several(&path) {
+            Ok(Files::One(path)) => vec![wired(None, path)],
+            Ok(Files::Many(found)) => found.into_iter().map(|(name, path)| wired(Some(name), path)).collect(),
+            Err(refusal) => {
+                faults.push(refused(refusal, place, &path));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Finds the file of `{ path = "FILE" }`.
     fn file(&self, table: &Table, node: &Node, faults: &mut Vec<Diagnostic>) -> Option<Source> {
+        let (path, place) = self.path(table, node, faults)?;
+        match files::one(&path) {
+            Ok(path) => Some(Source::File(path)),
+            Err(refusal) => {
+                faults.push(refused(refusal, place, &path));
+                None
+            }
+        }
+    }
+
+    /// The path of `{ path = "FILE" }` and where it is written: relative to the pipeline, or to the current folder
+    /// when it was typed on the command line.
+    fn path<'n>(&self, table: &'n Table, node: &Node, faults: &mut Vec<Diagnostic>) -> Option<(PathBuf, &'n Place)> {
         known_keys(table, &["path"], "an input", faults);
         let path = table.get("path").map(|entry| &entry.value);
         let Some(Node { data: Data::Text(text), place }) = path else {
@@ -189,16 +223,14 @@ impl Wiring<'_> {
             Place::Argument { .. } => PathBuf::from(text),
             Place::File(_) | Place::Whole => self.source.folder.join(text),
         };
-        let (message, label) = match std::fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => return Some(Source::File(path)),
-            Ok(_) => (format!("`{}` is no file", path.display()), "a folder stands where a file should be".to_owned()),
-            Err(error) => (format!("`{}` cannot be read", path.display()), error.to_string()),
-        };
-        let fault = Diagnostic::new(message).place(place).label(label);
-        let base = std::path::absolute(&path).unwrap_or(path);
-        faults.push(fault.help(format!("looked for `{}`", base.display())));
-        None
+        Some((path, place))
     }
+}
+
+fn refused(refusal: Refusal, place: &Place, path: &Path) -> Diagnostic {
+    let base = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let fault = Diagnostic::new(refusal.message).place(place).label(refusal.label);
+    fault.help(format!("looked for `{}`", base.display()))
 }
 
 fn slots(ports: &[InputPort]) -> String {
