@@ -46,7 +46,7 @@ fn through(raw: PathBuf, way: u8) -> Option<()> {
         false => json!({"by": "index", "length": 20}),
     };
     let features = ["speed", "altitude_gain", "grade", "power", "ema(power, 60)", "elapsed^2", "decay(60)"];
-    run("correlate", json!({"sports": [], "features": features, "rank_limit": 100}), &[("processed", &workouts)]);
+    run("correlate", json!({"sports": [], "features": features, "rank_limit": 100}), &[("processed.made", &workouts)]);
     let resampled = run("resample", json!({"grid": grid, "features": features}), &[("workouts", &workouts)])?;
     let sequences = resampled.join("sequences.safetensors");
     let by = if bit(way, 3) { "time" } else { "workout" };
@@ -66,7 +66,11 @@ fn run(name: &str, params: Value, inputs: &[(&str, &PathBuf)]) -> Option<PathBuf
     let Place::Here(run) = kind.place else { panic!("`{name}` runs in a worker") };
     let out = FOLDER.join(name);
     fs::create_dir_all(&out).expect("a temporary folder can be made");
-    let inputs: Map<String, Value> = inputs.iter().map(|(slot, path)| ((*slot).to_owned(), json!(path))).collect();
+    let slot = |(slot, path): &(&str, &PathBuf)| match slot.split_once('.') {
+        Some((slot, name)) => (slot.to_owned(), json!({ name: path })),
+        None => ((*slot).to_owned(), json!(path)),
+    };
+    let inputs: Map<String, Value> = inputs.iter().map(slot).collect();
     let job = json!({"v": JOB_VERSION, "kind": name, "code": "", "params": decoded.params, "inputs": inputs, "out": out,
         "partial": out, "seed": 0, "device": "cpu", "threads": 1});
     let job: Job = serde_json::from_value(job).expect("it is a job");

@@ -10,20 +10,29 @@ use serde_json::{Value, json};
 
 use crate::artifact::{Arity, ArtifactType, InputPort, OutputPort};
 use crate::features::{self, Feature, Signal};
-use crate::kinds::correlate::tally::{Predictor, Tallies, Tally, WorkoutTally};
+use crate::kinds::correlate::ladder::Ladder;
+use crate::kinds::correlate::set::{LAGGED, Set, Stand};
+use crate::kinds::correlate::tally::{Predictor, Tallies, WorkoutTally};
 use crate::sequences::DataSource;
 use crate::stage::{Blame, Context, Metrics, ParameterFault, Run, Stage};
 use crate::statistics::rounded;
-use crate::table::{Column, Table};
 use crate::track::Track;
 use crate::workouts::{Workout, WorkoutReader};
 
+pub mod ladder;
+pub mod set;
 pub mod tally;
 
 /// Correlates heart rate with features, raw against processed data side by side, and by lag.
 ///
-/// Reads `processed` (workouts that passed the filters) and, where wired, `raw` (workouts as imported); writes
-/// `table` and `figure`. For each feature: Pearson's and Spearman's correlation over all samples, their means
+/// Reads `processed` (workouts that passed the filters) and, where wired, `raw` (workouts as imported), each a table
+/// of sources such as `{ endomondo = "filter", watch = "watch_filter" }`; writes `ladder`, `table` and `figure`.
+///
+/// The ladder tells for each source why the correlation with speed is low at first sight: raw, then what cleaning
+/// gives, what the slope gives (power in place of speed), what the best lag gives, and what an exponential average
+/// gives (the heart's kinetics). Lag and time constant are the best of those that were looked at.
+///
+/// In the table, for each feature: Pearson's and Spearman's correlation over all samples, their means
 /// over workouts, and the share of workouts in which heart rate falls as the feature rises. For speed and power
 /// also against the heart rate of 0 to `max_lag_s` later, with the lag at which the mean over workouts is best,
 /// and smoothed by an exponential average of each of `taus`. The figure holds the curve over lags.
@@ -86,12 +95,11 @@ fn usual_taus() -> Vec<f64> {
     vec![20.0, 60.0, 180.0]
 }
 
-/// The signals that are looked at by lag.
-const LAGGED: [Signal; 2] = [Signal::Speed, Signal::Power];
-
+const LADDER: OutputPort =
+    OutputPort::fixed("ladder", ArtifactType::Table, "what cleaning, slope, lag and kinetics give, step by step");
 const TABLE: OutputPort =
     OutputPort::fixed("table", ArtifactType::Table, "correlations of heart rate with each feature");
-const FIGURE: OutputPort = OutputPort::fixed("figure", ArtifactType::Figure, "correlation by lag");
+const FIGURE: OutputPort = OutputPort::fixed("figure", ArtifactType::Figure, "the ladder, and correlation by lag");
 
 impl Stage for Correlate {
     const NAME: &'static str = "correlate";
@@ -100,17 +108,17 @@ impl Stage for Correlate {
         InputPort {
             name: "raw",
             accepts: &[ArtifactType::Workouts],
-            arity: Arity::Optional,
-            doc: "workouts as imported",
+            arity: Arity::NamedOptional,
+            doc: "workouts as imported, by the name of their source",
         },
         InputPort {
             name: "processed",
             accepts: &[ArtifactType::Workouts],
-            arity: Arity::One,
-            doc: "workouts that passed the filters",
+            arity: Arity::Named,
+            doc: "workouts that passed the filters, by the name of their source",
         },
     ];
-    const OUTPUTS: &'static [OutputPort] = &[TABLE, FIGURE];
+    const OUTPUTS: &'static [OutputPort] = &[LADDER, TABLE, FIGURE];
 
     fn check(&self) -> Vec<ParameterFault> {
         let mut faults = features::parse_all("features", &self.features).err().unwrap_or_default();
@@ -142,28 +150,21 @@ impl Run for Correlate {
     }
 }
 
-/// One set of workouts, tallied.
-struct Set {
-    name: &'static str,
-    workouts: u64,
-    aside: u64,
-    data: DataSource,
-    tallies: Tallies,
-}
-
 impl Correlate {
     fn correlate(&self, context: &Context<'_>) -> Result<Metrics> {
         let predictors = self.predictors()?;
         let mut sets = Vec::new();
-        for name in ["raw", "processed"] {
-            if let Some(path) = context.job.optional_input(name) {
-                sets.push(self.read(context, name, path, &predictors)?);
+        for stand in Stand::ALL {
+            for (source, path) in context.job.named_inputs(stand.name()) {
+                sets.push(self.read(context, source, stand, path, &predictors)?);
             }
         }
-        table(&sets, &predictors)?.write(&context.output(&TABLE))?;
-        let figure = serde_json::to_string_pretty(&self.figure(&sets, &predictors))?;
+        let ladders = ladder::climb(&sets, &predictors);
+        ladder::table(&ladders)?.write(&context.output(&LADDER))?;
+        set::table(&sets, &predictors)?.write(&context.output(&TABLE))?;
+        let figure = serde_json::to_string_pretty(&self.figure(&sets, &predictors, &ladders))?;
         std::fs::write(context.output(&FIGURE), figure + "\n")?;
-        Ok(sets.iter().map(|set| (set.name.to_owned(), set.metrics(&predictors))).collect())
+        Ok(metrics(&sets, &predictors, &ladders))
     }
 
     /// The features themselves, the averages of the signals, then the signals by lag.
@@ -188,12 +189,21 @@ impl Correlate {
         Ok(at_once.chain(lagged).collect())
     }
 
-    fn read(&self, context: &Context<'_>, name: &'static str, path: &Path, predictors: &[Predictor]) -> Result<Set> {
+    fn read(
+        &self,
+        context: &Context<'_>,
+        source: &str,
+        stand: Stand,
+        path: &Path,
+        predictors: &[Predictor],
+    ) -> Result<Set> {
         let reader = WorkoutReader::open(path)?;
         let total = reader.total() as u64;
         let tallies = Tallies::new(predictors.len(), self.rank_limit);
-        let mut set = Set { name, workouts: 0, aside: 0, data: DataSource::Recorded, tallies };
-        let (mut seen, mut source) = (0, None);
+        let source = source.to_owned();
+        let mut set = Set { source, stand, workouts: 0, aside: 0, data: DataSource::Recorded, tallies };
+        let name = format!("{} ({})", set.source, stand.name());
+        let (mut seen, mut data) = (0, None);
         for batch in reader {
             context.check_cancelled()?;
             let batch = batch?;
@@ -212,26 +222,27 @@ impl Correlate {
                     continue;
                 };
                 let its = if workout.synthetic { DataSource::Synthetic } else { DataSource::Recorded };
-                source = Some(source.map_or(its, |before: DataSource| before.and(its)));
+                data = Some(data.map_or(its, |before: DataSource| before.and(its)));
                 set.workouts += 1;
                 set.tallies.take(tallied);
             }
-            context.progress(seen, Some(total), "workouts", name);
+            context.progress(seen, Some(total), "workouts", name.as_str());
         }
-        set.data = source.ok_or_else(|| Blame {
+        set.data = data.ok_or_else(|| Blame {
             parameter: "sports".into(),
             message: format!("`{name}`: none of {seen} workouts is of the sports asked for and has heart rate"),
         })?;
         Ok(set)
     }
 
-    fn figure(&self, sets: &[Set], predictors: &[Predictor]) -> Value {
+    fn figure(&self, sets: &[Set], predictors: &[Predictor], ladders: &[Ladder]) -> Value {
         let mut series = Vec::new();
         for set in sets {
             for signal in LAGGED {
                 let curve = set.curve(signal, predictors);
                 let (x, y): (Vec<f64>, Vec<f64>) = curve.map(|(lag, r)| (rounded(lag), rounded(r))).unzip();
-                series.push(json!({ "name": format!("{} ({})", signal.name(), set.name), "x": x, "y": y }));
+                let name = format!("{} ({}, {})", signal.name(), set.source, set.stand.name());
+                series.push(json!({ "name": name, "x": x, "y": y }));
             }
         }
         let data = sets.iter().map(|set| set.data).reduce(DataSource::and);
@@ -240,86 +251,30 @@ impl Correlate {
             "x": "lag (s)",
             "y": "mean over workouts of Pearson's r",
             "series": series,
+            "ladder": ladder::figure(ladders),
             "data": data,
         })
     }
 }
 
-impl Set {
-    /// Mean over workouts of r, by lag.
-    fn curve(&self, signal: Signal, predictors: &[Predictor]) -> impl Iterator<Item = (f64, f64)> {
-        let lagged = predictors
-            .iter()
-            .enumerate()
-            .filter(move |(_, predictor)| !predictor.ranked && predictor.feature == Feature::Signal(signal));
-        lagged.filter_map(|(place, predictor)| Some((predictor.lag, self.tallies.of(place).mean_pearson()?)))
+/// The figures of the result: by source, what each set and each step of the ladder shows.
+fn metrics(sets: &[Set], predictors: &[Predictor], ladders: &[Ladder]) -> Metrics {
+    let mut metrics = Metrics::new();
+    for set in sets {
+        let of_source = metrics.entry(set.source.clone()).or_insert_with(|| json!({}));
+        of_source[set.stand.name()] = set.metrics(predictors);
     }
-
-    /// The lag with the best mean r, the shortest of equals.
-    fn best_lag(&self, signal: Signal, predictors: &[Predictor]) -> Option<(f64, f64)> {
-        self.curve(signal, predictors).reduce(|best, next| if next.1 > best.1 { next } else { best })
+    for ladder in ladders {
+        metrics[ladder.source.as_str()]["ladder"] = ladder.metrics();
     }
-
-    /// The rows of the table: every predictor at lag 0, then each signal at its best lag.
-    fn rows<'a>(&'a self, predictors: &'a [Predictor]) -> impl Iterator<Item = Row<'a>> {
-        let best = move |predictor: &Predictor| {
-            let signal = LAGGED.into_iter().find(|signal| predictor.feature == Feature::Signal(*signal));
-            signal.and_then(|signal| self.best_lag(signal, predictors)).is_some_and(|(lag, _)| lag == predictor.lag)
-        };
-        let shown = predictors.iter().enumerate().filter(move |(_, predictor)| predictor.ranked || best(predictor));
-        shown.map(|(place, predictor)| Row { set: self.name, predictor, tally: self.tallies.of(place) })
-    }
-
-    fn metrics(&self, predictors: &[Predictor]) -> Value {
-        let mut features = Metrics::new();
-        for row in self.rows(predictors).filter(|row| row.predictor.ranked) {
-            let figures = json!({
-                "pearson": row.tally.pooled_pearson(),
-                "pearson_within": row.tally.mean_pearson(),
-                "negative_share": row.tally.negative_share(),
-            });
-            features.insert(row.predictor.feature.to_string(), figures);
-        }
-        for signal in LAGGED {
-            let best = self.best_lag(signal, predictors);
-            let best = best.map(|(lag, r)| json!({ "lag_s": lag, "pearson_within": r }));
-            features.insert(format!("{} at its best lag", signal.name()), json!(best));
-        }
-        json!({ "data": self.data, "n_workouts": self.workouts, "set_aside": self.aside, "features": features })
-    }
-}
-
-/// A row of the table.
-struct Row<'a> {
-    set: &'static str,
-    predictor: &'a Predictor,
-    tally: &'a Tally,
-}
-
-fn table(sets: &[Set], predictors: &[Predictor]) -> Result<Table> {
-    let rows: Vec<Row<'_>> = sets.iter().flat_map(|set| set.rows(predictors)).collect();
-    let figure = |name: &str, of: fn(&Tally) -> Option<f64>| {
-        Column::float(name, rows.iter().map(|row| of(row.tally).map(rounded)))
-    };
-    let ranks = |row: &Row<'_>| if row.predictor.ranked { row.tally.pooled_spearman().map(rounded) } else { None };
-    Table::new(vec![
-        Column::text("data", rows.iter().map(|row| row.set)),
-        Column::text("feature", rows.iter().map(|row| row.predictor.feature.to_string())),
-        Column::float("lag (s)", rows.iter().map(|row| row.predictor.lag)),
-        Column::int("samples", rows.iter().map(|row| row.tally.points() as i64)),
-        Column::int("workouts", rows.iter().map(|row| row.tally.workouts() as i64)),
-        figure("pearson", Tally::pooled_pearson),
-        Column::float("spearman", rows.iter().map(ranks)),
-        figure("pearson within workouts", Tally::mean_pearson),
-        figure("spearman within workouts", Tally::mean_spearman),
-        figure("negative workouts", Tally::negative_share),
-    ])
+    metrics
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::job::{Checkpoints, Device, JOB_VERSION, Job, Slot};
+    use crate::table::Table;
     use crate::workouts::WorkoutWriter;
     use std::path::PathBuf;
     use std::sync::atomic::AtomicBool;
@@ -341,10 +296,11 @@ mod tests {
     }
 
     fn file(path: PathBuf, workouts: Vec<Workout>) -> Slot {
+        let name = "watch".to_owned();
         let mut writer = WorkoutWriter::create(&path).unwrap();
         writer.write(workouts).unwrap();
         writer.finish().unwrap();
-        Slot::One(path)
+        Slot::Named([(name, path)].into())
     }
 
     #[test]
@@ -375,18 +331,27 @@ mod tests {
         assert_eq!(stage.check(), []);
         let context = Context { job: &job, sink: &|_| {}, cancelled: &AtomicBool::new(false) };
         let metrics = stage.run(&context).unwrap();
-        assert_eq!((&metrics["raw"]["n_workouts"], &metrics["raw"]["set_aside"]), (&json!(2), &json!(1)));
-        assert_eq!(metrics["processed"]["features"]["speed at its best lag"]["lag_s"], json!(30.0));
+        assert_eq!(
+            (&metrics["watch"]["raw"]["n_workouts"], &metrics["watch"]["raw"]["set_aside"]),
+            (&json!(2), &json!(1))
+        );
+        assert_eq!(metrics["watch"]["processed"]["features"]["speed at its best lag"]["lag_s"], json!(30.0));
         let table = Table::read(&folder.path().join("table.parquet")).unwrap();
         // Two features, five further averages, two best lags, for each of two sets.
         assert_eq!(table.rows(), 18);
-        assert_eq!(table.cells(0)[..5], ["raw", "speed", "0", "239", "2"]);
+        assert_eq!(table.cells(0)[..7], ["watch", "raw", "synthetic", "speed", "0", "239", "2"]);
         let figure: Value = serde_json::from_slice(&std::fs::read(folder.path().join("figure.json")).unwrap()).unwrap();
         assert_eq!(figure["data"], "synthetic");
         assert_eq!(figure["series"].as_array().unwrap().len(), 4);
-        assert_eq!(figure["series"][2]["name"], "speed (processed)");
+        assert_eq!(figure["series"][2]["name"], "speed (watch, processed)");
         assert_eq!(figure["series"][2]["x"][3], json!(30.0));
         assert!(figure["series"][2]["y"][3].as_f64().unwrap() > 0.999);
+        let ladder = Table::read(&folder.path().join("ladder.parquet")).unwrap();
+        let steps: Vec<String> = (0..ladder.rows()).map(|row| ladder.cells(row)[2..4].join(": ")).collect();
+        assert_eq!(
+            steps,
+            ["raw: speed", "cleaned: speed", "slope: power", "lag: power 30 s before", "kinetics: ema(power, 60)"]
+        );
     }
 
     #[test]

@@ -47,7 +47,7 @@ features = ["speed", "ema(power, 60)", "elapsed^2"]
 
 [stages.correlate]
 kind = "correlate"
-inputs = { raw = "import", processed = "filter" }
+inputs = { raw = { made = "import" }, processed = { made = "filter" } }
 taus = [20.0, 60.0]
 
 [stages.split]
