@@ -21,8 +21,8 @@ pub mod rules;
 /// Reads `workouts`; writes `workouts` and `funnel`, a table of the rules in their order with how many came in,
 /// how many each removed, one example and the reason. A workout is counted at the first rule that removes it.
 /// The first seven rules are those of the original experiment: `sport`, `fields`, `numbers`, `points`, `lengths`,
-/// `finite`, `heart_rate`; `off` leaves some out. The later five, `duration`, `distance`, `speed`, `climb` and
-/// `flat`, apply where their parameter is given. Speed counts as present where the import derived it.
+/// `finite`, `heart_rate`; `off` leaves some out. The later six, `duration`, `distance`, `speed`, `climb`, `flat`
+/// and `density`, apply where their parameter is given. Speed counts as present where the import derived it.
 /// No rule looks at how heart rate goes with speed: that would choose the easy runs.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -57,6 +57,9 @@ pub struct Filter {
     /// Rule `flat`: the largest share of the samples, 0 to 1, over which heart rate may stand still in one go.
     #[serde(default)]
     pub max_flat_share: Option<f64>,
+    /// Rule `density`: the fewest heart rates for each minute, pauses left out.
+    #[serde(default)]
+    pub min_per_minute: Option<f64>,
 }
 
 fn run() -> Vec<String> {
@@ -105,6 +108,7 @@ impl Stage for Filter {
             ("max_speed_m_s", self.max_speed_m_s, f64::INFINITY),
             ("max_climb_m_s", self.max_climb_m_s, f64::INFINITY),
             ("max_flat_share", self.max_flat_share, 1.0),
+            ("min_per_minute", self.min_per_minute, f64::INFINITY),
         ];
         let outside = |limit: &(_, Option<f64>, f64)| limit.1.is_some_and(|value| !(value > 0.0 && value <= limit.2));
         let limit = limits.into_iter().filter(outside);
@@ -154,6 +158,7 @@ impl Filter {
             Rule::Speed => self.max_speed_m_s.is_some(),
             Rule::Climb => self.max_climb_m_s.is_some(),
             Rule::Flat => self.max_flat_share.is_some(),
+            Rule::Density => self.min_per_minute.is_some(),
             _ => true,
         };
         Rule::ALL.into_iter().filter(move |rule| given(rule) && !self.off.contains(rule))
@@ -180,6 +185,9 @@ impl Filter {
                 let series = workout.heart_rate.as_deref().unwrap_or_default();
                 !series.iter().all(|value| (low..=high).contains(value))
             }
+            Rule::Density => Track::new(workout).map_or(true, |(track, _)| {
+                self.min_per_minute.is_some_and(|fewest| rules::per_minute(&track, workout) < fewest)
+            }),
             Rule::Duration | Rule::Distance | Rule::Speed | Rule::Climb | Rule::Flat => {
                 Track::new(workout).map_or(true, |(track, _)| self.removes_track(rule, &track))
             }
@@ -227,6 +235,7 @@ impl Filter {
             Rule::Distance => format!("the distance is not {} m", range(self.distance_m)),
             Rule::Speed => format!("a speed is above {} m/s", limit(self.max_speed_m_s)),
             Rule::Climb => format!("altitude changes by more than {} m/s", limit(self.max_climb_m_s)),
+            Rule::Density => format!("there are fewer than {} heart rates a minute", limit(self.min_per_minute)),
             Rule::Flat => {
                 format!("heart rate stands still for more than {} of the samples", limit(self.max_flat_share))
             }
@@ -290,7 +299,11 @@ mod tests {
             bad(10, |workout| workout.speed.as_mut().unwrap()[7] = 15.0),
             bad(11, |workout| workout.altitude.as_mut().unwrap()[7] = 90.0),
             bad(12, |workout| workout.heart_rate.as_mut().unwrap()[..40].fill(120.0)),
-            good(13),
+            bad(13, |workout| {
+                workout.heart_rate_time = workout.time.as_ref().map(|time| time[..55].to_vec());
+                workout.heart_rate.as_mut().unwrap().truncate(55);
+            }),
+            good(14),
         ]
     }
 
@@ -301,6 +314,7 @@ mod tests {
             max_speed_m_s: Some(12.0),
             max_climb_m_s: Some(5.0),
             max_flat_share: Some(0.5),
+            min_per_minute: Some(58.0),
             ..serde_json::from_str("{}").unwrap()
         }
     }
@@ -330,13 +344,13 @@ mod tests {
     fn each_rule_takes_the_one_workout_that_breaks_it() {
         let folder = tempfile::tempdir().unwrap();
         let metrics = run(folder.path(), &all_rules(), one_of_each()).unwrap();
-        assert_eq!((&metrics["in"], &metrics["kept"]), (&14.into(), &2.into()));
+        assert_eq!((&metrics["in"], &metrics["kept"]), (&15.into(), &2.into()));
         let kept: Vec<i64> = read_all(&folder.path().join("workouts.parquet")).unwrap().iter().map(|w| w.id).collect();
-        assert_eq!(kept, [0, 13]);
+        assert_eq!(kept, [0, 14]);
         let funnel = Table::read(&folder.path().join("funnel.parquet")).unwrap();
-        assert_eq!(funnel.column("removed").unwrap(), &Values::Int(vec![Some(1); 12]));
-        assert_eq!(funnel.column("example").unwrap(), &Values::Int((1..=12).map(Some).collect()));
-        assert_eq!(funnel.column("out").unwrap(), &Values::Int((2..=13).rev().map(Some).collect()));
+        assert_eq!(funnel.column("removed").unwrap(), &Values::Int(vec![Some(1); 13]));
+        assert_eq!(funnel.column("example").unwrap(), &Values::Int((1..=13).map(Some).collect()));
+        assert_eq!(funnel.column("out").unwrap(), &Values::Int((2..=14).rev().map(Some).collect()));
         assert_eq!(funnel.cells(0)[6], "the sport is not run");
     }
 
@@ -344,9 +358,9 @@ mod tests {
     fn the_first_seven_rules_alone_apply_by_default_and_each_can_be_left_out() {
         let folder = tempfile::tempdir().unwrap();
         let defaults: Filter = serde_json::from_str("{}").unwrap();
-        assert_eq!(run(folder.path(), &defaults, one_of_each()).unwrap()["kept"], 7);
+        assert_eq!(run(folder.path(), &defaults, one_of_each()).unwrap()["kept"], 8);
         let lenient = Filter { off: vec![Rule::Sport, Rule::HeartRate], ..defaults };
-        assert_eq!(run(folder.path(), &lenient, one_of_each()).unwrap()["kept"], 9);
+        assert_eq!(run(folder.path(), &lenient, one_of_each()).unwrap()["kept"], 10);
     }
 
     #[test]

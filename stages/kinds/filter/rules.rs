@@ -34,6 +34,8 @@ pub enum Rule {
     Climb,
     /// Heart rate does not stand still for too long.
     Flat,
+    /// Heart rate is recorded often enough.
+    Density,
 }
 
 /// A field of a workout that can be required.
@@ -96,7 +98,7 @@ impl Field {
 
 impl Rule {
     /// Every rule, in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Sport,
         Self::Fields,
         Self::Numbers,
@@ -109,6 +111,7 @@ impl Rule {
         Self::Speed,
         Self::Climb,
         Self::Flat,
+        Self::Density,
     ];
 
     /// The name used in pipelines and tables.
@@ -126,6 +129,7 @@ impl Rule {
             Self::Speed => "speed",
             Self::Climb => "climb",
             Self::Flat => "flat",
+            Self::Density => "density",
         }
     }
 
@@ -142,6 +146,7 @@ impl Rule {
             Self::Speed => "max_speed_m_s",
             Self::Climb => "max_climb_m_s",
             Self::Flat => "max_flat_share",
+            Self::Density => "min_per_minute",
         }
     }
 }
@@ -194,4 +199,10 @@ pub fn steepest_climb(track: &Track) -> Option<f64> {
 pub fn flat_share(values: &[f64]) -> f64 {
     let longest = values.chunk_by(|a, b| a == b).map(<[f64]>::len).max().unwrap_or_default();
     longest as f64 / values.len().max(1) as f64
+}
+
+/// Heart rates for each minute of a track, pauses left out.
+pub fn per_minute(track: &Track, workout: &Workout) -> f64 {
+    let paused: f64 = workout.pauses.as_chunks::<2>().0.iter().map(|[from, to]| to - from).sum();
+    track.heart_rate.len() as f64 / ((track.duration() - paused).max(1.0) / 60.0)
 }
