@@ -23,7 +23,7 @@ QUICKSTART = TOP / "pipelines" / "quickstart.toml"
 PERSONAL = TOP / "pipelines" / "personal.toml"
 
 # The smallest quickstart that still has every stage, for questions that do not depend on its size.
-SMALL = ["population.users=24", "runner.runs=20.0", "train.epochs=1", "train.hidden=6"]
+SMALL = ["population.users=24", "watch.runs=24", "train.epochs=1", "train.hidden=6"]
 
 
 def pacer(store, *arguments):
