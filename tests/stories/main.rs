@@ -18,6 +18,7 @@ mod memory;
 mod paths;
 mod pipelines;
 mod properties;
+mod recordings;
 mod security;
 mod signals;
 mod tidy;

@@ -34,6 +34,19 @@ fn show(project: &Project, name: &str, stage: &str, set: &[&str]) -> Value {
     serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err))
 }
 
+/// An Apple Health export of one simulated runner, as a file of the project.
+fn export(project: &Project, runs: usize) -> PathBuf {
+    project.write(
+        "apple.toml",
+        &format!("[stages.synthesize]\nkind = \"synthesize\"\nview = \"apple\"\napple.runs = {runs}\nseed = 5\n"),
+    );
+    assert_eq!(project.pacer(&["run", "apple.toml"]).code, 0);
+    let path = project.path("export.zip");
+    let arguments = ["show", "apple.toml", "synthesize.raw", "--export", &path.display().to_string()];
+    assert_eq!(project.pacer(&arguments).code, 0);
+    path
+}
+
 /// Raw workouts of a few simulated runners, as a file of the project.
 fn raw_runs(project: &Project, users: usize, runs: usize) -> PathBuf {
     project.write(
@@ -61,7 +74,7 @@ fn figures_of_every_model(shown: &Value, models: &[&str]) {
 #[test]
 fn quickstart_runs_to_a_table_of_errors_and_then_reuses_all_of_it() {
     let project = Project::new("");
-    let small = ["population.users=24", "runner.runs=20.0", "train.epochs=1", "train.hidden=6"];
+    let small = ["population.users=24", "watch.runs=24", "train.epochs=1", "train.hidden=6"];
     run(&project, "quickstart.toml", &small);
     let shown = show(&project, "quickstart.toml", "evaluate", &small);
     figures_of_every_model(&shown, &["constant", "ridge_raw", "ridge_physiology", "lstm", "gru"]);
@@ -73,15 +86,45 @@ fn quickstart_runs_to_a_table_of_errors_and_then_reuses_all_of_it() {
 }
 
 #[test]
-fn heart_rate_runs_on_a_file_that_the_user_gives() {
+fn endomondo_runs_on_a_file_that_the_user_gives() {
     let project = Project::new("");
     let raw = format!("data.fitrec={}", raw_runs(&project, 20, 6).display());
     let small = [raw.as_str(), "train.epochs=1", "train.hidden=4", "train.layers=1", "grid.step_s=30.0"];
-    run(&project, "heart_rate.toml", &small);
-    let shown = show(&project, "heart_rate.toml", "evaluate", &small);
+    run(&project, "endomondo.toml", &small);
+    let shown = show(&project, "endomondo.toml", "evaluate", &small);
     figures_of_every_model(&shown, &["constant", "ridge_raw", "ridge_physiology", "lstm", "gru"]);
-    let shown = show(&project, "heart_rate.toml", "batch_sizes", &small);
+    let shown = show(&project, "endomondo.toml", "batch_sizes", &small);
     figures_of_every_model(&shown, &["batch_8", "batch_16", "batch_32", "batch_64"]);
+}
+
+#[test]
+fn heart_rate_goes_through_both_sources_from_pretraining_to_finetuning() {
+    let project = Project::new("");
+    let (raw, apple) = (raw_runs(&project, 20, 6), export(&project, 24));
+    let (raw, apple) = (format!("data.fitrec={}", raw.display()), format!("data.apple={}", apple.display()));
+    let small = ["train.epochs=1", "train.hidden=4", "train.layers=1", "grid.step_s=30.0", "finetune.epochs=1"];
+    let small = [&[raw.as_str(), apple.as_str()], small.as_slice()].concat();
+    run(&project, "heart_rate.toml", &small);
+    let shown = show(&project, "heart_rate.toml", "watch_evaluate", &small);
+    figures_of_every_model(&shown, &["constant", "ridge_physiology", "pretrained", "finetuned"]);
+    let ladder = show(&project, "heart_rate.toml", "correlate", &small)["metrics"].clone();
+    for source in ["endomondo", "watch"] {
+        for step in ["raw", "cleaned", "slope", "lag", "kinetics"] {
+            assert!(ladder[source]["ladder"][step]["r_within"].is_number(), "{source} {step}: {ladder}");
+        }
+    }
+}
+
+#[test]
+fn apple_watch_tells_what_years_of_recordings_are_worth() {
+    let project = Project::new("");
+    let apple = format!("data.apple={}", export(&project, 40).display());
+    let small = [apple.as_str(), "train.epochs=1", "train.hidden=4"];
+    run(&project, "apple_watch.toml", &small);
+    let shown = show(&project, "apple_watch.toml", "evaluate", &small);
+    figures_of_every_model(&shown, &["constant", "ridge_raw", "ridge_physiology", "lstm"]);
+    let ratio = show(&project, "apple_watch.toml", "density", &small)["metrics"]["ratio_last_first"].clone();
+    assert!((8.0..30.0).contains(&ratio.as_f64().unwrap_or_default()), "{ratio}");
 }
 
 #[test]
@@ -89,7 +132,9 @@ fn heart_rate_never_falls_back_to_other_data() {
     let project = Project::new("");
     let said = said(&project.command(&["run", &shipped("heart_rate.toml")]).output().unwrap());
     assert_eq!(said.code, 2);
-    assert!(said.err.contains("the parameter `data.fitrec` has no value"), "{}", said.err);
+    for parameter in ["data.fitrec", "data.apple"] {
+        assert!(said.err.contains(&format!("the parameter `{parameter}` has no value")), "{}", said.err);
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ const KILLS_VARIABLE: &str = "PACER_TEST_KILLS";
 /// The quickstart on so small a scale that its training takes a moment.
 fn quickstart() -> Vec<String> {
     let pipeline = concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines/quickstart.toml");
-    let small = ["population.users=8", "runner.runs=10.0", "train.epochs=2", "train.hidden=4"];
+    let small = ["population.users=8", "watch.runs=16", "train.epochs=2", "train.hidden=4"];
     let set = small.iter().flat_map(|set| ["--set", set]);
     std::iter::once(pipeline).chain(set).map(str::to_owned).collect()
 }
