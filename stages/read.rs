@@ -2,6 +2,11 @@
 
 pub mod dict;
 pub mod fitrec;
+pub mod gpx;
+pub mod instant;
 pub mod lines;
 pub mod number;
 pub mod record;
+pub mod samples;
+pub mod sport;
+pub mod xml;
