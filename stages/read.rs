@@ -1,5 +1,6 @@
 //! The readers of formats. Unaware of kinds and of stages.
 
+pub mod apple;
 pub mod dict;
 pub mod fitrec;
 pub mod gpx;
