@@ -1,7 +1,13 @@
 //! The readers of formats. Unaware of kinds and of stages.
 
+pub mod apple;
 pub mod dict;
 pub mod fitrec;
+pub mod gpx;
+pub mod instant;
 pub mod lines;
 pub mod number;
 pub mod record;
+pub mod samples;
+pub mod sport;
+pub mod xml;
