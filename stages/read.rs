@@ -1,6 +1,7 @@
 //! The readers of formats. Unaware of kinds and of stages.
 
 pub mod dict;
+pub mod fit;
 pub mod fitrec;
 pub mod gpx;
 pub mod instant;
@@ -9,4 +10,6 @@ pub mod number;
 pub mod record;
 pub mod samples;
 pub mod sport;
+pub mod tcx;
+pub mod utf8;
 pub mod xml;
