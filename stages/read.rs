@@ -2,6 +2,7 @@
 
 pub mod apple;
 pub mod dict;
+pub mod fit;
 pub mod fitrec;
 pub mod gpx;
 pub mod instant;
@@ -10,4 +11,6 @@ pub mod number;
 pub mod record;
 pub mod samples;
 pub mod sport;
+pub mod tcx;
+pub mod utf8;
 pub mod xml;

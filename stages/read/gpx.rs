@@ -8,6 +8,7 @@ use crate::read::instant;
 use crate::read::record::{Found, Reason, SetAside};
 use crate::read::samples::{self, Recording, Sample};
 use crate::read::sport;
+use crate::read::utf8;
 use crate::read::xml::{self, Elements, Step};
 use crate::workouts::{Origin, Workout};
 
@@ -99,14 +100,10 @@ pub fn parse(text: &[u8]) -> Result<Gpx, String> {
 /// Reads a GPX text into workouts, one for each track.
 pub fn read(text: &[u8]) -> Found {
     let mut found = Found::default();
-    let gpx = match xml::text(text).map_err(|why| (Reason::Encoding, why)) {
-        Ok(_) => parse(text).map_err(|why| (Reason::Malformed, why)),
-        Err(fault) => Err(fault),
-    };
-    let gpx = match gpx {
+    let gpx = match parse(text) {
         Ok(gpx) => gpx,
-        Err((reason, why)) => {
-            found.set_aside.push(SetAside::new("", reason, why));
+        Err(why) => {
+            found.set_aside.push(utf8::refusal(text, why));
             return found;
         }
     };
@@ -117,8 +114,7 @@ pub fn read(text: &[u8]) -> Found {
         found.warnings.push(format!("{} points have no time; they are left out", gpx.untimed));
     }
     if let Some(damage) = gpx.damage {
-        found.warnings.push(format!("{damage}; what stands before is kept"));
-        found.set_aside.push(SetAside::new("", Reason::BrokenOff, damage));
+        xml::note_damage(damage, &mut found);
     }
     for (i, track) in gpx.tracks.into_iter().enumerate() {
         let place = format!("track {}", i + 1);

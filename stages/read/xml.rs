@@ -4,6 +4,9 @@
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
+use crate::read::record::{Found, Reason, SetAside};
+use crate::read::utf8;
+
 /// How deep elements may nest; real files stay below 20.
 const DEPTH: usize = 100;
 
@@ -41,31 +44,17 @@ pub enum Step<'a> {
     },
 }
 
-/// A file's bytes as text: without a byte order mark, and up to a last character that is cut in two.
-///
-/// Fails where the bytes are not UTF-8, with what to do about it.
-pub fn text(bytes: &[u8]) -> Result<&str, String> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Ok(text),
-        Err(error) if error.error_len().is_none() => {
-            Ok(std::str::from_utf8(&bytes[..error.valid_up_to()]).expect("it is valid up to there"))
-        }
-        Err(error) => Err(format!("byte {} is no UTF-8; save the file as UTF-8", error.valid_up_to() + 1)),
-    }
-}
-
 impl<'a> Elements<'a> {
     /// Starts before the first element of a text that `bytes` hold; `names` are the local names to tell apart.
     ///
     /// Fails where the bytes are not UTF-8.
     pub fn new(bytes: &'a [u8], names: &'static [&'static str]) -> Result<Self, String> {
-        let text = text(bytes)?;
+        let text = utf8::text(bytes)?;
         let mut reader = Reader::from_str(text);
         let config = reader.config_mut();
         config.expand_empty_elements = true;
         config.allow_dangling_amp = true;
-        let skipped = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        let skipped = if bytes.starts_with(utf8::MARK) { utf8::MARK.len() as u64 } else { 0 };
         Ok(Self { reader, skipped, names, path: Vec::new(), text: String::new(), closed: false, damage: None })
     }
 
@@ -173,6 +162,12 @@ impl<'a> Iterator for Elements<'a> {
             }
         }
     }
+}
+
+/// Tells that a text was read up to where it is damaged.
+pub fn note_damage(damage: String, found: &mut Found) {
+    found.warnings.push(format!("{damage}; what stands before is kept"));
+    found.set_aside.push(SetAside::new("", Reason::BrokenOff, damage));
 }
 
 /// The value of an attribute by its local name.
