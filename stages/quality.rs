@@ -6,6 +6,7 @@ use crate::quality::heart::Heart;
 use crate::workouts::{Origin, Workout};
 
 pub mod clock;
+pub mod date;
 pub mod finding;
 pub mod heart;
 pub mod lock;
