@@ -8,6 +8,7 @@ pub mod filter;
 pub mod finetune;
 pub mod import;
 pub mod pretrain;
+pub mod quality;
 pub mod resample;
 pub mod split;
 pub mod synthesize;
@@ -21,6 +22,7 @@ pub static KINDS: &[Kind] = &[
     Kind::here::<import::Import>(),
     Kind::here::<filter::Filter>(),
     Kind::here::<resample::Resample>(),
+    Kind::here::<quality::QualityStage>(),
     Kind::here::<correlate::Correlate>(),
     Kind::here::<split::SplitStage>(),
     Kind::here::<baseline::Baseline>(),

@@ -2,10 +2,10 @@
 //!
 //! Reading order: [`artifact`] and [`job`] (what flows), [`stage`] and [`kind`] (the contract), [`workouts`],
 //! [`split`], [`sequences`], [`model`], [`predictions`] and [`table`] (the files between stages; [`parquet`] and
-//! [`tensors`] fix how they are written), [`track`], [`physiology`], [`features`], [`statistics`] and [`score`] (the
-//! science), [`simulate`] (made-up runners), [`read`] (formats), [`recipe`] (what trainings share), [`kinds`] (the
-//! table), [`fingerprint`] (the code behind each kind), [`worker`] (what a worker process says), [`compare`] (where
-//! two artifacts differ).
+//! [`tensors`] fix how they are written), [`track`], [`physiology`], [`features`], [`statistics`], [`score`] and
+//! [`quality`] (the science), [`simulate`] (made-up runners), [`read`] (formats), [`recipe`] (what trainings share),
+//! [`kinds`] (the table), [`fingerprint`] (the code behind each kind), [`worker`] (what a worker process says),
+//! [`compare`] (where two artifacts differ).
 //!
 //! Invariants: a kind never uses another kind; nothing here prints; every random draw takes its seed from the
 //! job; a stage writes nothing but its declared outputs.
@@ -21,6 +21,7 @@ pub mod model;
 pub mod parquet;
 pub mod physiology;
 pub mod predictions;
+pub mod quality;
 pub mod read;
 pub mod recipe;
 pub mod score;
