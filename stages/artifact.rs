@@ -26,13 +26,17 @@ pub enum ArtifactType {
     Table,
     /// The data of a figure (JSON).
     Figure,
+    /// A self-contained page for people (HTML).
+    Page,
+    /// A drawing (SVG).
+    Picture,
     /// Any other file, for instance raw input.
     File,
 }
 
 impl ArtifactType {
     /// Every type, in the order of the documentation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Workouts,
         Self::Sequences,
         Self::Split,
@@ -41,6 +45,8 @@ impl ArtifactType {
         Self::Metrics,
         Self::Table,
         Self::Figure,
+        Self::Page,
+        Self::Picture,
         Self::File,
     ];
 
@@ -55,6 +61,8 @@ impl ArtifactType {
             Self::Metrics => "metrics",
             Self::Table => "table",
             Self::Figure => "figure",
+            Self::Page => "page",
+            Self::Picture => "picture",
             Self::File => "file",
         }
     }
@@ -65,6 +73,8 @@ impl ArtifactType {
             Self::Workouts | Self::Split | Self::Predictions | Self::Table => "parquet",
             Self::Sequences | Self::Model => "safetensors",
             Self::Metrics | Self::Figure => "json",
+            Self::Page => "html",
+            Self::Picture => "svg",
             Self::File => "bin",
         }
     }

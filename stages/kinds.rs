@@ -7,6 +7,7 @@ pub mod evaluate;
 pub mod filter;
 pub mod finetune;
 pub mod import;
+pub mod inspect;
 pub mod pretrain;
 pub mod quality;
 pub mod resample;
@@ -21,6 +22,7 @@ pub static KINDS: &[Kind] = &[
     Kind::here::<synthesize::Synthesize>(),
     Kind::here::<import::Import>(),
     Kind::here::<filter::Filter>(),
+    Kind::here::<inspect::Inspect>(),
     Kind::here::<resample::Resample>(),
     Kind::here::<quality::QualityStage>(),
     Kind::here::<correlate::Correlate>(),
