@@ -1,9 +1,11 @@
 //! The readers of formats. Unaware of kinds and of stages.
 
 pub mod apple;
+pub mod csv;
 pub mod dict;
 pub mod fit;
 pub mod fitrec;
+pub mod format;
 pub mod gpx;
 pub mod instant;
 pub mod lines;

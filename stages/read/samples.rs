@@ -10,6 +10,9 @@ const BRIDGED_S: f64 = 10.0;
 /// Seconds between two samples that no recording holds: a clock was wrong on one side.
 const APART_S: f64 = 86_400.0;
 
+/// What is wrong with a recording that gives no workout.
+const NOTHING: &str = "there is no sample with a time, or none outside of pauses";
+
 /// The values of one instant, NaN where there is none.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
@@ -82,7 +85,7 @@ impl Recording {
     pub fn put_into(self, found: &mut Found, place: &str) {
         match self.record(place, &mut found.warnings) {
             Some(record) => found.records.push(record),
-            None => found.set_aside.push(SetAside::new(place, Reason::NoSamples, "there is no sample with a time")),
+            None => found.set_aside.push(SetAside::new(place, Reason::NoSamples, NOTHING)),
         }
     }
 
@@ -109,7 +112,7 @@ impl Recording {
         });
         let pauses = in_order(pauses, samples.first()?.time, samples.last()?.time);
         samples.retain(|sample| !is_within(&pauses, sample.time));
-        Some(finish(about, &samples, &pauses))
+        (!samples.is_empty()).then(|| finish(about, &samples, &pauses))
     }
 }
 
@@ -294,5 +297,11 @@ mod tests {
         let mut found = Found::default();
         Recording { samples: vec![Sample::at(f64::NAN)], ..Recording::default() }.put_into(&mut found, "lap 2");
         assert_eq!((found.set_aside[0].place.as_str(), found.set_aside[0].reason), ("lap 2", Reason::NoSamples));
+        let paused = Recording { samples: vec![Sample::at(5.0); 2], pauses: vec![[1.0, 9.0]], ..Recording::default() };
+        paused.put_into(&mut found, "lap 3");
+        assert_eq!((found.records.len(), found.set_aside.len()), (1, 1), "a single instant is no time to pause in");
+        let samples = vec![Sample::at(5.0), Sample::at(6.0)];
+        Recording { samples, pauses: vec![[1.0, 9.0]], ..Recording::default() }.put_into(&mut found, "lap 4");
+        assert_eq!(found.set_aside[1].detail, NOTHING);
     }
 }

@@ -16,6 +16,10 @@ use pacer_stages::kinds::import::Import;
 use pacer_stages::kinds::resample::Resample;
 use pacer_stages::kinds::split::SplitStage;
 use pacer_stages::model::Model;
+use pacer_stages::read::csv::columns::Columns;
+use pacer_stages::read::format::{self, Format};
+use pacer_stages::read::record::{Found, Record};
+use pacer_stages::read::{csv, fit, gpx, tcx};
 use pacer_stages::score;
 use pacer_stages::sequences::Sequences;
 use pacer_stages::split::{Part, Split};
@@ -119,4 +123,100 @@ fn on_real_runs_nine_numbers_of_physiology_halve_the_error_of_a_constant() {
     stage::<Correlate>(&folder.join("correlate"), json!({}), &inputs);
     let table = Table::read(&folder.join("correlate/table.parquet")).unwrap();
     println!("{}", table.csv());
+}
+
+/// The folder of real files of a format; says so where there is none.
+fn real(name: &str) -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(name);
+    if !folder.exists() {
+        println!("skipped: there is no `{}`", folder.display());
+    }
+    folder.exists().then_some(folder)
+}
+
+/// Reads a file of one workout as its content says.
+fn read(path: &Path) -> Found {
+    let whole = format::whole(path, format::LIMIT_BYTES).unwrap();
+    let start = csv::start_in_name(&path.file_name().unwrap().to_string_lossy());
+    match format::tell(&whole.bytes) {
+        Format::Gpx => gpx::read(&whole.bytes),
+        Format::Tcx => tcx::read(&whole.bytes),
+        Format::Fit => fit::read(&whole.bytes),
+        Format::Csv => csv::read(&whole.bytes, &Columns::default(), start),
+        other => panic!("{} is {other:?}", path.display()),
+    }
+}
+
+/// Minutes from the first sample to the last, and the mean heart rate in BPM.
+fn figures(record: &Record) -> [f64; 2] {
+    let time = record.workout.time.as_deref().unwrap();
+    let beats = record.workout.heart_rate.as_deref().unwrap_or_default();
+    let mean = beats.iter().map(|&beat| f64::from(beat)).sum::<f64>() / beats.len() as f64;
+    [(time[time.len() - 1] - time[0]) / 60.0, mean]
+}
+
+/// The records of a folder's files by name, in order; prints what each is.
+fn records(folder: &Path) -> Vec<(String, Record)> {
+    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| {
+        let name = path.to_string_lossy();
+        !name.contains("LICENSE") && !name.ends_with("index.csv")
+    });
+    paths.sort();
+    let mut records = Vec::new();
+    for path in paths {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let found = read(&path);
+        println!("{name}: {} workouts, aside {:?}, warned {:?}", found.records.len(), found.set_aside, found.warnings);
+        for record in found.records {
+            let (workout, [minutes, mean]) = (&record.workout, figures(&record));
+            println!(
+                "  {:?}: {} samples, {minutes:.1} min, mean heart rate {mean:.1} BPM; device {:?}, zone {:?}, \
+                 indoor {:?}, speed {}, altitude {}, positions {}, distance {}, pauses {}, id {}",
+                workout.sport,
+                workout.time.as_ref().unwrap().len(),
+                workout.device,
+                workout.time_zone,
+                workout.indoor,
+                workout.speed_source.name(),
+                workout.altitude_source.name(),
+                workout.latitude.is_some(),
+                record.distance.is_some(),
+                workout.pauses.len() / 2,
+                workout.id,
+            );
+            records.push((name.clone(), record));
+        }
+    }
+    records
+}
+
+#[test]
+fn real_files_of_watches_are_read_as_their_description_says() {
+    let (Some(gpx), Some(tcx), Some(fit)) = (real("gpx"), real("tcx"), real("fit")) else { return };
+    let [(_, gpx)] = records(&gpx).try_into().unwrap();
+    assert_eq!((gpx.workout.sport.as_str(), figures(&gpx)[0].round()), ("run", 80.0));
+    let [(_, tcx)] = records(&tcx).try_into().unwrap();
+    assert_eq!((tcx.workout.sport.as_str(), figures(&tcx)[0].round()), ("run", 65.0));
+    assert!(tcx.workout.speed.is_none() && tcx.distance.is_some(), "its speed is to be derived");
+    let fit = records(&fit);
+    assert_eq!(fit.len(), 4);
+    let beats = |record: &Record| record.workout.heart_rate.as_ref().map_or(0, Vec::len);
+    let runs = fit.iter().filter(|(_, record)| record.workout.sport == "run" && beats(record) > 100);
+    assert_eq!(runs.count(), 2);
+}
+
+#[test]
+fn real_tables_are_read_as_their_index_says() {
+    let Some(folder) = real("csv") else { return };
+    let records = records(&folder);
+    let index = std::fs::read_to_string(folder.join("index.csv")).unwrap();
+    let rows: Vec<Vec<&str>> = index.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    assert_eq!((records.len(), rows.len()), (58, 58));
+    for ((name, record), row) in records.iter().zip(rows) {
+        let [_, mean] = figures(record);
+        assert!(name.starts_with(row[0]));
+        assert_eq!(record.workout.time.as_ref().unwrap().len().to_string(), row[2], "{name}");
+        assert!((mean - row[5].parse::<f64>().unwrap()).abs() < 0.06, "{name}: {mean} is not {}", row[5]);
+    }
 }

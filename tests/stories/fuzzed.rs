@@ -1,8 +1,14 @@
 //! The checks of the fuzz targets on their corpus, so that they build and hold with every change. Fuzzing itself, with
 //! inputs that nobody wrote, is described in `fuzz/README.md`.
 
+#[path = "../../fuzz/checks/csv.rs"]
+mod csv;
+#[path = "../../fuzz/checks/fit.rs"]
+mod fit;
 #[path = "../../fuzz/checks/fitrec.rs"]
 mod fitrec;
+#[path = "../../fuzz/checks/gpx.rs"]
+mod gpx;
 #[path = "../../fuzz/checks/key.rs"]
 mod key;
 #[path = "../../fuzz/checks/kinds.rs"]
@@ -11,6 +17,10 @@ mod kinds;
 mod pipeline;
 #[path = "../../fuzz/checks/results.rs"]
 mod results;
+#[path = "../../fuzz/checks/tcx.rs"]
+mod tcx;
+#[path = "../../fuzz/checks/workouts.rs"]
+mod workouts;
 
 use std::fs;
 use std::path::Path;
@@ -28,9 +38,13 @@ fn hold(target: &str, check: fn(&[u8])) {
 
 #[test]
 fn the_checks_of_the_fuzz_targets_hold_on_their_corpus() {
+    hold("csv", csv::check);
+    hold("fit", fit::check);
     hold("fitrec", fitrec::check);
+    hold("gpx", gpx::check);
     hold("key", key::check);
     hold("kinds", kinds::check);
     hold("pipeline", pipeline::check);
     hold("results", results::check);
+    hold("tcx", tcx::check);
 }
