@@ -1,29 +1,41 @@
 //! The kind `import`: raw recordings become workouts in SI units. Unaware of filters and of models.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::artifact::{Arity, ArtifactType, InputPort, OutputPort};
-use crate::read::fitrec::{Batch, Reader};
-use crate::read::lines::Limits;
+use crate::job::Slot;
+use crate::kinds::import::counts::{Counts, KEPT_ASIDE};
+use crate::kinds::import::sources::{Portion, Reading, Sources};
+use crate::kinds::import::twice::{Stretch, doubles};
+use crate::read::csv::columns::Columns;
 use crate::read::record::{Reason, Record, SetAside};
 use crate::stage::{Context, Metrics, ParameterFault, Run, Stage};
-use crate::table::{Column, Table};
 use crate::workouts::speed::{from_distance, from_positions};
-use crate::workouts::{Origin, Workout, WorkoutWriter};
+use crate::workouts::{Origin, Workout, WorkoutReader, WorkoutWriter};
 
-/// Reads FitRec (Endomondo) files, plain or gzipped, into workouts in SI units.
+pub mod counts;
+pub mod sources;
+pub mod twice;
+
+/// Reads recordings of any known format into workouts in SI units.
 ///
-/// The file holds one workout a line, as a Python dict literal or a JSON object. Speed becomes m/s. A line that
-/// cannot be read, has no id or repeats one is set aside with its number and reason; nothing else stops the import.
-/// Where speed is missing it is derived from positions, or else from a field `distance` (metres since the start);
-/// `speed_source` of each workout says where its speed comes from. Writes `workouts`, the lines `set_aside`, and a
-/// `summary` of counts. The file is read as a stream: memory does not grow with it.
+/// Give a file, a folder or a glob: FitRec (Endomondo) lines; an Apple Health export as `export.zip`, as its folder
+/// or as `export.xml`; FIT, TCX, GPX and CSV files; each plain or gzipped. Content tells the format, not the name.
+///
+/// Times are UTC, whatever offset the source writes; samples within pauses are left out, and the clock goes on. Where
+/// speed is missing it is derived from positions, or else from distance; `speed_source` and `altitude_source` of each
+/// workout say where they come from. Heart rates that are averages over a span keep its length.
+///
+/// Nothing but a broken disk stops the import. What cannot be read is in `set_aside` with its file, place and reason.
+/// A run that was recorded twice (watch and app, or two files) is kept once, and the other is named there: the one
+/// with a heart rate stays, then a watch's, then the one with more heart rates. Files are read as streams and in
+/// parallel: memory does not grow with the number of workouts. A FIT, TCX, GPX or CSV file above 256 MiB is refused.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Import {
@@ -33,9 +45,24 @@ pub struct Import {
     /// Seconds around a point over which derived speed is averaged; at least its two neighbours are used.
     #[serde(default = "default_smooth_s")]
     pub smooth_s: f64,
-    /// Number of lines to read from the start, for trials; all when left out.
+    /// Number of lines of a FitRec file to read from the start, for trials; all when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// The runner's number, for formats that do not say it (all but FitRec).
+    #[serde(default = "default_user")]
+    pub user: i64,
+    /// The runner's gender, `male` or `female`, where a file does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gender: Option<String>,
+    /// The sport, such as `run`, where a file does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sport: Option<String>,
+    /// Whether a run that was recorded twice is kept once (`remove`) or twice (`keep`).
+    #[serde(default)]
+    pub doubles: Doubles,
+    /// The columns of CSV files, where their names are not usual ones.
+    #[serde(default)]
+    pub columns: Columns,
 }
 
 /// When speed is computed.
@@ -51,25 +78,40 @@ pub enum DeriveSpeed {
     Always,
 }
 
+/// What becomes of a run that was recorded twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Doubles {
+    /// The better recording stays.
+    #[default]
+    Remove,
+    /// Both stay, though a model may then be tested on what it was trained on.
+    Keep,
+}
+
 fn default_smooth_s() -> f64 {
     15.0
 }
 
-/// Lines set aside that are kept with their words; all are counted. A file of nothing else must not fill the memory.
-const KEPT_ASIDE: usize = 100_000;
+const fn default_user() -> i64 {
+    1
+}
 
 const WORKOUTS: OutputPort = OutputPort::fixed(
     "workouts",
     ArtifactType::Workouts,
-    "Every workout that could be read, in the order of the file.",
+    "Every workout that could be read, in the order of the files.",
 );
 const SET_ASIDE: OutputPort = OutputPort::fixed(
     "set_aside",
     ArtifactType::Table,
-    "Each line that could not be read, with its number and reason; the first hundred thousand of them.",
+    "What gave no workout, with its file, place and reason; the first hundred thousand.",
 );
-const SUMMARY: OutputPort =
-    OutputPort::fixed("summary", ArtifactType::Table, "What was counted: lines, workouts, sports, sources of speed.");
+const SUMMARY: OutputPort = OutputPort::fixed(
+    "summary",
+    ArtifactType::Table,
+    "What was counted: files, workouts, sources, devices, sports, origins of speed and altitude.",
+);
 
 impl Stage for Import {
     const NAME: &'static str = "import";
@@ -77,8 +119,8 @@ impl Stage for Import {
     const INPUTS: &'static [InputPort] = &[InputPort {
         name: "source",
         accepts: &[ArtifactType::File],
-        arity: Arity::One,
-        doc: "A FitRec file, one workout a line, plain or gzipped.",
+        arity: Arity::Files,
+        doc: "Recordings: a file, a folder or a glob.",
     }];
     const OUTPUTS: &'static [OutputPort] = &[WORKOUTS, SET_ASIDE, SUMMARY];
 
@@ -90,20 +132,25 @@ impl Stage for Import {
         if self.limit == Some(0) {
             faults.push(ParameterFault::new("limit", "must be at least 1; leave it out to read every line"));
         }
+        if let Some((name, message)) = self.columns.fault() {
+            faults.push(ParameterFault::new(format!("columns.{name}"), message));
+        }
         faults
     }
 }
 
 impl Run for Import {
     fn run(&self, context: &Context<'_>) -> Result<Metrics> {
-        let source = context.job.input("source")?;
         let threads = rayon::ThreadPoolBuilder::new().num_threads(context.job.threads.max(1)).build()?;
-        let counts = threads.install(|| self.import(source, context))?;
-        if counts.workouts == 0 {
-            bail!("`{}` holds no workout: {}", source.display(), counts.why_none());
+        let mut intake = Intake::new(self, context)?;
+        let reading = Reading { lines: self.limit, user: self.user, columns: &self.columns };
+        threads.install(|| sources(context)?.read(&reading, &mut |portion| intake.take(portion)))?;
+        let counts = intake.finish()?;
+        if counts.workouts() == 0 {
+            bail!("`source` holds no workout: {}", counts.why_none());
         }
         if counts.aside() > KEPT_ASIDE as u64 {
-            context.warn(format!("{} lines were set aside; the first {KEPT_ASIDE} are listed", counts.aside()));
+            context.warn(format!("{} were set aside; the first {KEPT_ASIDE} are listed", counts.aside()));
         }
         counts.set_aside_table()?.write(&context.output(&SET_ASIDE))?;
         counts.summary()?.write(&context.output(&SUMMARY))?;
@@ -111,38 +158,118 @@ impl Run for Import {
     }
 }
 
-impl Import {
-    fn import(&self, source: &Path, context: &Context<'_>) -> Result<Counts> {
-        let limits = Limits { lines: self.limit, ..Limits::default() };
-        let reader = Reader::open(source, limits)?;
-        let size = reader.file_size();
-        let mut writer = WorkoutWriter::create(&context.output(&WORKOUTS))?;
-        let mut counts = Counts::default();
+fn sources(context: &Context<'_>) -> Result<Sources> {
+    match context.job.inputs.get("source") {
+        Some(Slot::One(path)) => Ok(Sources::One(path.clone())),
+        Some(Slot::Named(files)) => Ok(Sources::Many(files.clone())),
+        None => bail!("input `source` is not wired"),
+    }
+}
+
+/// What takes the workouts in: numbers are made unique, speeds derived, all of it written and counted.
+struct Intake<'a> {
+    kind: &'a Import,
+    context: &'a Context<'a>,
+    path: PathBuf,
+    writer: WorkoutWriter,
+    counts: Counts,
+    numbers: BTreeSet<i64>,
+    stretches: BTreeMap<i64, Vec<Stretch>>,
+}
+
+impl<'a> Intake<'a> {
+    fn new(kind: &'a Import, context: &'a Context<'a>) -> Result<Self> {
+        let path = context.output(&WORKOUTS);
+        let writer = WorkoutWriter::create(&path)?;
+        let (numbers, stretches) = (BTreeSet::new(), BTreeMap::new());
+        Ok(Self { kind, context, path, writer, counts: Counts::default(), numbers, stretches })
+    }
+
+    fn take(&mut self, portion: Portion) -> Result<()> {
+        self.context.check_cancelled()?;
+        let Portion { found, lines, files, progress } = portion;
+        self.counts.lines += lines;
+        self.counts.files += files;
+        found.warnings.iter().for_each(|warning| self.context.warn(warning));
+        found.set_aside.into_iter().for_each(|note| self.counts.put_aside(note));
+        let finished: Vec<Workout> = found.records.into_par_iter().map(|record| self.kind.finished(record)).collect();
+        for mut workout in finished {
+            if !self.number(&mut workout) {
+                continue;
+            }
+            if let Some((user, stretch)) = Stretch::of(&workout).filter(|_| self.kind.doubles == Doubles::Remove) {
+                self.stretches.entry(user).or_default().push(stretch);
+            }
+            self.counts.count(&workout);
+            self.writer.write([workout])?;
+        }
+        let message = format!("{} workouts, {} set aside", self.counts.workouts(), self.counts.aside());
+        self.context.progress(progress.done, Some(progress.total), progress.unit, message);
+        Ok(())
+    }
+
+    /// Makes the number of a workout its own; a FitRec number that is there already is another's, and sets it aside.
+    fn number(&mut self, workout: &mut Workout) -> bool {
+        while !self.numbers.insert(workout.id) {
+            if workout.source == "fitrec" {
+                let detail = format!("workout {} stands in an earlier file", workout.id);
+                self.counts.put_aside(SetAside::new("", Reason::Duplicate, detail));
+                return false;
+            }
+            workout.id += 1;
+        }
+        true
+    }
+
+    /// Ends the file; where runs were recorded twice it is written again without the doubles.
+    fn finish(self) -> Result<Counts> {
+        let Self { context, path, writer, mut counts, stretches, .. } = self;
+        writer.finish().context("the workouts cannot be written")?;
+        let doubles = doubles(stretches);
+        if doubles.is_empty() {
+            return Ok(counts);
+        }
+        counts.forget_workouts();
+        let all = path.with_extension("all");
+        std::fs::rename(&path, &all)?;
+        let reader = WorkoutReader::open(&all)?;
+        let mut writer = WorkoutWriter::create(&path)?;
         for batch in reader {
             context.check_cancelled()?;
-            let batch = batch?;
-            if let Some(warning) = &batch.warning {
-                context.warn(warning);
+            for workout in batch? {
+                match doubles.get(&workout.id) {
+                    Some(kept) => counts.put_aside(recorded_twice(&workout, *kept)),
+                    None => {
+                        counts.count(&workout);
+                        writer.write([workout])?;
+                    }
+                }
             }
-            let file_bytes = batch.file_bytes;
-            writer.write(self.take(batch, &mut counts))?;
-            let message = format!("{} workouts, {} lines set aside", counts.workouts, counts.aside());
-            context.progress(megabytes(file_bytes), Some(megabytes(size)), "MB", message);
         }
         writer.finish().context("the workouts cannot be written")?;
+        std::fs::remove_file(&all)?;
         Ok(counts)
     }
+}
 
-    fn take(&self, batch: Batch, counts: &mut Counts) -> Vec<Workout> {
-        counts.lines += batch.lines;
-        batch.set_aside.into_iter().for_each(|note| counts.put_aside(note));
-        let workouts: Vec<Workout> = batch.records.into_iter().map(|record| self.with_speed(record)).collect();
-        workouts.iter().for_each(|workout| counts.count(workout));
-        workouts
-    }
+fn recorded_twice(workout: &Workout, kept: i64) -> SetAside {
+    let device = workout.device.as_deref().unwrap_or("an unnamed device");
+    let rates = workout.heart_rate.as_ref().map_or(0, Vec::len);
+    let detail = format!("workout {kept} covers the same time; this one is by {device}, with {rates} heart rates");
+    SetAside::new(format!("workout {}", workout.id), Reason::RecordedTwice, detail)
+}
 
-    fn with_speed(&self, record: Record) -> Workout {
+impl Import {
+    /// Fills in what the file does not say and derives speed.
+    fn finished(&self, record: Record) -> Workout {
         let Record { mut workout, distance } = record;
+        if workout.source != "fitrec" {
+            workout.gender =
+                workout.gender.or_else(|| Some(self.gender.clone().unwrap_or_else(|| "unknown".to_owned())));
+            if workout.sport.is_empty() {
+                workout.sport = self.sport.clone().unwrap_or_default();
+            }
+        }
         let wanted = match self.derive_speed {
             DeriveSpeed::Never => false,
             DeriveSpeed::Missing => workout.speed.is_none(),
@@ -166,108 +293,6 @@ fn derived(workout: &Workout, distance: Option<&[f64]>, window: f64) -> Option<(
     Some((from_distance(time, distance?, window)?, Origin::Distance))
 }
 
-fn megabytes(bytes: u64) -> u64 {
-    bytes.div_ceil(1 << 20)
-}
-
-/// What was counted on the way.
-#[derive(Default)]
-struct Counts {
-    lines: u64,
-    workouts: u64,
-    synthetic: u64,
-    sports: BTreeMap<String, u64>,
-    speed: BTreeMap<Origin, u64>,
-    reasons: BTreeMap<Reason, u64>,
-    set_aside: Vec<SetAside>,
-}
-
-/// Sports that the summary names.
-const SPORTS_NAMED: usize = 10;
-
-impl Counts {
-    fn count(&mut self, workout: &Workout) {
-        self.workouts += 1;
-        self.synthetic += u64::from(workout.synthetic);
-        let sport = if workout.sport.is_empty() { "not given" } else { &workout.sport };
-        *self.sports.entry(sport.to_owned()).or_default() += 1;
-        *self.speed.entry(workout.speed_source).or_default() += 1;
-    }
-
-    fn with_speed(&self, source: Origin) -> u64 {
-        self.speed.get(&source).copied().unwrap_or_default()
-    }
-
-    fn put_aside(&mut self, note: SetAside) {
-        *self.reasons.entry(note.reason).or_default() += 1;
-        if self.set_aside.len() < KEPT_ASIDE {
-            self.set_aside.push(note);
-        }
-    }
-
-    /// Lines that were set aside, kept or not.
-    fn aside(&self) -> u64 {
-        self.reasons.values().sum()
-    }
-
-    /// Why there is no workout, with the first line that was set aside.
-    fn why_none(&self) -> String {
-        match self.set_aside.first() {
-            None => "it has no line with text; give a FitRec file with one dict a line".to_owned(),
-            Some(first) => format!(
-                "all {} lines were set aside, {} because of `{}` ({}): `{}`; give a FitRec file with one dict a line",
-                self.lines,
-                first.place,
-                first.reason.words(),
-                first.detail,
-                first.excerpt
-            ),
-        }
-    }
-
-    fn set_aside_table(&self) -> Result<Table> {
-        Table::new(vec![
-            Column::text("place", self.set_aside.iter().map(|note| note.place.as_str())),
-            Column::text("reason", self.set_aside.iter().map(|note| note.reason.words())),
-            Column::text("detail", self.set_aside.iter().map(|note| note.detail.as_str())),
-            Column::text("excerpt", self.set_aside.iter().map(|note| note.excerpt.as_str())),
-        ])
-    }
-
-    fn summary(&self) -> Result<Table> {
-        let mut rows = vec![("lines".to_owned(), self.lines), ("workouts".to_owned(), self.workouts)];
-        rows.push(("set aside".to_owned(), self.aside()));
-        rows.extend(self.reasons.iter().map(|(reason, n)| (format!("set aside: {}", reason.words()), *n)));
-        rows.extend(Origin::ALL.map(|source| (format!("speed: {}", source.name()), self.with_speed(source))));
-        rows.push(("synthetic".to_owned(), self.synthetic));
-        let mut sports: Vec<(&String, &u64)> = self.sports.iter().collect();
-        sports.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-        let others: u64 = sports.iter().skip(SPORTS_NAMED).map(|(_, count)| **count).sum();
-        rows.extend(sports.iter().take(SPORTS_NAMED).map(|(sport, count)| (format!("sport: {sport}"), **count)));
-        if others > 0 {
-            rows.push(("sport: any other".to_owned(), others));
-        }
-        Table::new(vec![
-            Column::text("what", rows.iter().map(|row| row.0.as_str())),
-            Column::int("count", rows.iter().map(|row| row.1 as i64)),
-        ])
-    }
-
-    fn metrics(&self) -> Metrics {
-        let derived = self.with_speed(Origin::Positions) + self.with_speed(Origin::Distance);
-        let figures = [
-            ("lines", self.lines),
-            ("workouts", self.workouts),
-            ("set_aside", self.aside()),
-            ("speed_recorded", self.with_speed(Origin::Recorded)),
-            ("speed_derived", derived),
-            ("speed_missing", self.with_speed(Origin::Missing)),
-            ("synthetic", self.synthetic),
-        ];
-        figures.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::{DeriveSpeed, Import, KEPT_ASIDE};
@@ -276,10 +301,10 @@ mod tests {
     use crate::table::Table;
     use crate::workouts::{Origin, read_all};
     use std::path::Path;
-    use std::sync::Mutex;
     use std::sync::atomic::AtomicBool;
+    use std::sync::{LazyLock, Mutex};
 
-    const PLAIN: Import = Import { derive_speed: DeriveSpeed::Missing, smooth_s: 15.0, limit: None };
+    static PLAIN: LazyLock<Import> = LazyLock::new(|| serde_json::from_str("{}").unwrap());
 
     /// Imports a file of this text; gives what was returned and what was told.
     fn import(kind: &Import, text: &str, folder: &Path, cancelled: bool) -> (anyhow::Result<Metrics>, Vec<Notice>) {
@@ -346,11 +371,11 @@ mod tests {
         assert_eq!(round(mean_speeds(folder.path())), expected);
         assert_eq!((&metrics["speed_recorded"], &metrics["speed_derived"]), (&1.into(), &2.into()));
 
-        import(&Import { derive_speed: DeriveSpeed::Always, ..PLAIN }, &text, folder.path(), false).0.unwrap();
+        import(&Import { derive_speed: DeriveSpeed::Always, ..PLAIN.clone() }, &text, folder.path(), false).0.unwrap();
         let expected = [(Positions, Some(3.0)), (Positions, Some(3.0)), (Distance, Some(4.0)), (Missing, None)];
         assert_eq!(round(mean_speeds(folder.path())), expected);
 
-        import(&Import { derive_speed: DeriveSpeed::Never, ..PLAIN }, &text, folder.path(), false).0.unwrap();
+        import(&Import { derive_speed: DeriveSpeed::Never, ..PLAIN.clone() }, &text, folder.path(), false).0.unwrap();
         let expected = [(Recorded, Some(2.5)), (Missing, None), (Missing, None), (Missing, None)];
         assert_eq!(round(mean_speeds(folder.path())), expected);
     }
@@ -363,11 +388,14 @@ mod tests {
         let metrics = metrics.unwrap();
         assert_eq!((&metrics["lines"], &metrics["workouts"], &metrics["set_aside"]), (&4.into(), &2.into(), &2.into()));
         let set_aside = Table::read(&folder.path().join("set_aside.parquet")).unwrap();
-        assert_eq!(set_aside.cells(0), ["line 1", "no dict", "`{` expected at byte 1", "no dict"]);
-        assert_eq!(set_aside.cells(1)[..2], ["line 3", "duplicate id"]);
+        assert_eq!(set_aside.cells(0), ["", "line 1", "no dict", "`{` expected at byte 1", "no dict"]);
+        assert_eq!(set_aside.cells(1)[1..3], ["line 3", "duplicate id"]);
         let summary = Table::read(&folder.path().join("summary.parquet")).unwrap().csv();
-        let expected = "what,count\nlines,4\nworkouts,2\nset aside,2\nset aside: no dict,1\nset aside: duplicate id,1\n\
-            speed: missing,0\nspeed: recorded,1\nspeed: positions,1\nspeed: distance,0\nsynthetic,0\nsport: run,2\n";
+        let expected = "what,count\nfiles,1\nlines,4\nworkouts,2\nset aside,2\nset aside: no dict,1\n\
+            set aside: duplicate id,1\nspeed: missing,0\nspeed: recorded,1\nspeed: positions,1\nspeed: distance,0\n\
+            altitude: missing,2\naltitude: recorded,0\naltitude: positions,0\naltitude: distance,0\n\
+            heart rate averaged over spans,0\nwith pauses,0\nindoor,0\nsynthetic,0\nsource: fitrec,2\n\
+            device: not given,2\nsport: run,2\n";
         assert_eq!(summary, expected);
         assert!(matches!(notices.last(), Some(Notice::Progress { done: 1, total: Some(1), .. })));
     }
@@ -376,9 +404,12 @@ mod tests {
     fn a_file_without_any_workout_is_an_error_that_says_why() {
         let folder = tempfile::tempdir().unwrap();
         for (text, expected) in [
-            ("", "holds no workout: it is empty"),
-            ("\n \n", "holds no workout: it has no line with text"),
-            ("a,b\n1,2\n", "holds no workout: all 2 lines were set aside, line 1 because of `no dict`"),
+            (
+                "",
+                "holds no workout: all of it was set aside (1), it because of `no known format` (it seems to be an empty file)",
+            ),
+            ("\n \n", "it because of `no known format` (it seems to be "),
+            ("{'id'\n{}\n", "all of it was set aside (2), line 1 because of `malformed`"),
         ] {
             let error = format!("{:#}", import(&PLAIN, text, folder.path(), false).0.unwrap_err());
             assert!(error.contains(expected), "{error}");
@@ -388,7 +419,7 @@ mod tests {
     #[test]
     fn of_very_many_bad_lines_all_are_counted_and_the_first_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let text = ["x\n".repeat(KEPT_ASIDE + 50), run(1, &[])].concat();
+        let text = [run(1, &[]), "x\n".repeat(KEPT_ASIDE + 50)].concat();
         let metrics = import(&PLAIN, &text, folder.path(), false).0.unwrap();
         assert_eq!((&metrics["workouts"], &metrics["set_aside"]), (&1.into(), &(KEPT_ASIDE + 50).into()));
         let set_aside = Table::read(&folder.path().join("set_aside.parquet")).unwrap();
@@ -401,7 +432,7 @@ mod tests {
     fn a_limit_reads_the_first_lines_alone() {
         let folder = tempfile::tempdir().unwrap();
         let text: String = (1..=9).map(|id| run(id, &[])).collect();
-        let metrics = import(&Import { limit: Some(4), ..PLAIN }, &text, folder.path(), false).0.unwrap();
+        let metrics = import(&Import { limit: Some(4), ..PLAIN.clone() }, &text, folder.path(), false).0.unwrap();
         assert_eq!(metrics["workouts"], 4);
     }
 
@@ -426,7 +457,7 @@ mod tests {
 
     #[test]
     fn faults_of_values_are_all_told() {
-        let kind = Import { smooth_s: f64::NAN, limit: Some(0), ..PLAIN };
+        let kind = Import { smooth_s: f64::NAN, limit: Some(0), ..PLAIN.clone() };
         let paths: Vec<String> = kind.check().into_iter().map(|fault| fault.path).collect();
         assert_eq!(paths, ["smooth_s", "limit"]);
         assert!(PLAIN.check().is_empty());
