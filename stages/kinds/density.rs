@@ -27,7 +27,8 @@ pub mod tables;
 /// Reads `workouts`; writes `by_month`, `by_year`, `by_tier`, `shift` and `figure`. A density is heart rates (30 to
 /// 230 BPM, one an instant) a minute of recorded time without pauses. Means of pace, heart rate and correlations are
 /// over workouts. Correlations are within workouts of at least 10 heart rates: with speed and power of the same
-/// instant, with power of 60 s before and with power smoothed by an exponential average of 60 s.
+/// instant, with power of 60 s before and with power smoothed by an exponential average of 60 s. FitRec workouts were
+/// cut to 500 points before they were published: their density says how long they took, and a warning says so.
 ///
 /// `shift` compares each year with the first by means over workouts of pace, heart rate and drift: the slope of heart
 /// rate over time after minute 10, at one speed. It gives the difference and the population stability index on
@@ -128,12 +129,17 @@ impl Run for Density {
     }
 }
 
+/// The source whose workouts have 500 points each, however long they took.
+const RESAMPLED: &str = "fitrec";
+
 /// What was read.
 #[derive(Default)]
 struct Seen {
     workouts: u64,
     other_sports: u64,
     summaries: Vec<Summary>,
+    /// Those of a source that gives every workout the same number of points.
+    resampled: u64,
     /// How many are set aside for each reason, with the number of the first.
     aside: BTreeMap<Aside, (u64, i64)>,
 }
@@ -143,6 +149,11 @@ impl Density {
         let seen = self.read(context)?;
         for (why, (count, example)) in &seen.aside {
             context.warn(format!("`workouts`: {count} without {}, such as {example}, have no density", why.words()));
+        }
+        if seen.resampled > 0 {
+            let n = seen.resampled;
+            context
+                .warn(format!("`workouts`: {n} of FitRec have 500 points each: their density says how long they took"));
         }
         let data = Group::by(&seen.summaries, |_| ()).remove(&()).and_then(|all| all.data());
         let data = data.ok_or_else(|| seen.nothing())?;
@@ -170,7 +181,10 @@ impl Density {
             seen.other_sports += (batch.len() - asked.len()) as u64;
             for (workout, summary) in asked.iter().zip(summaries) {
                 match summary {
-                    Ok(summary) => seen.summaries.push(summary),
+                    Ok(summary) => {
+                        seen.summaries.push(summary);
+                        seen.resampled += u64::from(workout.source == RESAMPLED);
+                    }
                     Err(why) => seen.aside.entry(why).or_insert((0, workout.id)).0 += 1,
                 }
             }

@@ -69,10 +69,10 @@ fn cells(folder: &Path, output: &str, columns: usize) -> Vec<String> {
 #[test]
 fn from_seven_to_a_hundred_and_nineteen_in_ten_minutes_is_seventeen_times_as_dense() {
     let folder = tempfile::tempdir().unwrap();
-    let synthetic = Workout { synthetic: true, ..workout(2, RECENT, 119) };
+    let synthetic = Workout { synthetic: true, source: "fitrec".into(), ..workout(2, RECENT, 119) };
     let (metrics, told) = run(folder.path(), json!({}), vec![workout(1, EARLY, 7), synthetic]);
     let metrics = metrics.unwrap();
-    assert_eq!(told, Vec::<String>::new());
+    assert_eq!(told, ["`workouts`: 1 of FitRec have 500 points each: their density says how long they took"]);
     assert!((metrics["ratio_last_first"].as_f64().unwrap() - 17.0).abs() < 1e-12, "{metrics:?}");
     assert_eq!((&metrics["years"], &metrics["workouts"], &metrics["data"]), (&json!(2), &json!(2), &json!("mixed")));
     assert_eq!(
