@@ -3,6 +3,7 @@
 pub mod baseline;
 pub mod command;
 pub mod correlate;
+pub mod density;
 pub mod evaluate;
 pub mod filter;
 pub mod finetune;
@@ -25,6 +26,7 @@ pub static KINDS: &[Kind] = &[
     Kind::here::<inspect::Inspect>(),
     Kind::here::<resample::Resample>(),
     Kind::here::<quality::QualityStage>(),
+    Kind::here::<density::Density>(),
     Kind::here::<correlate::Correlate>(),
     Kind::here::<split::SplitStage>(),
     Kind::here::<baseline::Baseline>(),

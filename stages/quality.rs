@@ -28,12 +28,16 @@ pub struct Quality {
     pub recorded_s: Option<f64>,
     /// Seconds in motion (0.5 m/s or faster), pauses left out.
     pub moving_s: Option<f64>,
+    /// Metres covered in motion, pauses left out.
+    pub distance_m: Option<f64>,
     /// Heart rates within 30 to 230 BPM, one an instant.
     pub samples: Option<u64>,
     /// Heart rates that are no finite number or have no time.
     pub unusable: Option<u64>,
     /// Heart rates outside 30 to 230 BPM; all figures below leave them out.
     pub out_of_range: Option<u64>,
+    /// The mean of the heart rates, BPM.
+    pub mean_bpm: Option<f64>,
     /// Heart rates a minute of recorded time without pauses.
     pub density: Option<f64>,
     /// How dense that is, by [`GOOD`] and [`MEDIUM`].
@@ -128,7 +132,7 @@ impl Quality {
         self.duration_s = Some(clock.duration);
         self.paused_s = Some(clock.paused());
         self.recorded_s = Some(clock.duration - clock.paused());
-        self.moving_s = way::moving(workout, clock);
+        (self.moving_s, self.distance_m) = way::moving(workout, clock).map(|[time, way]| (time, way)).unzip();
         if let Some(heart) = Heart::of(workout, clock, &mut self.findings) {
             self.listen(workout, clock, &heart);
         }
@@ -145,7 +149,9 @@ impl Quality {
         let recorded = self.recorded_s.filter(|seconds| *seconds > 0.0);
         self.density = recorded.map(|seconds| heart.beats.len() as f64 / (seconds / 60.0));
         self.tier = self.density.map(|density| Tier::of(density, GOOD, MEDIUM));
-        (self.average_share, self.longest_span_s) = heart.averages().unzip();
+        if let Some([mean, share, longest]) = heart.averages() {
+            (self.mean_bpm, self.average_share, self.longest_span_s) = (Some(mean), Some(share), Some(longest));
+        }
         self.gaps = Some(heart.gaps(clock, &mut self.findings));
         let flat = heart.flat_lines(&mut self.findings);
         (self.flat_s, self.flat_total_s) = flat.map(|[longest, total]| (longest, total)).unzip();

@@ -24,14 +24,15 @@ pub mod rows;
 /// Reads `workouts`; writes `table`, one row for each workout, and `summary`, by year, source and device, with a
 /// row for all. Nothing is removed: what to do about it is for a filter to say. Years are those where the workout
 /// took place, dates are UTC. A density is heart rates a minute of recorded time without pauses: `good` from 5,
-/// `medium` from 1, else `sparse`; medians of it are within 1 %. The score goes from 0 to 1 (good) and orders
+/// `medium` from 1, else `sparse`; medians of it are within 1 %. FitRec workouts were cut to 500 points before they were
+/// published: their density says how long they took. The score goes from 0 to 1 (good) and orders
 /// recordings; it measures nothing.
 ///
 /// A gap is longer than 30 s and than five usual steps. A flat line is one value for 120 s. A spike is a change of
 /// more than 20 BPM and faster than 8 BPM/s. Cadence lock is suspected where heart rate stays within 160 to 190 BPM
 /// with a standard deviation below 3 BPM for 120 s, and leapt there or did not answer a change of demand.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename = "Quality")]
+#[serde(deny_unknown_fields)]
 pub struct QualityStage {
     /// The source's words for sports that are looked at; empty for all.
     #[serde(default = "run")]

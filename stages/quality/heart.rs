@@ -143,10 +143,12 @@ impl Heart {
         count
     }
 
-    /// The share of averages over a span, and the longest span in seconds.
-    pub fn averages(&self) -> Option<(f64, f64)> {
+    /// The mean heart rate, the share of averages over a span, and the longest span in seconds.
+    pub fn averages(&self) -> Option<[f64; 3]> {
+        let n = self.beats.len() as f64;
         let averages = self.beats.iter().filter(|beat| beat.span > 0.0).count();
         let longest = self.beats.iter().map(|beat| beat.span).fold(0.0, f64::max);
-        (!self.beats.is_empty()).then(|| (averages as f64 / self.beats.len() as f64, longest))
+        let mean = self.beats.iter().map(|beat| beat.rate).sum::<f64>() / n;
+        (!self.beats.is_empty()).then(|| [mean, averages as f64 / n, longest])
     }
 }

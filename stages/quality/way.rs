@@ -66,15 +66,21 @@ fn on_foot(sport: &str) -> bool {
     ["run", "walk", "hik", "treadmill", "jog"].iter().any(|word| sport.contains(word))
 }
 
-/// Seconds in motion, pauses left out; none where there is no speed with times.
-pub fn moving(workout: &Workout, clock: &Clock) -> Option<f64> {
+/// Seconds in motion and the metres covered in them, pauses left out; none where there is no speed with times.
+pub fn moving(workout: &Workout, clock: &Clock) -> Option<[f64; 2]> {
     let (time, speed) = (workout.time.as_deref()?, workout.speed.as_deref()?);
-    let finite = |(time, speed): (&f64, &f32)| (time.is_finite() && speed.is_finite()).then_some((*time, *speed));
-    let mut samples: Vec<(f64, f32)> = time.iter().zip(speed).filter_map(finite).collect();
-    samples.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let seconds = |pair: &[(f64, f32)]| {
-        let fast = 0.5 * (f64::from(pair[0].1) + f64::from(pair[1].1)) >= SLOWEST;
-        if fast { clock.active(pair[0].0 - clock.start, pair[1].0 - clock.start) } else { 0.0 }
+    let finite = |(time, speed): (&f64, &f32)| {
+        (time.is_finite() && speed.is_finite()).then_some((time - clock.start, f64::from(*speed)))
     };
-    (samples.len() >= 2).then(|| samples.windows(2).map(seconds).sum())
+    let mut samples: Vec<(f64, f64)> = time.iter().zip(speed).filter_map(finite).collect();
+    samples.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut moving = [0.0; 2];
+    for pair in samples.windows(2) {
+        let speed = 0.5 * (pair[0].1 + pair[1].1);
+        if speed >= SLOWEST {
+            let seconds = clock.active(pair[0].0, pair[1].0);
+            moving = [moving[0] + seconds, moving[1] + seconds * speed];
+        }
+    }
+    (samples.len() >= 2).then_some(moving)
 }

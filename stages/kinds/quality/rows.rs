@@ -51,6 +51,7 @@ fn times(rows: &[Row<'_>]) -> Vec<Column> {
         figure(rows, "duration (s)", |quality| quality.duration_s),
         figure(rows, "paused (s)", |quality| quality.paused_s),
         figure(rows, "moving (s)", |quality| quality.moving_s),
+        figure(rows, "distance (m)", |quality| quality.distance_m),
     ]
 }
 
@@ -60,6 +61,7 @@ fn heart(rows: &[Row<'_>]) -> Vec<Column> {
         count(rows, "heart rates", |quality| quality.samples),
         count(rows, "unusable", |quality| quality.unusable),
         count(rows, "out of range", |quality| quality.out_of_range),
+        figure(rows, "mean heart rate (BPM)", |quality| quality.mean_bpm),
         figure(rows, "heart rates a minute", |quality| quality.density),
         Column::optional_text("tier", rows.iter().map(tier)),
         figure(rows, "averages", |quality| quality.average_share),
