@@ -214,6 +214,12 @@ fn show_artifact(artifact: &Artifact, store: &Store, format: Format) -> Result<(
         ArtifactType::Figure | ArtifactType::Model | ArtifactType::Sequences => {
             output::print_json(&content(artifact, &path)?)
         }
+        ArtifactType::Page | ArtifactType::Picture => {
+            let (size, extension) = (output::bytes(artifact.bytes), artifact.artifact.extension());
+            let what = format!("{} ({}, {size})", artifact.name, artifact.artifact);
+            output::print(&format!("{what}\nto open it in a browser: --export {}.{extension}\n", artifact.name));
+            Ok(())
+        }
         ArtifactType::Workouts | ArtifactType::Predictions | ArtifactType::File => {
             let size = output::bytes(artifact.bytes);
             output::print(&format!("{} ({}, {size})\n{}\n", artifact.name, artifact.artifact, path.display()));
@@ -238,7 +244,11 @@ fn content(artifact: &Artifact, path: &Path) -> Result<Value> {
             let sequences = Sequences::read(path)?;
             json!({"workouts": sequences.len(), "steps": sequences.target.len(), "header": sequences.header})
         }
-        ArtifactType::Workouts | ArtifactType::Predictions | ArtifactType::File => Value::Null,
+        ArtifactType::Workouts
+        | ArtifactType::Predictions
+        | ArtifactType::Page
+        | ArtifactType::Picture
+        | ArtifactType::File => Value::Null,
     })
 }
 

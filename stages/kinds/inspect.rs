@@ -22,6 +22,8 @@ pub mod chart;
 pub mod chosen;
 pub mod figures;
 pub mod labels;
+pub mod legend;
+pub mod markup;
 pub mod page;
 pub mod panel;
 pub mod panels;

@@ -6,19 +6,12 @@
 
 use std::fmt::Write as _;
 
-use crate::kinds::inspect::labels::{self, LETTER, Label};
-use crate::kinds::inspect::panel::{Band, Layer, Layout, Mark, Note, Panel, Shade, Tone};
+use crate::kinds::inspect::labels::{self, Label};
+use crate::kinds::inspect::legend::{self, ROW};
+use crate::kinds::inspect::markup::{push, px};
+use crate::kinds::inspect::panel::{Band, Layer, Layout, Mark, Note, Panel, Shade};
 use crate::kinds::inspect::scale::{self, Point, Scale};
 use crate::kinds::inspect::words;
-
-/// Size of the letters of titles.
-const TITLE: f64 = 14.0;
-
-/// Size of the letters of legends.
-const LEGEND: f64 = 12.0;
-
-/// Height of a line of the legend.
-const ROW: f64 = 18.0;
 
 /// Room around the charts of a picture.
 const MARGIN: f64 = 16.0;
@@ -67,9 +60,9 @@ fn told(title: &str, panels: &[Panel], id: &str) -> String {
 /// Draws panels one below the other, then what the axis means, and gives their bottom.
 fn stacked(panels: &[Panel], end: f64, layout: Layout, top: f64) -> (String, f64) {
     let mut body = String::new();
-    let mut y = top;
+    let (mut y, mut named) = (top, Vec::new());
     for panel in panels {
-        y = draw(&mut body, panel, end, layout, y) + 6.0;
+        y = draw(&mut body, panel, end, layout, y, &mut named) + 6.0;
     }
     let [left, right] = layout.plot();
     let (middle, foot) = (px((left + right) / 2.0), px(y + 6.0));
@@ -83,135 +76,26 @@ fn stacked(panels: &[Panel], end: f64, layout: Layout, top: f64) -> (String, f64
     (body, y + 12.0)
 }
 
-/// Draws one panel below `top` and gives its bottom.
-fn draw(body: &mut String, panel: &Panel, end: f64, layout: Layout, top: f64) -> f64 {
+/// Draws one panel below `top` and gives its bottom; `named` are the shades that legends above have named.
+fn draw(body: &mut String, panel: &Panel, end: f64, layout: Layout, top: f64, named: &mut Vec<Shade>) -> f64 {
     let [left, right] = layout.plot();
     let across = Scale::new([0.0, end.max(1e-9)], [left, right]);
     let values: Vec<f64> = panel.layers.iter().flat_map(|layer| layer.lines.iter().flatten()).map(|p| p[1]).collect();
-    let about = (panel.height / 34.0).round().max(2.0) as usize;
-    let range = scale::widened(scale::bulk(&values).unwrap_or([0.0, 1.0]), about);
-    let entries = legend(panel, &values, range);
-    let head = draw_head(body, panel, &entries, layout, top);
+    let about = (panel.height / 34.0).round() as usize;
+    let ticks = scale::axis(scale::bulk(&values).unwrap_or([0.0, 1.0]), about);
+    let range = [ticks[0], ticks[ticks.len() - 1]];
+    let head = legend::draw(body, panel, &legend::entries(panel, range, named), layout, top);
     let (labels, lanes) = labels::placed(&panel.bands, across, [left, right]);
-    let plot_top = head + labels::LANE * lanes as f64 + 4.0;
+    let plot_top = head + labels::LANE * lanes as f64 + 5.0;
     let bottom = plot_top + panel.height;
     let up = Scale::new(range, [bottom, plot_top]);
     let plot = Plot { across, up, layout, ends: [plot_top, bottom] };
     panel.bands.iter().for_each(|band| plot.band(body, band));
-    plot.grid(body, about, panel.notes.contains(&Note::Pace));
+    plot.grid(body, &ticks, panel.notes.contains(&Note::Pace));
     panel.layers.iter().for_each(|layer| plot.layer(body, layer));
     panel.notes.iter().for_each(|note| plot.note(body, note));
     labels.iter().for_each(|label| draw_label(body, label, plot_top));
     bottom + 18.0
-}
-
-/// An entry of the legend: a sample of what it names, and the name.
-struct Entry {
-    sample: Sample,
-    name: String,
-}
-
-/// What a legend shows before a name.
-enum Sample {
-    Series(Tone, Mark),
-    Shade(Shade),
-    Above(Tone),
-}
-
-impl Entry {
-    fn width(&self) -> f64 {
-        34.0 + LETTER * LEGEND * self.name.chars().count() as f64 + 8.0
-    }
-}
-
-/// The legend: series, values off the scale, kinds of shading.
-fn legend(panel: &Panel, values: &[f64], [low, high]: [f64; 2]) -> Vec<Entry> {
-    let named = panel.layers.iter().filter(|layer| !layer.legend.is_empty());
-    let series =
-        named.map(|layer| Entry { sample: Sample::Series(layer.tone, layer.mark), name: layer.legend.clone() });
-    let mut entries: Vec<Entry> = series.collect();
-    let off = values.iter().filter(|value| **value < low || **value > high).count();
-    if let Some(layer) = panel.layers.first().filter(|_| off > 0) {
-        let least = values.iter().copied().fold(low, f64::min);
-        let most = values.iter().copied().fold(high, f64::max);
-        let ends = [(least < low, least), (most > high, most)].into_iter().filter(|(beyond, _)| *beyond);
-        let ends: Vec<String> =
-            ends.map(|(_, value)| words::decimal(value, usize::from(value.abs() < 100.0))).collect();
-        let name = format!("{} off the scale: {}", words::count(off), ends.join(" and "));
-        entries.push(Entry { sample: Sample::Above(layer.tone), name });
-    }
-    for (shade, one, many) in [
-        (Shade::Pause, "pause", "pauses"),
-        (Shade::Gap, "gap in heart rate", "gaps in heart rate"),
-        (Shade::Finding, "finding", "findings"),
-    ] {
-        let n = panel.bands.iter().filter(|band| band.shade == shade).count();
-        if n > 0 {
-            entries.push(Entry { sample: Sample::Shade(shade), name: words::plural(n, one, many) });
-        }
-    }
-    entries
-}
-
-/// Writes title and legend below `top` and gives where they end.
-fn draw_head(body: &mut String, panel: &Panel, entries: &[Entry], layout: Layout, top: f64) -> f64 {
-    let mut y = top + TITLE + 2.0;
-    let title = format!("{} ({})", panel.name, panel.unit);
-    push(
-        body,
-        format_args!(
-            "<text class=\"name\" x=\"0\" y=\"{}\">{}<tspan class=\"unit\"> {}</tspan></text>",
-            px(y),
-            words::escape(&panel.name),
-            words::escape(panel.unit)
-        ),
-    );
-    let mut x = 0.62 * TITLE * title.chars().count() as f64 + 14.0;
-    for entry in entries {
-        if x + entry.width() > layout.width() && x > 0.0 {
-            x = 0.0;
-            y += ROW;
-        }
-        draw_sample(body, &entry.sample, x, y - 4.0);
-        let name = words::escape(&entry.name);
-        push(body, format_args!("<text class=\"legend\" x=\"{}\" y=\"{}\">{name}</text>", px(x + 30.0), px(y)));
-        x += entry.width();
-    }
-    y + 6.0
-}
-
-fn draw_sample(body: &mut String, sample: &Sample, x: f64, y: f64) {
-    let (from, to, middle, y) = (px(x + 2.0), px(x + 25.0), px(x + 13.5), px(y));
-    match sample {
-        Sample::Series(tone, Mark::Dots) => {
-            push(
-                body,
-                format_args!("<path class=\"dots {}\" stroke-width=\"5\" d=\"M{middle},{y}h0\"/>", tone.class()),
-            );
-        }
-        Sample::Series(tone, mark) => {
-            push(body, format_args!("<path class=\"{} {}\" d=\"M{from},{y}H{to}\"/>", mark_class(*mark), tone.class()));
-        }
-        Sample::Shade(shade) => {
-            let top = px(y.parse::<f64>().unwrap_or_default() - 6.0);
-            push(
-                body,
-                format_args!("<rect class=\"{}\" x=\"{from}\" y=\"{top}\" width=\"23\" height=\"12\"/>", shade.class()),
-            );
-        }
-        Sample::Above(tone) => {
-            push(body, format_args!("<path class=\"off {}\" d=\"M{middle},{y}m-5,4h10l-5,-9z\"/>", tone.class()));
-        }
-    }
-}
-
-const fn mark_class(mark: Mark) -> &'static str {
-    match mark {
-        Mark::Line | Mark::Area => "line",
-        Mark::Dashes => "line dashes",
-        Mark::Dots => "dots",
-        Mark::Strokes => "strokes",
-    }
 }
 
 /// Where a panel's values lie.
@@ -232,17 +116,17 @@ impl Plot {
         let (width, height) = (px(width), px(bottom - top));
         push(body, format_args!("<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\"/>"));
         if band.shade == Shade::Finding {
+            let y = px(top - 3.0);
             push(body, format_args!("<rect class=\"edge\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"3\"/>"));
         }
     }
 
-    fn grid(&self, body: &mut String, about: usize, with_pace: bool) {
+    fn grid(&self, body: &mut String, ticks: &[f64], with_pace: bool) {
         let ([left, right], [top, bottom]) = (self.layout.plot(), self.ends);
-        let ticks = scale::ticks(self.up.range(), about);
-        let decimals = scale::decimals(&ticks);
+        let decimals = scale::decimals(ticks);
         let mut lines = String::new();
         let mut texts = String::new();
-        for tick in &ticks {
+        for tick in ticks {
             let y = self.up.at(*tick);
             write!(lines, "M{},{}H{}", px(left), px(y), px(right)).expect("a string takes it");
             let text = words::decimal(*tick, decimals);
@@ -300,7 +184,7 @@ impl Plot {
                     push(body, format_args!("<path class=\"area {tone}\" d=\"{areas}\"/>"));
                 }
                 let path: String = lines.iter().map(|line| self.line(line)).collect();
-                push(body, format_args!("<path class=\"{} {tone}\" d=\"{path}\"/>", mark_class(layer.mark)));
+                push(body, format_args!("<path class=\"{} {tone}\" d=\"{path}\"/>", layer.mark.class()));
             }
         }
         self.off(body, layer);
@@ -380,24 +264,7 @@ impl Plot {
 }
 
 fn draw_label(body: &mut String, label: &Label, plot_top: f64) {
-    let y = plot_top - 5.0 - labels::LANE * label.lane as f64;
+    let y = plot_top - 6.0 - labels::LANE * label.lane as f64;
     let text = words::escape(&label.text);
     push(body, format_args!("<text class=\"label\" x=\"{}\" y=\"{}\">{text}</text>", px(label.x), px(y)));
-}
-
-fn push(body: &mut String, element: std::fmt::Arguments<'_>) {
-    body.write_fmt(element).expect("a string takes it");
-    body.push('\n');
-}
-
-/// Pixels with a decimal where there is one.
-fn px(value: f64) -> String {
-    let tenths = (value * 10.0).round() as i64;
-    match tenths % 10 {
-        0 => (tenths / 10).to_string(),
-        tenth => {
-            let sign = if tenths < 0 { "-" } else { "" };
-            format!("{sign}{}.{}", (tenths / 10).abs(), tenth.abs())
-        }
-    }
 }

@@ -13,6 +13,21 @@ use crate::kinds::inspect::words::{capital, clock, count, decimal, escape, plura
 /// What a page may do: show itself.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
+/// How what is shown comes about.
+const METHODS: &str = "\
+<footer>\n<h2>How to read this page</h2>\n<ul>\n\
+<li>Series are drawn as recorded: nothing is repaired, smoothed or filled in. A heart rate that the source gives as an \
+average over a time is a stroke over that time, any other a dot; lines between them only guide the eye, and break \
+where samples are missing for over 30 s and five usual steps, and at pauses.</li>\n\
+<li>Speed from positions is the way along great circles within 15 s around each point over the time it took. r is \
+Pearson’s, over points at which both speeds are known; the difference is the device’s less that from positions.</li>\n\
+<li>Grade is the slope of the least-squares line of altitude over distance within 30 s, limited to ±30 %, and 0 below \
+0.5 m/s. Distance is speed over time without gaps and pauses.</li>\n\
+<li>Mean and highest heart rate leave out samples below 30 and above 230 BPM. An axis shows the bulk of the values; \
+triangles at its edge stand for values beyond.</li>\n\
+<li>The quality score orders recordings for a look and measures nothing: it multiplies what is left after each sort \
+of fault, sparse samples, gaps and missing speed among them.</li>\n</ul>\n</footer>\n";
+
 /// The page of these workouts, out of `total` that were looked at.
 pub fn html(sheets: &[Sheet], total: usize, left_out: usize) -> String {
     let mut body = header(sheets, total, left_out);
@@ -22,6 +37,7 @@ pub fn html(sheets: &[Sheet], total: usize, left_out: usize) -> String {
         body.push_str(&section(sheet, place + 1));
     }
     body.push_str("</main>\n");
+    body.push_str(METHODS);
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
@@ -59,8 +75,8 @@ fn header(sheets: &[Sheet], total: usize, left_out: usize) -> String {
     };
     format!(
         "<header>\n<h1>Inspection of {chosen}</h1>\n<p>Data: {source}</p>\n<p class=\"muted\">{chosen} of {total}: \
-         {reasons}.{rest} Times run from each workout’s first sample. The quality score runs from 0 to 1; 1 is without \
-         a finding.</p>\n</header>\n",
+         {reasons}.{rest} Times run from each workout’s first sample. The quality score runs from 0, useless, to \
+         1.</p>\n</header>\n",
         total = count(total),
         reasons = reasons.join(", "),
     )
@@ -111,8 +127,8 @@ fn section(sheet: &Sheet, place: usize) -> String {
     }
     format!(
         "<section class=\"workout\" id=\"w{place}\" aria-labelledby=\"w{place}h\">\n<h2 id=\"w{place}h\">{sport} of \
-         {when} <span class=\"muted\">№ {id}</span> {badge}</h2>\n<dl>\n{facts}<div><dt>Quality score</dt><dd>{score}\
-         </dd></div>\n</dl>\n{charts}<h3>Findings</h3>\n{findings}<p class=\"back\"><a href=\"#top\">Back to the list\
+         {when} <span class=\"muted\">№ {id}</span> {badge}</h2>\n<dl>\n<div><dt>Quality score</dt><dd>{score}</dd>\
+         </div>\n{facts}</dl>\n{charts}<h3>Findings</h3>\n{findings}<p class=\"back\"><a href=\"#top\">Back to the list\
          </a></p>\n</section>\n",
         sport = escape(&capital(&sheet.sport)),
         when = escape(&sheet.when),
@@ -244,7 +260,7 @@ mod tests {
         assert!(picture.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\"") && picture.ends_with("</svg>\n"));
         let mut reader = quick_xml::Reader::from_str(&picture);
         while reader.read_event().unwrap() != quick_xml::events::Event::Eof {}
-        for part in ["Heart rate", "Speed", "Altitude", "Grade", "data: recorded", "1 off the scale: 64.0"] {
+        for part in ["Heart rate", "Speed", "Altitude", "Grade", "data: recorded", "1 off the scale, up to 64"] {
             assert!(picture.contains(part), "{part}");
         }
     }

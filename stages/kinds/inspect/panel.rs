@@ -50,6 +50,18 @@ pub enum Mark {
     Strokes,
 }
 
+impl Mark {
+    /// The classes in the style sheet.
+    pub const fn class(self) -> &'static str {
+        match self {
+            Self::Line | Self::Area => "line",
+            Self::Dashes => "line dashes",
+            Self::Dots => "dots",
+            Self::Strokes => "strokes",
+        }
+    }
+}
+
 /// The colour of a series, by what it shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
@@ -100,15 +112,23 @@ pub enum Shade {
     Pause,
     /// There is no heart rate.
     Gap,
+    /// There is no position.
+    PositionGap,
 }
 
 impl Shade {
+    /// Whether samples are missing there, which every chart shows.
+    pub const fn is_gap(self) -> bool {
+        matches!(self, Self::Gap | Self::PositionGap)
+    }
+
     /// The class in the style sheet.
     pub const fn class(self) -> &'static str {
         match self {
             Self::Finding => "finding",
             Self::Pause => "pause",
             Self::Gap => "gap",
+            Self::PositionGap => "gap lost",
         }
     }
 }
@@ -152,7 +172,7 @@ impl Layout {
     pub const fn plot(self) -> [f64; 2] {
         match self {
             Self::Wide => [44.0, 830.0],
-            Self::Narrow => [36.0, 314.0],
+            Self::Narrow => [42.0, 314.0],
         }
     }
 

@@ -76,27 +76,25 @@ fn heart(traces: &Traces, remarks: &[Remark]) -> Chart {
 }
 
 fn speed(traces: &Traces, remarks: &[Remark]) -> Chart {
+    let (has_positions, has_device) = (!traces.positions.is_empty(), !traces.device.is_empty());
     let mut layers = Vec::new();
     let mut sentences = Vec::new();
-    if !traces.positions.is_empty() {
-        let legend = format!("from positions ({SPEED_WINDOW} s window)");
+    if has_positions {
+        let alone = if has_device { "" } else { "; the device recorded none" };
+        let legend = format!("from positions ({SPEED_WINDOW} s window){alone}");
         layers.push(layer(Tone::Positions, Mark::Line, traces.unbroken(&traces.positions), &legend));
-        sentences.push(format!("From positions: {}.", spread(&traces.positions, 2, "m/s")));
+        sentences.push(format!("From positions: {}{alone}.", spread(&traces.positions, 2, "m/s")));
     }
-    if !traces.device.is_empty() {
-        let legend = traces.agreement.map_or_else(|| "device".to_owned(), |agreement| agrees(&agreement));
-        layers.push(layer(Tone::Device, Mark::Dashes, traces.unbroken(&traces.device), &legend));
-        sentences.push(format!("By the device: {}.", spread(&traces.device, 2, "m/s")));
+    if has_device {
+        let alone = if has_positions { "" } else { "; no positions to compare it with" };
+        let legend = traces.agreement.map_or_else(|| format!("device{alone}"), |agreement| agrees(&agreement));
+        // Alone it needs no other line to be told from.
+        let mark = if has_positions { Mark::Dashes } else { Mark::Line };
+        layers.push(layer(Tone::Device, mark, traces.unbroken(&traces.device), &legend));
+        sentences.push(format!("By the device: {}{alone}.", spread(&traces.device, 2, "m/s")));
     }
-    match (traces.positions.is_empty(), traces.device.is_empty()) {
-        (true, true) => {
-            return Chart::Missing(
-                "There is no speed in this workout, and no positions to derive one from.".to_owned(),
-            );
-        }
-        (true, false) => sentences.push("There are no positions to compare it with.".to_owned()),
-        (false, true) => sentences.push("The device recorded no speed of its own.".to_owned()),
-        (false, false) => {}
+    if layers.is_empty() {
+        return Chart::Missing("There is no speed in this workout, and no positions to derive one from.".to_owned());
     }
     let notes = vec![Note::Pace];
     let panel = Panel { name: "Speed".to_owned(), unit: "m/s", layers, notes, height: 170.0, ..Panel::default() };
@@ -145,8 +143,8 @@ fn finished(panel: Panel, seen: String, traces: &Traces, remarks: &[Remark], abo
         if Some(remark.about) == about {
             sentences.push(format!("Finding {number}, {}: {}.", span(remark.minutes), remark.name));
             bands.push(band(remark.minutes, remark.shade, format!("{number} {}", remark.name), number));
-        } else if remark.shade == Shade::Gap {
-            bands.push(band(remark.minutes, Shade::Gap, String::new(), String::new()));
+        } else if remark.shade.is_gap() {
+            bands.push(band(remark.minutes, remark.shade, String::new(), String::new()));
         }
     }
     Panel { bands, description: sentences.join(" "), ..panel }
@@ -227,8 +225,8 @@ mod tests {
         assert_eq!(bands, [(Shade::Gap, ""), (Shade::Finding, "3 odd")], "a gap is shaded everywhere, named once");
         assert_eq!(
             drawn(&speed)[0].description,
-            "Speed over 9:59. By the device: from 3.00 to 3.60 m/s, 3.30 on average. There are no positions to compare \
-             it with. Finding 3, 3:00–3:30: odd."
+            "Speed over 9:59. By the device: from 3.00 to 3.60 m/s, 3.30 on average; no positions to compare it \
+             with. Finding 3, 3:00–3:30: odd."
         );
     }
 

@@ -45,12 +45,13 @@ pub fn bulk(values: &[f64]) -> Option<[f64; 2]> {
     Some([least.max(low - reach), most.min(high + reach)])
 }
 
-/// Ticks at 1, 2, 2.5 or 5 times a power of ten, about so many; those within the range alone.
-pub fn ticks([low, high]: [f64; 2], about: usize) -> Vec<f64> {
-    let step = step((high - low) / about.max(1) as f64);
-    let first = (low / step - 1e-9).ceil();
-    let last = (high / step + 1e-9).floor();
-    (0..=(last - first).max(-1.0) as i64).map(|place| (first + place as f64) * step).collect()
+/// The ticks of an axis that holds a range, about so many, at 1, 2, 2.5 or 5 times a power of ten; the axis runs from
+/// the first to the last.
+pub fn axis([low, high]: [f64; 2], about: usize) -> Vec<f64> {
+    let step = step((high - low).max(0.02 * high.abs()) / about.max(1) as f64);
+    let first = (low / step + 1e-9).floor();
+    let last = (high / step - 1e-9).ceil().max(first + 1.0);
+    (0..=(last - first) as i64).map(|place| (first + place as f64) * step).collect()
 }
 
 /// Ticks of minutes: at steps that divide hours.
@@ -65,13 +66,6 @@ pub fn minute_ticks(end: f64, about: usize) -> Vec<f64> {
 pub fn decimals(ticks: &[f64]) -> usize {
     let is_whole = |scale: f64| ticks.iter().all(|tick| (tick * scale - (tick * scale).round()).abs() < 1e-6);
     [1.0, 10.0, 100.0].into_iter().position(is_whole).unwrap_or(3)
-}
-
-/// The range widened to whole steps, so that the outermost ticks are the ends of the axis.
-pub fn widened([low, high]: [f64; 2], about: usize) -> [f64; 2] {
-    let step = step((high - low).max(1e-9) / about.max(1) as f64);
-    let (first, last) = ((low / step + 1e-9).floor(), (high / step - 1e-9).ceil());
-    [first * step, last.max(first + 1.0) * step]
 }
 
 fn step(least: f64) -> f64 {
@@ -127,17 +121,16 @@ mod tests {
     }
 
     #[test]
-    fn ticks_stand_at_round_numbers_within_the_range() {
-        assert_eq!(ticks([92.0, 176.0], 5), [100.0, 120.0, 140.0, 160.0]);
-        assert_eq!(ticks([-0.3, 0.3], 3), [-0.2, 0.0, 0.2]);
-        assert_eq!(ticks([0.0, 1.0], 4), [0.0, 0.25, 0.5, 0.75, 1.0]);
-        assert_eq!(ticks([5.0, 5.0], 4), [5.0]);
+    fn ticks_stand_at_round_numbers_around_the_range() {
+        assert_eq!(axis([92.0, 176.0], 5), [80.0, 100.0, 120.0, 140.0, 160.0, 180.0]);
+        assert_eq!(axis([-8.0, 11.0], 2), [-10.0, 0.0, 10.0, 20.0]);
+        assert_eq!(axis([0.0, 1.0], 4), [0.0, 0.25, 0.5, 0.75, 1.0]);
+        assert_eq!(axis([100.0, 100.0], 2), [100.0, 101.0]);
+        assert_eq!(axis([0.0, 0.0], 2), [0.0, 1.0]);
         assert_eq!(minute_ticks(47.5, 10), [0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 45.0]);
         assert_eq!(minute_ticks(61.0, 5), [0.0, 15.0, 30.0, 45.0, 60.0]);
         assert_eq!(minute_ticks(0.0, 5), [0.0]);
         assert_eq!([decimals(&[0.0, 20.0]), decimals(&[2.5, 5.0]), decimals(&[0.25])], [0, 1, 2]);
-        assert_eq!(widened([92.0, 176.0], 5), [80.0, 180.0]);
-        assert_eq!(widened([3.0, 3.0], 5), [3.0, 3.0 + 2e-10]);
     }
 
     #[test]

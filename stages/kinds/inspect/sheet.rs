@@ -95,7 +95,11 @@ fn remark(finding: &Finding, shift: f64) -> Remark {
             FindingKind::PositionGap | FindingKind::PositionJump => About::Speed,
             _ => About::Heart,
         },
-        shade: if finding.kind == FindingKind::Gap { Shade::Gap } else { Shade::Finding },
+        shade: match finding.kind {
+            FindingKind::Gap => Shade::Gap,
+            FindingKind::PositionGap => Shade::PositionGap,
+            _ => Shade::Finding,
+        },
     }
 }
 
@@ -117,8 +121,8 @@ fn facts(
     };
     facts.push(("Sport", format!("{}{place}", workout.sport)));
     let or_none = |figure: Option<String>| figure.unwrap_or_else(|| "–".to_owned());
-    facts.push(("Duration", or_none(quality.duration_s.map(clock))));
-    facts.push(("Moving time", or_none(quality.moving_s.map(clock))));
+    let times = [quality.duration_s, quality.moving_s].map(|seconds| or_none(seconds.map(clock)));
+    facts.push(("Duration / moving time", times.join(" / ")));
     facts.push(("Distance", or_none(figures.distance.map(|metres| format!("{} km", decimal(metres / 1000.0, 2))))));
     let beats = |rate: Option<f64>| or_none(rate.map(|rate| decimal(rate, 0)));
     let heart = format!("{} / {} BPM", beats(figures.heart_mean), beats(figures.heart_max));
@@ -143,13 +147,16 @@ fn density(quality: &Quality) -> Option<String> {
 
 /// Local time with its zone, and UTC.
 fn start(traces: Option<&Traces>, zone: Option<&str>) -> String {
-    let Some(start) = traces.map(|traces| traces.start) else { return "no time known".to_owned() };
-    let utc = words::moment(start, None).map(|moment| moment.strftime("%Y-%m-%d %H:%M:%S UTC").to_string());
-    let utc = utc.unwrap_or_else(|| "no time known".to_owned());
-    match zone.filter(|zone| words::place(zone).is_some()).and_then(|zone| words::moment(start, Some(zone))) {
-        Some(local) => format!("{} in {} ({utc})", local.strftime("%Y-%m-%d %H:%M:%S"), zone.unwrap_or_default()),
-        None => format!("{utc}, zone not known"),
-    }
+    let unknown = || "no time known".to_owned();
+    let Some(start) = traces.map(|traces| traces.start) else { return unknown() };
+    let Some(utc) = words::moment(start, None) else { return unknown() };
+    let Some((zone, place)) = zone.and_then(|zone| Some((zone, words::place(zone)?))) else {
+        return format!("{}, zone not known", utc.strftime("%Y-%m-%d %H:%M:%S UTC"));
+    };
+    let local = utc.with_time_zone(place);
+    let day = if local.date() == utc.date() { "" } else { "%Y-%m-%d " };
+    let utc = utc.strftime(&format!("{day}%H:%M:%S UTC")).to_string();
+    format!("{} in {zone} ({utc})", local.strftime("%Y-%m-%d %H:%M:%S"))
 }
 
 fn origin(origin: Origin, is_there: bool) -> String {
@@ -161,4 +168,37 @@ fn origin(origin: Origin, is_there: bool) -> String {
         Origin::Missing => "missing",
     };
     words.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_is_told_in_its_zone_and_in_utc() {
+        let at = |start: f64, zone| {
+            let traces = Traces { start, ..Traces::default() };
+            super::start(Some(&traces), zone)
+        };
+        let paris = Some("Europe/Paris");
+        assert_eq!(at(1_763_890_645.0, paris), "2025-11-23 10:37:25 in Europe/Paris (09:37:25 UTC)");
+        let midnight = at(1_763_940_600.0, paris);
+        assert_eq!(midnight, "2025-11-24 00:30:00 in Europe/Paris (2025-11-23 23:30:00 UTC)");
+        assert_eq!(at(1_763_890_645.0, Some("Atlantis")), "2025-11-23 09:37:25 UTC, zone not known");
+        assert_eq!(super::start(None, paris), "no time known");
+    }
+
+    #[test]
+    fn findings_are_moved_to_where_the_charts_begin() {
+        let detail = "no heart rate for 60 s".to_owned();
+        let remark = remark(&Finding { kind: FindingKind::Gap, from: 120.0, to: 180.0, detail }, -60.0);
+        assert_eq!((remark.minutes, remark.about, remark.shade), ([1.0, 2.0], About::Heart, Shade::Gap));
+    }
+
+    #[test]
+    fn a_workout_of_nothing_still_has_a_sheet() {
+        let sheet = Sheet::of(Why::Number, &Workout { id: 5, ..Workout::default() });
+        assert_eq!((sheet.when.as_str(), sheet.charts.len(), sheet.score), ("no time known", 0, 0.0));
+        assert!(sheet.facts.contains(&("Source", "not said".to_owned())), "{:?}", sheet.facts);
+    }
 }

@@ -93,6 +93,7 @@ fn charts(palette: &Palette) -> String {
          .chart .edge{{fill:{finding}}}\n\
          .chart .pause{{fill:{rest};fill-opacity:.34}}\n\
          .chart .gap{{fill:{rest};fill-opacity:.14;stroke:{rest};stroke-width:1;stroke-dasharray:2 2}}\n\
+         .chart .lost{{stroke-dasharray:7 3}}\n\
          {tones}"
     )
 }
@@ -118,6 +119,10 @@ table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:6px 12px 6px 0;border-bottom:1px solid #d8dde3;vertical-align:top}
 th{font-size:13px;color:#57606a;font-weight:600}
 td.number,th.number{text-align:right}
+td{white-space:nowrap}
+td.findings{white-space:normal}
+footer{border-top:2px solid #d8dde3;margin-top:32px;padding-top:20px;font-size:14px}
+ul{margin:0;padding-left:20px}
 .meter{display:inline-block;width:60px;height:8px;border-radius:4px;background:#d8dde3;margin-right:8px;\
 vertical-align:1px;overflow:hidden}
 .meter i{display:block;height:8px;background:#0072b2}
@@ -140,7 +145,7 @@ svg.narrow{display:block}
 dl{grid-template-columns:1fr 1fr;gap:8px 14px}
 table.index thead{display:none}
 table.index tr{display:block;padding:8px 0;border-bottom:1px solid #d8dde3}
-table.index td{display:inline;border:0;padding:0 10px 0 0;text-align:left}
+table.index td{display:inline-block;border:0;padding:0 10px 0 0;text-align:left}
 table.index td.findings{display:block}
 }
 @media print{
@@ -158,7 +163,7 @@ body{background:#14181d;color:#e8ecf0}
 a{color:#7cc4f0}
 .muted,th,dt,.missing{color:#a3adb8}
 .badge{border-color:#a3adb8}
-th,td,section.workout,table.index tr{border-color:#353d46}
+th,td,section.workout,footer,table.index tr{border-color:#353d46}
 .meter{background:#353d46}
 .meter i{background:#56b4e9}
 ";
