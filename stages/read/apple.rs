@@ -14,11 +14,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context as _, Result, bail};
 use memchr::memmem;
 
-use crate::read::record::Found;
-
 use crate::read::apple::blocks::Blocks;
 use crate::read::apple::gather::Gathered;
 use crate::read::apple::places::Places;
+use crate::read::record::Found;
 
 mod archive;
 mod assemble;

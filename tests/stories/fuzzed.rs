@@ -1,6 +1,8 @@
 //! The checks of the fuzz targets on their corpus, so that they build and hold with every change. Fuzzing itself, with
 //! inputs that nobody wrote, is described in `fuzz/README.md`.
 
+#[path = "../../fuzz/checks/apple.rs"]
+mod apple;
 #[path = "../../fuzz/checks/csv.rs"]
 mod csv;
 #[path = "../../fuzz/checks/fit.rs"]
@@ -38,6 +40,7 @@ fn hold(target: &str, check: fn(&[u8])) {
 
 #[test]
 fn the_checks_of_the_fuzz_targets_hold_on_their_corpus() {
+    hold("apple", apple::check);
     hold("csv", csv::check);
     hold("fit", fit::check);
     hold("fitrec", fitrec::check);

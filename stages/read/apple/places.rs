@@ -87,11 +87,21 @@ impl Places {
     fn in_zip(path: &Path) -> Result<Self> {
         let (archive, set_aside) = Archive::open(path)?;
         let candidates = candidates(archive.entries().iter().map(|(name, entry)| (name, entry.size, *entry)));
-        let is_text = |entry: Entry| archive.with(entry, |input| start_of(input)).is_ok_and(|start| is_export(&start));
-        let Some((name, entry)) = candidates.into_iter().find(|(_, entry)| is_text(*entry)) else {
+        let (mut text, mut unreadable) = (None, String::new());
+        for (name, entry) in candidates {
+            match archive.with(entry, |input| start_of(input)) {
+                Ok(start) if is_export(&start) => {
+                    text = Some((name, entry));
+                    break;
+                }
+                Ok(_) => (),
+                Err(error) => unreadable = format!("; its entry `{}` cannot be read: {error}", name.escape_debug()),
+            }
+        }
+        let Some((name, entry)) = text else {
             bail!(
-                "`{}` holds no export of Apple Health: none of its XML files begins as one; give the archive that the \
-                 Health app wrote",
+                "`{}` holds no export of Apple Health: none of its XML files begins as one{unreadable}; give the \
+                 archive that the Health app wrote",
                 path.display()
             );
         };

@@ -408,3 +408,39 @@ fn reading_ends_where_the_caller_wants_it_to() {
     let error = read(&Export::Xml(path), 7, &mut progress, &mut |_| Ok(())).unwrap_err();
     assert_eq!((format!("{:#}", error.root_cause()), told), ("enough".to_owned(), 1));
 }
+
+/// An export of some size: a record of every sort a minute over some days, and a run of an hour every day.
+fn long_export(days: usize) -> String {
+    let mut text = String::from(HEAD);
+    let day = |day: usize, record: &str| {
+        record.replace("2025-11-23", &format!("2025-{:02}-{:02}", 1 + day / 28, 1 + day % 28))
+    };
+    for at in 0..days {
+        for minute in 0..24 * 60 {
+            let time = format!("{:02}:{:02}:00", minute / 60, minute % 60);
+            let rate = heart_rate("Watch", &time, &time, &(60 + minute % 60).to_string());
+            text += &day(at, &rate);
+            text += &day(at, &rate.replace("HeartRate", "StepCount"));
+        }
+    }
+    for at in 0..days {
+        text += &day(at, &run("Watch", "12:00:00", "12:59:59", ""));
+    }
+    text + TAIL
+}
+
+#[test]
+fn every_heart_rate_of_a_long_export_is_found_and_threads_change_nothing() {
+    let text = long_export(8);
+    assert!(text.len() > 4 << 20, "several blocks");
+    let read = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| of_bytes(text.as_bytes()).unwrap())
+    };
+    let one = read(1);
+    assert_eq!(read(3), one);
+    let counts: Vec<usize> =
+        one.records.iter().map(|record| record.workout.heart_rate.as_ref().unwrap().len()).collect();
+    assert_eq!(counts, [60; 8]);
+    assert_eq!(one.records[7].workout.heart_rate.as_ref().unwrap()[59], 119.0);
+}
