@@ -36,7 +36,7 @@ fn hold_heart(workout: &Workout, time: &[f64]) {
 }
 
 fn hold_pauses(workout: &Workout, time: &[f64]) {
-    assert!(workout.pauses.len() % 2 == 0 && rises(&workout.pauses));
+    assert!(workout.pauses.len().is_multiple_of(2) && rises(&workout.pauses));
     for pause in workout.pauses.chunks(2) {
         assert!(time.iter().all(|time| *time <= pause[0] || *time >= pause[1]), "a sample lies within a pause");
     }

@@ -88,8 +88,9 @@ impl Part {
             }
         }
         let summed = &whole[..(whole.len() - rest.len()).saturating_sub(CHECKSUM)];
-        part.altered =
-            checksum.is_some_and(|found| found != sum(summed.strip_prefix(own_sum(whole)).unwrap_or(summed)));
+        // Devices that leave the header's own checksum out, zero, sum the header too; some programs never do.
+        let sums = [summed, summed.strip_prefix(own_sum(whole)).unwrap_or(summed)].map(sum);
+        part.altered = checksum.is_some_and(|found| !sums.contains(&found));
         part
     }
 
@@ -133,7 +134,7 @@ fn words<E>(error: &DecoderError<E>) -> String {
     }
 }
 
-/// The header where it has a checksum of its own and is left out of the file's.
+/// The header where it has room for a checksum of its own, so that the file's may leave it out.
 fn own_sum(part: &[u8]) -> &[u8] {
     if part.first() == Some(&LONG_HEADER) { &part[..part.len().min(LONG_HEADER.into())] } else { &[] }
 }

@@ -168,6 +168,7 @@ fn records(folder: &Path) -> Vec<(String, Record)> {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let found = read(&path);
         println!("{name}: {} workouts, aside {:?}, warned {:?}", found.records.len(), found.set_aside, found.warnings);
+        assert!(found.set_aside.is_empty() && found.warnings.is_empty());
         for record in found.records {
             let (workout, [minutes, mean]) = (&record.workout, figures(&record));
             println!(
