@@ -52,7 +52,7 @@ pub fn runner(rng: &mut ChaCha8Rng) -> Runner {
         offset_sd: 4.5,
         trend: -4.0,
         speed,
-        hilliness: 0.042,
+        hilliness: 0.038,
         stops: 1.5,
         home: (48.85 + normal(rng, 0.0, 0.03), 2.35 + normal(rng, 0.0, 0.05)),
         altitude: uniform(rng, 40.0, 120.0),
