@@ -409,7 +409,7 @@ mod tests {
             let seconds: Vec<usize> = points.iter().map(|point| (point.time - outing.start) as usize).collect();
             assert!(seconds.is_sorted() && !seconds.iter().any(|&second| outing.is_paused(second)));
             let pauses =
-                |pair: &[usize]| outing.pauses.iter().any(|pause| pair[0] < pause.start && pause.end <= pair[1]);
+                |pair: &[usize]| outing.pauses.iter().any(|pause| pair[0] <= pause.start && pause.end <= pair[1]);
             assert!(seconds.windows(2).filter(|pair| !pauses(pair)).all(|pair| pair[1] - pair[0] <= 25));
             assert!(seconds.windows(2).any(pauses));
         }

@@ -387,7 +387,7 @@ mod tests {
         let Values::Float(times) = EXPORT.oracle.column("time_s").unwrap() else { panic!("times are numbers") };
         let events: Vec<i64> =
             EXPORT.all(|it| it.name == "WorkoutEvent" && it.parent == "Workout").map(|it| it.second("date")).collect();
-        let paused = |middle: f64| events.chunks(2).any(|pause| pause[0] as f64 <= middle && middle < pause[1] as f64);
+        let paused = |middle: f64| events.chunks(2).any(|pause| (pause[0] as f64) < middle && middle < pause[1] as f64);
         let mut runs = 0;
         for run in EXPORT.all(Element::is_run_of_watch) {
             let (start, end) = (run.second("startDate"), run.second("endDate"));

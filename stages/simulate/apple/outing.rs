@@ -100,9 +100,9 @@ impl Outing {
         self.seconds() - self.pauses.iter().map(ExactSizeIterator::len).sum::<usize>()
     }
 
-    /// Whether the watch is paused at a second since the start.
+    /// Whether a second since the start lies within a pause; its first and last moments belong to what is around it.
     pub fn is_paused(&self, second: usize) -> bool {
-        self.pauses.iter().any(|pause| pause.contains(&second))
+        self.pauses.iter().any(|pause| pause.start < second && second < pause.end)
     }
 
     /// Metres covered within these seconds since the start.

@@ -58,7 +58,7 @@ fn spans(rng: &mut ChaCha8Rng, outing: &Outing, step: f64) -> Vec<Sample> {
             let first = start + (place as f64 * share) as usize;
             let gap = (share * uniform(rng, 0.01, 0.2)) as usize;
             let end = (start + ((place + 1) as f64 * share) as usize - gap).max(first + 1);
-            let paused = outing.is_paused(first);
+            let paused = outing.is_paused(first.midpoint(end));
             let (rate, clean) = (mean(&outing.sensor[first..end]), mean(&outing.clean[first..end]));
             samples.push(Sample { start: first, end, rate, clean, paused });
         }
