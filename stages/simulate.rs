@@ -1,10 +1,11 @@
-//! A simulator of runners that writes what the makers of FitRec would have published: it knows the heart rate
-//! without noise, which no recording does. Unaware of pipelines and of models.
+//! A simulator of runners that writes what the makers of FitRec would have published, or what one runner's phone
+//! would export: it knows the heart rate without noise, which no recording does. Unaware of pipelines and of models.
 //!
 //! A [`runner::Runner`] has a body and a home; each run has a [`course`] (pace and slope at every second), the
-//! [`heart`] answers it, and the [`recording`] is what a device would have kept of both. Every draw comes from a
-//! counter-based stream of (seed, user, workout), so that users can be simulated in any order.
+//! [`heart`] answers it, and the [`recording`] is what a device would have kept of both; [`apple`] has other devices.
+//! Every draw comes from a counter-based stream of (seed, user, workout), so that users can be simulated in any order.
 
+pub mod apple;
 pub mod course;
 pub mod fitrec;
 pub mod heart;

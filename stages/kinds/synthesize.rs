@@ -12,13 +12,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::artifact::{ArtifactType, InputPort, OutputPort};
+use crate::kinds::synthesize::oracle::Oracle;
+use crate::simulate::apple::view::AppleView;
 use crate::simulate::fitrec::push_line;
 use crate::simulate::recording::Recording;
 use crate::simulate::{Failures, Population, history};
 use crate::stage::{Context, Metrics, ParameterFault, Run, Stage};
-use crate::table::{Column, Table, TableWriter};
+use crate::table::TableWriter;
 
-/// Simulates runners and writes their workouts as a raw FitRec file, to be read like a real one.
+pub mod apple;
+pub mod oracle;
+
+/// Simulates runners and writes their workouts as a raw FitRec file, or one runner's years as an Apple Health export,
+/// to be read like a real one.
 ///
 /// Each user has a body (rest, highest rate, gain, time constants, drift) and a history of workouts over months; the
 /// heart answers running power with a lag. What devices keep of it matches the published statistics: irregular
@@ -26,9 +32,16 @@ use crate::table::{Column, Table, TableWriter};
 /// (one Python dict a line, plain or gzipped; every `url` begins with `synthetic:`) and `oracle`: the heart rate
 /// without noise of each run, the best that a model could say if it knew user and day. No model can read it: it is a
 /// table. The seed alone decides every draw.
+///
+/// With `view = "apple"`, `raw` is the zip of an export: `export.xml`, a route for each workout outdoors, and the
+/// traps of real ones. Its heart rates get denser from year to year and become averages over spans as they grow old.
+/// Every source in it begins with `synthetic:`. Then `apple` says what it holds, and the parameters of users do
+/// nothing; a run is known by its first second. The oracle has the heart rates that the watch kept outside pauses.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Synthesize {
+    /// What is written: `fitrec`, a file of many users, or `apple`, one runner's export.
+    pub view: View,
     /// Number of users.
     pub users: u64,
     /// Mean number of runs of a user; each user's own number varies around it.
@@ -47,11 +60,25 @@ pub struct Synthesize {
     pub failures: Failures,
     /// Whether the file is gzipped.
     pub gzip: bool,
+    /// What the export holds, for the view `apple`.
+    pub apple: AppleView,
+}
+
+/// Whose way of writing workouts is followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum View {
+    /// A FitRec file.
+    #[default]
+    Fitrec,
+    /// An Apple Health export.
+    Apple,
 }
 
 impl Default for Synthesize {
     fn default() -> Self {
         Self {
+            view: View::Fitrec,
             users: 60,
             runs_per_user: 12.0,
             points: 500,
@@ -61,12 +88,13 @@ impl Default for Synthesize {
             days: 365.0,
             failures: Failures::default(),
             gzip: false,
+            apple: AppleView::default(),
         }
     }
 }
 
 const RAW: OutputPort =
-    OutputPort::fixed("raw", ArtifactType::File, "A FitRec file: one workout a line, as a Python dict.");
+    OutputPort::fixed("raw", ArtifactType::File, "A FitRec file (a Python dict a line), or the zip of an export.");
 const ORACLE: OutputPort = OutputPort::fixed(
     "oracle",
     ArtifactType::Table,
@@ -105,12 +133,22 @@ impl Stage for Synthesize {
         }
         let total: f64 = shares.iter().map(|(_, share)| share).sum();
         demand(total <= 1.0, "failures", "must not exceed 1 together");
+        faults.extend(self.apple.faults());
         faults
     }
 }
 
 impl Run for Synthesize {
     fn run(&self, context: &Context<'_>) -> Result<Metrics> {
+        match self.view {
+            View::Fitrec => self.write_users(context),
+            View::Apple => apple::write(&self.apple, context, &context.output(&RAW), &context.output(&ORACLE)),
+        }
+    }
+}
+
+impl Synthesize {
+    fn write_users(&self, context: &Context<'_>) -> Result<Metrics> {
         let population = self.population()?;
         let threads = rayon::ThreadPoolBuilder::new().num_threads(context.job.threads.max(1)).build()?;
         let path = context.output(&RAW);
@@ -137,9 +175,7 @@ impl Run for Synthesize {
         oracle.finish()?;
         Ok(counts.metrics(self.users))
     }
-}
 
-impl Synthesize {
     fn population(&self) -> Result<Population> {
         let start = first_second(&self.start).with_context(|| format!("`{}` is no day", self.start))?;
         Ok(Population {
@@ -160,7 +196,9 @@ impl Synthesize {
             push_line(&mut text, &recording);
             counts.count(&recording);
             if recording.sport == "run" {
-                oracle.push(&recording);
+                let start = recording.time.first().copied().unwrap_or_default();
+                let time = recording.time.iter().map(|&time| (time - start) as f64);
+                oracle.push((recording.id, recording.user), time.zip(recording.oracle.iter().copied()));
             }
         }
         let bytes = if self.gzip { gzip(text.as_bytes()) } else { text.into_bytes() };
@@ -201,43 +239,6 @@ fn first_second(day: &str) -> Option<i64> {
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     let days = year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - 719_468;
     Some(days * 86_400)
-}
-
-/// Rows of the oracle.
-#[derive(Default)]
-struct Oracle {
-    workout: Vec<i64>,
-    user: Vec<i64>,
-    time: Vec<f64>,
-    heart_rate: Vec<f64>,
-}
-
-impl Oracle {
-    fn push(&mut self, recording: &Recording) {
-        let start = recording.time.first().copied().unwrap_or_default();
-        for (&time, &rate) in recording.time.iter().zip(&recording.oracle) {
-            self.workout.push(recording.id);
-            self.user.push(recording.user);
-            self.time.push((time - start) as f64);
-            self.heart_rate.push(rate);
-        }
-    }
-
-    fn append(&mut self, mut other: Self) {
-        self.workout.append(&mut other.workout);
-        self.user.append(&mut other.user);
-        self.time.append(&mut other.time);
-        self.heart_rate.append(&mut other.heart_rate);
-    }
-
-    fn table(self) -> Result<Table> {
-        Table::new(vec![
-            Column::int("workout", self.workout),
-            Column::int("user", self.user),
-            Column::float("time_s", self.time),
-            Column::float("heart_rate", self.heart_rate),
-        ])
-    }
 }
 
 /// What was counted on the way; errors of the oracle over the runs without a flaw.
@@ -294,11 +295,12 @@ impl Counts {
 
 #[cfg(test)]
 mod tests {
-    use super::{Synthesize, first_second};
+    use super::{Synthesize, View, first_second};
     use crate::job::{Checkpoints, Device, JOB_VERSION, Job};
     use crate::read::fitrec::Reader;
     use crate::read::lines::Limits;
     use crate::simulate::Failures;
+    use crate::simulate::apple::view::AppleView;
     use crate::stage::{Context, Interrupted, Metrics, Run as _, Stage as _};
     use crate::table::{Table, Values};
     use crate::workouts::Workout;
@@ -400,9 +402,20 @@ mod tests {
         let kind: Synthesize = serde_json::from_str("{}").unwrap();
         assert!(kind.check().is_empty());
         let failures = Failures { missing: 0.7, short: 0.7, ..Failures::default() };
-        let wrong = Synthesize { users: 0, share_other_sports: 1.0, start: "2011-02-29".into(), failures, ..kind };
+        let apple = AppleView { years: 0, ..kind.apple };
+        let wrong =
+            Synthesize { users: 0, share_other_sports: 1.0, start: "2011-02-29".into(), failures, apple, ..kind };
         let paths: Vec<String> = wrong.check().into_iter().map(|fault| fault.path).collect();
-        assert_eq!(paths, ["users", "share_other_sports", "start", "failures"]);
+        assert_eq!(paths, ["users", "share_other_sports", "start", "failures", "apple.years"]);
+    }
+
+    #[test]
+    fn the_view_decides_which_file_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let apple = AppleView { runs: 1, years: 1, resting_days: 0.0, ..AppleView::default() };
+        let metrics = synthesize(&Synthesize { view: View::Apple, apple, ..small() }, 1, 1, folder.path()).unwrap();
+        assert_eq!(metrics["runs"], 1);
+        assert_eq!(bytes(folder.path())[0][..4], *b"PK\x03\x04");
     }
 
     #[test]

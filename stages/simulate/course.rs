@@ -19,12 +19,18 @@ pub struct Sport {
 /// Running.
 pub const RUN: Sport = Sport { name: "run", pace: 1.0, share: 0.0 };
 
+/// Walking.
+pub const WALKING: Sport = Sport { name: "walk", pace: 0.5, share: 0.08 };
+
+/// Cycling.
+pub const CYCLING: Sport = Sport { name: "bike", pace: 2.4, share: 0.62 };
+
 /// What else people record, with shares among themselves.
 const OTHER_SPORTS: [Sport; 6] = [
-    Sport { name: "bike", pace: 2.4, share: 0.62 },
+    CYCLING,
     Sport { name: "bike (transport)", pace: 2.0, share: 0.12 },
     Sport { name: "mountain bike", pace: 1.6, share: 0.1 },
-    Sport { name: "walk", pace: 0.5, share: 0.08 },
+    WALKING,
     Sport { name: "orienteering", pace: 0.8, share: 0.04 },
     Sport { name: "cross-country skiing", pace: 1.1, share: 0.04 },
 ];

@@ -132,15 +132,20 @@ fn drop_out(rng: &mut ChaCha8Rng, heart_rate: &mut [i64]) {
 }
 
 /// What a device's sensors say at every second.
-struct Track {
-    speed: Vec<f64>,
-    altitude: Vec<f64>,
-    latitude: Vec<f64>,
-    longitude: Vec<f64>,
+pub struct Track {
+    /// m/s.
+    pub speed: Vec<f64>,
+    /// Metres above sea level.
+    pub altitude: Vec<f64>,
+    /// Degrees.
+    pub latitude: Vec<f64>,
+    /// Degrees.
+    pub longitude: Vec<f64>,
 }
 
 impl Track {
-    fn draw(rng: &mut ChaCha8Rng, runner: &Runner, course: &Course) -> Self {
+    /// Draws the way of a course from about the runner's home, and how far the sensors err.
+    pub fn draw(rng: &mut ChaCha8Rng, runner: &Runner, course: &Course) -> Self {
         let count = course.speed.len();
         let series = || Vec::with_capacity(count);
         let mut track = Self { speed: series(), altitude: series(), latitude: series(), longitude: series() };

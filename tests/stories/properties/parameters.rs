@@ -29,6 +29,10 @@ fn starts(kind: &str) -> Vec<Value> {
 fn by_hand(kind: &str, path: &str) -> Vec<Value> {
     match (kind, path) {
         ("synthesize", "/start") => vec![json!({"start": "2013-02-28"})],
+        ("synthesize", "/view") => vec![json!({"view": "apple"})],
+        ("synthesize", "/apple/density") => vec![json!({"apple": {"density": [1.0, 12.0]}})],
+        ("synthesize", "/apple/units") => vec![json!({"apple": {"units": "imperial"}})],
+        ("synthesize", "/apple/offset_at_export") => vec![json!({"apple": {"offset_at_export": "-0500"}})],
         ("filter", "/heart_rate_bpm") => vec![json!({"heart_rate_bpm": [50.0, 221.0]})],
         ("filter", "/duration_minutes") => vec![json!({"duration_minutes": [1.0, 2.0]})],
         ("filter", "/distance_m") => vec![json!({"distance_m": [1.0, 2.0]})],

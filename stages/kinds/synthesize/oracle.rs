@@ -1,0 +1,44 @@
+//! The table of heart rates without noise. Unaware of where they come from.
+
+use anyhow::Result;
+
+use crate::table::{Column, Table};
+
+/// Rows of the oracle.
+#[derive(Default)]
+pub struct Oracle {
+    workout: Vec<i64>,
+    user: Vec<i64>,
+    time: Vec<f64>,
+    heart_rate: Vec<f64>,
+}
+
+impl Oracle {
+    /// Adds a run of this number and user: seconds since its start, and BPM.
+    pub fn push(&mut self, (workout, user): (i64, i64), points: impl Iterator<Item = (f64, f64)>) {
+        for (time, rate) in points {
+            self.workout.push(workout);
+            self.user.push(user);
+            self.time.push(time);
+            self.heart_rate.push(rate);
+        }
+    }
+
+    /// Adds the rows of another part.
+    pub fn append(&mut self, mut other: Self) {
+        self.workout.append(&mut other.workout);
+        self.user.append(&mut other.user);
+        self.time.append(&mut other.time);
+        self.heart_rate.append(&mut other.heart_rate);
+    }
+
+    /// The rows as a table.
+    pub fn table(self) -> Result<Table> {
+        Table::new(vec![
+            Column::int("workout", self.workout),
+            Column::int("user", self.user),
+            Column::float("time_s", self.time),
+            Column::float("heart_rate", self.heart_rate),
+        ])
+    }
+}
