@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -189,7 +190,7 @@ impl Reading<'_> {
     /// Reads a file that fits into memory; whatever is wrong with it is a note.
     fn small(&self, name: &str, path: &Path, format: &Format) -> Found {
         let found = match format {
-            Format::Unknown(what) => unknown(what),
+            Format::Unknown(what) if !self.has_columns() => unknown(what),
             _ => match format::whole(path, format::LIMIT_BYTES) {
                 Err(error) => aside(Reason::Malformed, &format!("{error:#}")),
                 Ok(whole) => {
@@ -207,17 +208,21 @@ impl Reading<'_> {
             Format::Gpx => gpx::read(bytes),
             Format::Tcx => tcx::read(bytes),
             Format::Fit => fit::read(bytes),
-            Format::Csv => {
-                let file = path.file_name().and_then(std::ffi::OsStr::to_str);
-                csv::read(
-                    bytes,
-                    self.columns,
-                    instant::start_in_name(if name.is_empty() { file.unwrap_or("") } else { name }),
-                )
-            }
+            Format::Csv => self.csv(name, path, bytes),
+            // A header that says nothing by itself can be what a map of columns is for.
+            Format::Unknown(_) if self.has_columns() => self.csv(name, path, bytes),
             Format::Unknown(what) => unknown(what),
             Format::FitRec | Format::AppleXml | Format::Zip | Format::Gzip => unknown("packed twice; unpack it"),
         }
+    }
+
+    fn csv(&self, name: &str, path: &Path, bytes: &[u8]) -> Found {
+        let file = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        csv::read(bytes, self.columns, instant::start_in_name(if name.is_empty() { file } else { name }))
+    }
+
+    fn has_columns(&self) -> bool {
+        *self.columns != Columns::default()
     }
 
     /// Gives workouts whose file names no runner the one of the parameters.
