@@ -128,6 +128,29 @@ fn apple_watch_tells_what_years_of_recordings_are_worth() {
 }
 
 #[test]
+fn a_page_is_not_printed_but_exported_byte_by_byte() {
+    let project = Project::new("");
+    project.write(
+        "look.toml",
+        "[stages.synthesize]\nkind = \"synthesize\"\nusers = 2\nruns_per_user = 3.0\npoints = 120\nseed = 3\n\n\
+         [stages.import]\nkind = \"import\"\ninputs.source = \"synthesize.raw\"\n\n\
+         [stages.inspect]\nkind = \"inspect\"\ninputs.workouts = \"import.workouts\"\n",
+    );
+    assert_eq!(project.pacer(&["run", "look.toml"]).code, 0);
+    let said = project.pacer(&["show", "look.toml", "inspect.page"]);
+    assert!(said.out.contains("page (page, ") && said.out.contains("--export page.html"), "{}", said.out);
+    assert!(!said.out.contains("<html"), "{}", said.out);
+    let exported = project.path("page.html");
+    let arguments = ["show", "look.toml", "inspect.page", "--export", &exported.display().to_string()];
+    assert_eq!(project.pacer(&arguments).code, 0);
+    let shown = project.pacer(&["show", "look.toml", "inspect.page", "--format", "json"]);
+    let shown: Value = serde_json::from_str(&shown.out).unwrap();
+    let exported = fs::read(exported).unwrap();
+    assert_eq!(exported, fs::read(shown["path"].as_str().unwrap()).unwrap());
+    assert!(exported.starts_with(b"<!DOCTYPE html>"));
+}
+
+#[test]
 fn heart_rate_never_falls_back_to_other_data() {
     let project = Project::new("");
     let said = said(&project.command(&["run", &shipped("heart_rate.toml")]).output().unwrap());

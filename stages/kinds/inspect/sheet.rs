@@ -76,7 +76,7 @@ impl Sheet {
     /// All findings in one line.
     pub fn findings(&self) -> String {
         let words = finding::words(&self.quality.findings);
-        if words.is_empty() { "none".to_owned() } else { words }
+        if words.is_empty() { "no finding".to_owned() } else { words }
     }
 }
 

@@ -77,7 +77,7 @@ impl Traces {
         for (i, (time, rate)) in times.iter().zip(rates).enumerate() {
             let (half, value) = (spans.get(i).map_or(0.0, |span| f64::from(*span) / 2.0), f64::from(*rate));
             match clock.admits(*time) && value.is_finite() {
-                true if half > 0.0 => {
+                true if half > 0.0 && half < A_DAY => {
                     let ends = [time - half, time + half];
                     self.spans.push(ends.map(|time| [clock.minutes(time).max(0.0), value]));
                 }

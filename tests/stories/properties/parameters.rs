@@ -37,6 +37,9 @@ fn by_hand(kind: &str, path: &str) -> Vec<Value> {
         ("filter", "/duration_minutes") => vec![json!({"duration_minutes": [1.0, 2.0]})],
         ("filter", "/distance_m") => vec![json!({"distance_m": [1.0, 2.0]})],
         ("filter", "/off") => vec![json!({"off": ["flat"]})],
+        ("inspect", "/ids") => vec![json!({"ids": [7]})],
+        ("inspect", "/dates") => vec![json!({"dates": ["2025-11-23"]})],
+        ("inspect", "/worst") => vec![json!({"worst": 3})],
         ("resample", "/grid/by") => {
             vec![json!({"grid": {"by": "index", "length": 7}}), json!({"grid": {"by": "time", "step_s": 7}})]
         }
