@@ -118,10 +118,10 @@ mod tests {
         let header = Header { features: Vec::new(), grid: Grid::Time { step_s: 5.0 }, data: DataSource::Synthetic };
         let sequences = Sequences {
             offsets: vec![0, 2, 4],
-            target: vec![100.0, 0.0, 120.0, 130.0],
-            real: vec![1, 0, 1, 1],
-            valid: vec![1; 4],
-            time: vec![0.0, 5.0, 0.0, 5.0],
+            target: vec![100.0, 0.0, 120.0, 130.0].into(),
+            real: vec![1, 0, 1, 1].into(),
+            valid: vec![1; 4].into(),
+            time: vec![0.0, 5.0, 0.0, 5.0].into(),
             workout: vec![10, 20],
             user: vec![1, 2],
             start: vec![0, 0],

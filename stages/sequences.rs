@@ -3,13 +3,20 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::suggest::did_you_mean;
+use crate::tensors::column::Column;
 use crate::tensors::{self, Array, Arrays};
 
-/// Sequences of `N` workouts, stored end to end: `S` steps in all, `F` features.
+pub mod writer;
+
+/// Values that are checked before a fault is looked for.
+const CHECKED_AT_ONCE: usize = 1 << 14;
+
+/// Sequences of `N` workouts, stored end to end: `S` steps in all, `F` features. What was read from a file is seen
+/// there, but for the few numbers that each workout has.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sequences {
     /// Names of features and the grid.
@@ -17,16 +24,16 @@ pub struct Sequences {
     /// First step of each workout and the end of the last; shape `[N + 1]`.
     pub offsets: Vec<i64>,
     /// Features, shape `[S, F]`, row-major, in the units of their names.
-    pub features: Vec<f32>,
+    pub features: Column<f32>,
     /// Heart rate in BPM, shape `[S]`; 0 where `real` is 0.
-    pub target: Vec<f32>,
+    pub target: Column<f32>,
     /// 1 where the target is a real sample, 0 for filled and padded steps; shape `[S]`.
-    pub real: Vec<u8>,
+    pub real: Column<u8>,
     /// 1 where the features rest on the recording, 0 for padding and inside gaps longer than the grid's limit;
     /// shape `[S]`. Every real step is valid.
-    pub valid: Vec<u8>,
+    pub valid: Column<u8>,
     /// Seconds since the workout's start, shape `[S]`.
-    pub time: Vec<f32>,
+    pub time: Column<f32>,
     /// The source's number of each workout, shape `[N]`.
     pub workout: Vec<i64>,
     /// The source's number of each user, shape `[N]`.
@@ -96,11 +103,11 @@ impl Sequences {
         Self {
             header,
             offsets: vec![0],
-            features: Vec::new(),
-            target: Vec::new(),
-            real: Vec::new(),
-            valid: Vec::new(),
-            time: Vec::new(),
+            features: Column::default(),
+            target: Column::default(),
+            real: Column::default(),
+            valid: Column::default(),
+            time: Column::default(),
             workout: Vec::new(),
             user: Vec::new(),
             start: Vec::new(),
@@ -173,17 +180,17 @@ impl Sequences {
     pub fn read(path: &Path) -> Result<Self> {
         let file = Arrays::open(path)?;
         let header: Header = file.header()?;
-        let (shape, features) = file.f32("features")?;
-        let (_, target) = file.f32("target")?;
+        let (shape, features) = file.column("features")?;
+        let (_, target) = file.column("target")?;
         file.expect_shape("features", &shape, &[target.len(), header.features.len()])?;
         let sequences = Self {
             header,
             offsets: file.i64("offsets")?,
             features,
             target,
-            real: file.u8("real")?,
-            valid: file.u8("valid")?,
-            time: file.f32("time")?.1,
+            real: file.vector("real")?,
+            valid: file.vector("valid")?,
+            time: file.column("time")?.1,
             workout: file.i64("workout")?,
             user: file.i64("user")?,
             start: file.i64("start")?,
@@ -209,16 +216,30 @@ impl Sequences {
             ends == (Some(&0), Some(&(steps as i64))) && self.offsets.is_sorted(),
             "`offsets` do not rise from 0 to {steps}"
         );
-        ensure!(self.features.iter().all(|value| value.is_finite()), "`features` holds NaN or infinity");
-        for step in 0..steps {
-            let (real, valid, target) = (self.real[step], self.valid[step], self.target[step]);
-            ensure!(
-                real <= valid && valid <= 1 && target.is_finite() && (real == 0 || target > 0.0),
-                "step {step}: real {real}, valid {valid}, target {target} do not go together"
-            );
-        }
-        Ok(())
+        check_steps(0, &self.features, &self.target, &self.real, &self.valid)
     }
+}
+
+/// Checks the values of steps, the first of which is step `first` of all: finite features, masks that go together.
+fn check_steps(first: usize, features: &[f32], target: &[f32], real: &[u8], valid: &[u8]) -> Result<()> {
+    // Without a way out of the loops within, compilers check many values at once.
+    let finite = |values: &[f32]| values.iter().fold(true, |all, value| all & value.is_finite());
+    ensure!(features.chunks(CHECKED_AT_ONCE).all(finite), "`features` holds NaN or infinity");
+    let fits = |target: f32, real: u8, valid: u8| {
+        (real <= valid) & (valid <= 1) & target.is_finite() & ((real == 0) | (target > 0.0))
+    };
+    let masks = real.chunks(CHECKED_AT_ONCE).zip(valid.chunks(CHECKED_AT_ONCE));
+    for (chunk, (target, (real, valid))) in target.chunks(CHECKED_AT_ONCE).zip(masks).enumerate() {
+        let steps = || target.iter().zip(real.iter().zip(valid));
+        if steps().fold(true, |all, (target, (real, valid))| all & fits(*target, *real, *valid)) {
+            continue;
+        }
+        let faulty = steps().enumerate().find(|(_, (target, (real, valid)))| !fits(**target, **real, **valid));
+        let (step, (target, (real, valid))) = faulty.expect("one of them does not fit");
+        let step = first + chunk * CHECKED_AT_ONCE + step;
+        bail!("step {step}: real {real}, valid {valid}, target {target} do not go together");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -233,11 +254,11 @@ mod tests {
                 data: DataSource::Synthetic,
             },
             offsets: vec![0, 2, 3],
-            features: vec![3.0, 100.0, 3.5, 101.0, 2.0, 7.0],
-            target: vec![120.0, 0.0, 140.0],
-            real: vec![1, 0, 1],
-            valid: vec![1, 1, 1],
-            time: vec![0.0, 5.0, 0.0],
+            features: vec![3.0, 100.0, 3.5, 101.0, 2.0, 7.0].into(),
+            target: vec![120.0, 0.0, 140.0].into(),
+            real: vec![1, 0, 1].into(),
+            valid: vec![1, 1, 1].into(),
+            time: vec![0.0, 5.0, 0.0].into(),
             workout: vec![11, 12],
             user: vec![1, 2],
             start: vec![1_500_000_000, 1_500_100_000],
@@ -270,7 +291,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.safetensors");
         let mut short = two_workouts();
-        short.real.pop();
+        short.real = vec![1].into();
         assert!(short.write(&path).is_err());
         let mut padded_yet_real = two_workouts();
         padded_yet_real.valid[0] = 0;

@@ -324,11 +324,12 @@ mod tests {
             features: vec![
                 1.0, 1.0, 1.0, -1.0, -1.0, 1.0, -1.0, -1.0, 900.0, 900.0, // training, then padding
                 1.0, 1.0, -1.0, 1.0,
-            ],
-            target: vec![144.0, 132.0, 128.0, 116.0, 0.0, 141.0, 100.0],
-            real: vec![1, 1, 1, 1, 0, 1, 1],
-            valid: vec![1, 1, 1, 1, 0, 1, 1],
-            time: vec![0.0; 7],
+            ]
+            .into(),
+            target: vec![144.0, 132.0, 128.0, 116.0, 0.0, 141.0, 100.0].into(),
+            real: vec![1, 1, 1, 1, 0, 1, 1].into(),
+            valid: vec![1, 1, 1, 1, 0, 1, 1].into(),
+            time: vec![0.0; 7].into(),
             workout: vec![10, 11, 12],
             user: vec![1, 1, 2],
             start: vec![0, 1, 2],

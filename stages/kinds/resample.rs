@@ -2,6 +2,7 @@
 //! Unaware of splits and models.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use anyhow::{Result, bail};
 use rayon::prelude::{IntoParallelRefIterator as _, ParallelIterator as _};
@@ -12,7 +13,8 @@ use serde_json::json;
 use crate::artifact::{Arity, ArtifactType, InputPort, OutputPort};
 use crate::features::{self, Feature, Signals};
 use crate::kinds::resample::grid::{GridChoice, Steps};
-use crate::sequences::{DataSource, Header, Sequences};
+use crate::sequences::writer::{self, Writer};
+use crate::sequences::{DataSource, Header};
 use crate::stage::{Blame, Context, Metrics, ParameterFault, Run, Stage};
 use crate::track::{Repairs, Track, Unusable};
 use crate::workouts::{Workout, WorkoutReader};
@@ -35,7 +37,8 @@ pub mod grid;
 /// neither fitted nor scored.
 ///
 /// A workout that cannot be used (a series or the user is missing, lengths differ, its number is there already,
-/// it seems to last over a day) is set aside, counted by reason and named in a warning.
+/// it seems to last over a day) is set aside, counted by reason and named in a warning. Sequences are written as
+/// they come: memory holds some batches of workouts, and of every workout its number, its user and its start.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Resample {
@@ -100,22 +103,25 @@ impl Resample {
             .map_err(|faults| Blame { parameter: faults[0].path.clone(), message: faults[0].message.clone() })?;
         let reader = WorkoutReader::open(context.job.input("workouts")?)?;
         let total = reader.total() as u64;
-        let mut gathered = Gathered::new(self, &parsed);
+        let mut gathered = Gathered::new(self, &parsed, &context.output(&SEQUENCES))?;
         for batch in reader {
             context.check_cancelled()?;
             let batch = batch?;
             let laid: Vec<_> = batch.par_iter().map(|workout| self.lay(&parsed, workout)).collect();
-            laid.into_iter().zip(&batch).for_each(|(laid, workout)| gathered.take(workout, laid));
+            for (laid, workout) in laid.into_iter().zip(&batch) {
+                gathered.take(workout, laid)?;
+            }
             context.progress(gathered.seen, Some(total), "workouts", "");
         }
         for (reason, aside) in &gathered.aside {
             context.warn(format!("{} workouts set aside, such as {}: it {reason}", aside.count, aside.example));
         }
-        if gathered.sequences.is_empty() {
+        let Some(source) = gathered.source else {
             bail!("`workouts`: none of {} can be laid on a grid: {}", gathered.seen, gathered.reasons());
-        }
-        gathered.sequences.write(&context.output(&SEQUENCES))?;
-        Ok(gathered.metrics())
+        };
+        let metrics = gathered.metrics(source);
+        gathered.writer.finish(source)?;
+        Ok(metrics)
     }
 
     /// Lays one workout on the grid; the error is the reason it is set aside, to follow its number.
@@ -140,10 +146,14 @@ impl Resample {
 
 /// What has been laid so far, in the order of the workouts.
 struct Gathered {
-    sequences: Sequences,
-    sources: Option<DataSource>,
+    writer: Writer,
+    /// None before the first workout.
+    source: Option<DataSource>,
     numbers: BTreeSet<i64>,
+    users: BTreeSet<i64>,
     seen: u64,
+    real: u64,
+    valid: u64,
     repairs: Repairs,
     aside: BTreeMap<String, Aside>,
 }
@@ -154,53 +164,60 @@ struct Aside {
 }
 
 impl Gathered {
-    fn new(stage: &Resample, features: &[Feature]) -> Self {
+    fn new(stage: &Resample, features: &[Feature], path: &Path) -> Result<Self> {
         let header = Header {
             features: features.iter().map(ToString::to_string).collect(),
             grid: stage.grid.header(),
             data: DataSource::Recorded,
         };
-        Self {
-            sequences: Sequences::empty(header),
-            sources: None,
+        Ok(Self {
+            writer: Writer::create(path, header)?,
+            source: None,
             numbers: BTreeSet::new(),
+            users: BTreeSet::new(),
             seen: 0,
+            real: 0,
+            valid: 0,
             repairs: Repairs::default(),
             aside: BTreeMap::new(),
-        }
+        })
     }
 
-    fn take(&mut self, workout: &Workout, laid: Result<Laid, String>) {
+    fn take(&mut self, workout: &Workout, laid: Result<Laid, String>) -> Result<()> {
         self.seen += 1;
         let twice = || Err("bears a number that another workout has already".into());
         let laid = laid.and_then(|laid| if self.numbers.insert(workout.id) { Ok(laid) } else { twice() });
         match laid {
-            Ok(laid) => self.append(workout, laid),
+            Ok(laid) => self.append(workout, &laid),
             Err(reason) => {
                 let aside = self.aside.entry(reason).or_insert(Aside { count: 0, example: workout.id });
                 aside.count += 1;
+                Ok(())
             }
         }
     }
 
-    fn append(&mut self, workout: &Workout, laid: Laid) {
+    fn append(&mut self, workout: &Workout, laid: &Laid) -> Result<()> {
         let source = if workout.synthetic { DataSource::Synthetic } else { DataSource::Recorded };
-        let source = self.sources.map_or(source, |before| before.and(source));
-        self.sources = Some(source);
+        self.source = Some(self.source.map_or(source, |before| before.and(source)));
         self.repairs.moved += laid.repairs.moved;
         self.repairs.averaged += laid.repairs.averaged;
         self.repairs.dropped += laid.repairs.dropped;
-        let sequences = &mut self.sequences;
-        sequences.header.data = source;
-        sequences.features.extend(laid.features);
-        sequences.time.extend(laid.steps.time.iter().map(|seconds| *seconds as f32));
-        sequences.target.extend(laid.steps.target);
-        sequences.real.extend(laid.steps.real);
-        sequences.valid.extend(laid.steps.valid);
-        sequences.offsets.push(sequences.target.len() as i64);
-        sequences.workout.push(workout.id);
-        sequences.user.push(laid.user);
-        sequences.start.push(laid.start);
+        let ones = |mask: &[u8]| mask.iter().map(|one| u64::from(*one)).sum::<u64>();
+        self.real += ones(&laid.steps.real);
+        self.valid += ones(&laid.steps.valid);
+        self.users.insert(laid.user);
+        let time: Vec<f32> = laid.steps.time.iter().map(|seconds| *seconds as f32).collect();
+        self.writer.add(writer::Laid {
+            workout: workout.id,
+            user: laid.user,
+            start: laid.start,
+            features: &laid.features,
+            target: &laid.steps.target,
+            time: &time,
+            real: &laid.steps.real,
+            valid: &laid.steps.valid,
+        })
     }
 
     fn reasons(&self) -> String {
@@ -211,19 +228,16 @@ impl Gathered {
         if reasons.is_empty() { "none came in".into() } else { reasons.join("; ") }
     }
 
-    fn metrics(&self) -> Metrics {
-        let sequences = &self.sequences;
-        let users: BTreeSet<i64> = sequences.user.iter().copied().collect();
-        let ones = |mask: &[u8]| mask.iter().map(|one| u64::from(*one)).sum::<u64>();
+    fn metrics(&self, source: DataSource) -> Metrics {
         let aside: BTreeMap<&str, u64> = self.aside.iter().map(|(why, aside)| (why.as_str(), aside.count)).collect();
         let Repairs { moved, averaged, dropped } = self.repairs;
         let value = json!({
-            "data": sequences.header.data,
-            "n_workouts": sequences.len(),
-            "n_users": users.len(),
-            "steps": sequences.target.len(),
-            "steps_real": ones(&sequences.real),
-            "steps_valid": ones(&sequences.valid),
+            "data": source,
+            "n_workouts": self.writer.len(),
+            "n_users": self.users.len(),
+            "steps": self.writer.steps(),
+            "steps_real": self.real,
+            "steps_valid": self.valid,
             "samples_moved": moved,
             "samples_averaged": averaged,
             "samples_dropped": dropped,
@@ -237,10 +251,9 @@ impl Gathered {
 mod tests {
     use super::*;
     use crate::job::{Checkpoints, Device, JOB_VERSION, Job, Slot};
-    use crate::sequences::Grid;
+    use crate::sequences::{Grid, Sequences};
     use crate::stage::Notice;
     use crate::workouts::WorkoutWriter;
-    use std::path::Path;
     use std::sync::Mutex;
     use std::sync::atomic::AtomicBool;
 
