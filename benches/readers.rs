@@ -2,6 +2,9 @@
 //! `cargo bench --profile dev --workspace --bench readers` (or `python3 benches/data.py --only readers`).
 //! Prints medians; a ratio above 1 is in favour of pacer.
 
+// What is measured is printed: that is what a benchmark is for.
+#![allow(clippy::print_stdout)]
+
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::hint::black_box;

@@ -89,7 +89,7 @@ impl Run for Resample {
 }
 
 /// One workout on its steps.
-struct Laid {
+pub struct Laid {
     steps: Steps,
     features: Vec<f32>,
     start: i64,
@@ -125,7 +125,7 @@ impl Resample {
     }
 
     /// Lays one workout on the grid; the error is the reason it is set aside, to follow its number.
-    fn lay(&self, features: &[Feature], workout: &Workout) -> Result<Laid, String> {
+    pub fn lay(&self, features: &[Feature], workout: &Workout) -> Result<Laid, String> {
         let user = workout.user.ok_or("has no user")?;
         let (track, repairs) = Track::new(workout).map_err(Unusable::reason)?;
         let steps = self.grid.lay(&track)?;

@@ -70,7 +70,7 @@ mod tests {
     fn padded_steps_and_targets_of_filled_ones_change_neither_loss_nor_gradient() {
         let plain = toy::sequences(3, 20);
         let mut padded = toy::padded(&plain, 7);
-        for (target, real) in padded.target.iter_mut().zip(&padded.real) {
+        for (target, real) in padded.target.iter_mut().zip(padded.real.iter()) {
             *target = if *real == 1 { *target } else { 1e6 };
         }
         for (network, scaler) in networks() {
