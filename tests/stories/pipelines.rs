@@ -119,7 +119,7 @@ fn heart_rate_goes_through_both_sources_from_pretraining_to_finetuning() {
 fn apple_watch_tells_what_years_of_recordings_are_worth() {
     let project = Project::new("");
     let apple = format!("data.apple={}", export(&project, 40).display());
-    let small = [apple.as_str(), "train.epochs=1", "train.hidden=4"];
+    let small = [apple.as_str(), "train.epochs=3", "train.hidden=4"];
     run(&project, "apple_watch.toml", &small);
     let shown = show(&project, "apple_watch.toml", "evaluate", &small);
     figures_of_every_model(&shown, &["constant", "ridge_raw", "ridge_physiology", "lstm"]);
