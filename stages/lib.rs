@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`artifact`] and [`job`] (what flows), [`stage`] and [`kind`] (the contract), [`workouts`],
 //! [`split`], [`sequences`], [`model`], [`predictions`] and [`table`] (the files between stages; [`parquet`] and
-//! [`tensors`] fix how they are written), [`track`], [`physiology`], [`features`], [`statistics`], [`score`] and
+//! [`tensors`] fix how they are written; [`scale`] and [`plot`] draw), [`track`], [`physiology`], [`features`], [`statistics`], [`score`] and
 //! [`quality`] (the science), [`simulate`] (made-up runners), [`read`] (formats), [`recipe`] (what trainings share),
 //! [`kinds`] (the table), [`fingerprint`] (the code behind each kind), [`worker`] (what a worker process says),
 //! [`compare`] (where two artifacts differ).
@@ -20,10 +20,12 @@ pub mod kinds;
 pub mod model;
 pub mod parquet;
 pub mod physiology;
+pub mod plot;
 pub mod predictions;
 pub mod quality;
 pub mod read;
 pub mod recipe;
+pub mod scale;
 pub mod score;
 pub mod sequences;
 pub mod simulate;

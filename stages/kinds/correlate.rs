@@ -13,6 +13,7 @@ use crate::features::{self, Feature, Signal};
 use crate::kinds::correlate::ladder::Ladder;
 use crate::kinds::correlate::set::{LAGGED, Set, Stand};
 use crate::kinds::correlate::tally::{Predictor, Tallies, WorkoutTally};
+use crate::plot::Plot;
 use crate::sequences::DataSource;
 use crate::stage::{Blame, Context, Metrics, ParameterFault, Run, Stage};
 use crate::statistics::rounded;
@@ -26,7 +27,8 @@ pub mod tally;
 /// Correlates heart rate with features, raw against processed data side by side, and by lag.
 ///
 /// Reads `processed` (workouts that passed the filters) and, where wired, `raw` (workouts as imported), each a table
-/// of sources such as `{ endomondo = "filter", watch = "watch_filter" }`; writes `ladder`, `table` and `figure`.
+/// of sources such as `{ endomondo = "filter", watch = "watch_filter" }`; writes `ladder` and its `picture`,
+/// `table` and `figure`.
 ///
 /// The ladder tells for each source why the correlation with speed is low at first sight: raw, then what cleaning
 /// gives, what the slope gives (power in place of speed), what the best lag gives, and what an exponential average
@@ -99,6 +101,7 @@ const LADDER: OutputPort =
     OutputPort::fixed("ladder", ArtifactType::Table, "what cleaning, slope, lag and kinetics give, step by step");
 const TABLE: OutputPort =
     OutputPort::fixed("table", ArtifactType::Table, "correlations of heart rate with each feature");
+const PICTURE: OutputPort = OutputPort::fixed("picture", ArtifactType::Picture, "the ladder, drawn");
 const FIGURE: OutputPort = OutputPort::fixed("figure", ArtifactType::Figure, "the ladder, and correlation by lag");
 
 impl Stage for Correlate {
@@ -118,7 +121,7 @@ impl Stage for Correlate {
             doc: "workouts that passed the filters, by the name of their source",
         },
     ];
-    const OUTPUTS: &'static [OutputPort] = &[LADDER, TABLE, FIGURE];
+    const OUTPUTS: &'static [OutputPort] = &[LADDER, TABLE, FIGURE, PICTURE];
 
     fn check(&self) -> Vec<ParameterFault> {
         let mut faults = features::parse_all("features", &self.features).err().unwrap_or_default();
@@ -162,8 +165,9 @@ impl Correlate {
         let ladders = ladder::climb(&sets, &predictors);
         ladder::table(&ladders)?.write(&context.output(&LADDER))?;
         set::table(&sets, &predictors)?.write(&context.output(&TABLE))?;
-        let figure = serde_json::to_string_pretty(&self.figure(&sets, &predictors, &ladders))?;
-        std::fs::write(context.output(&FIGURE), figure + "\n")?;
+        let figure = self.figure(&sets, &predictors, &ladders);
+        std::fs::write(context.output(&PICTURE), Plot::of_figure(&figure["ladder"]).svg())?;
+        std::fs::write(context.output(&FIGURE), serde_json::to_string_pretty(&figure)? + "\n")?;
         Ok(metrics(&sets, &predictors, &ladders))
     }
 
@@ -251,7 +255,7 @@ impl Correlate {
             "x": "lag (s)",
             "y": "mean over workouts of Pearson's r",
             "series": series,
-            "ladder": ladder::figure(ladders),
+            "ladder": ladder::figure(ladders, data),
             "data": data,
         })
     }

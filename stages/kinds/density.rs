@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::artifact::{Arity, ArtifactType, InputPort, OutputPort};
 use crate::kinds::density::summary::{Aside, Summary};
 use crate::kinds::density::tables::Group;
+use crate::plot::Plot;
 use crate::quality::{GOOD, MEDIUM, Tier};
 use crate::sequences::DataSource;
 use crate::stage::{Blame, Context, Metrics, ParameterFault, Run, Stage};
@@ -24,7 +25,7 @@ pub mod tables;
 
 /// Density of heart rates by month and year, correlations by density, and what shifted between years.
 ///
-/// Reads `workouts`; writes `by_month`, `by_year`, `by_tier`, `shift` and `figure`. A density is heart rates (30 to
+/// Reads `workouts`; writes `by_month`, `by_year`, `by_tier`, `shift`, `figure` and `picture`. A density is heart rates (30 to
 /// 230 BPM, one an instant) a minute of recorded time without pauses. Means of pace, heart rate and correlations are
 /// over workouts. Correlations are within workouts of at least 10 heart rates: with speed and power of the same
 /// instant, with power of 60 s before and with power smoothed by an exponential average of 60 s. FitRec workouts were
@@ -94,6 +95,7 @@ const BY_YEAR: OutputPort = OutputPort::fixed("by_year", ArtifactType::Table, "d
 const BY_TIER: OutputPort = OutputPort::fixed("by_tier", ArtifactType::Table, "correlations by density");
 const SHIFT: OutputPort = OutputPort::fixed("shift", ArtifactType::Table, "what shifted between years");
 const FIGURE: OutputPort = OutputPort::fixed("figure", ArtifactType::Figure, "density by month and by year");
+const PICTURE: OutputPort = OutputPort::fixed("picture", ArtifactType::Picture, "the figure, drawn");
 
 impl Stage for Density {
     const NAME: &'static str = "density";
@@ -104,7 +106,7 @@ impl Stage for Density {
         arity: Arity::One,
         doc: "workouts, as imported or filtered",
     }];
-    const OUTPUTS: &'static [OutputPort] = &[BY_MONTH, BY_YEAR, BY_TIER, SHIFT, FIGURE];
+    const OUTPUTS: &'static [OutputPort] = &[BY_MONTH, BY_YEAR, BY_TIER, SHIFT, FIGURE, PICTURE];
 
     fn check(&self) -> Vec<ParameterFault> {
         let mut faults = Vec::new();
@@ -163,8 +165,9 @@ impl Density {
         context.check_cancelled()?;
         let shifts = shift::shifts(&seen.summaries, self.draws);
         tables::shift(&shifts, data)?.write(&context.output(&SHIFT))?;
-        let figure = serde_json::to_string_pretty(&figure(&seen.summaries, data))?;
-        std::fs::write(context.output(&FIGURE), figure + "\n")?;
+        let figure = figure(&seen.summaries, data);
+        std::fs::write(context.output(&FIGURE), serde_json::to_string_pretty(&figure)? + "\n")?;
+        std::fs::write(context.output(&PICTURE), Plot::of_figure(&figure).svg())?;
         Ok(seen.metrics(data))
     }
 

@@ -27,7 +27,6 @@ pub mod markup;
 pub mod page;
 pub mod panel;
 pub mod panels;
-pub mod scale;
 pub mod sheet;
 pub mod style;
 pub mod traces;

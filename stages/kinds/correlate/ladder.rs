@@ -138,11 +138,17 @@ pub fn table(ladders: &[Ladder]) -> Result<Table> {
 }
 
 /// The ladders as data of a figure: steps along x, a line for each source.
-pub fn figure(ladders: &[Ladder]) -> Value {
+pub fn figure(ladders: &[Ladder], data: Option<DataSource>) -> Value {
     let series = ladders.iter().map(|ladder| {
         let x: Vec<&str> = ladder.steps.iter().map(|step| step.name).collect();
         let y: Vec<Option<f64>> = ladder.steps.iter().map(|step| step.within.map(rounded)).collect();
         json!({ "name": ladder.source, "x": x, "y": y, "data": ladder.data })
     });
-    json!({ "x": "step", "y": "mean over workouts of Pearson's r", "series": series.collect::<Vec<_>>() })
+    json!({
+        "title": "Heart rate against speed: what each step gives",
+        "x": "step",
+        "y": "mean over workouts of Pearson's r",
+        "series": series.collect::<Vec<_>>(),
+        "data": data,
+    })
 }

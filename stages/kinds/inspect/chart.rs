@@ -10,8 +10,8 @@ use crate::kinds::inspect::labels::{self, Label};
 use crate::kinds::inspect::legend::{self, ROW};
 use crate::kinds::inspect::markup::{push, px};
 use crate::kinds::inspect::panel::{Band, Layer, Layout, Mark, Note, Panel, Shade};
-use crate::kinds::inspect::scale::{self, Point, Scale};
 use crate::kinds::inspect::words;
+use crate::scale::{self, Point, Scale};
 
 /// Room around the charts of a picture.
 const MARGIN: f64 = 16.0;

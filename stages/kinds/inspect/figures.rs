@@ -1,10 +1,10 @@
 //! Plain figures of a workout beside those of its quality: how far, and how fast the heart. Unaware of charts and
 //! of findings.
 
-use crate::kinds::inspect::scale::Point;
 use crate::kinds::inspect::traces::Traces;
 use crate::physiology;
 use crate::quality::heart::PLAUSIBLE;
+use crate::scale::Point;
 
 /// Figures of one workout; none where the series for it is missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

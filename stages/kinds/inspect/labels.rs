@@ -1,7 +1,7 @@
 //! Labels over shaded stretches, placed in lanes so that none covers another. Unaware of what they say.
 
 use crate::kinds::inspect::panel::Band;
-use crate::kinds::inspect::scale::Scale;
+use crate::scale::Scale;
 
 /// Height of a lane in pixels.
 pub const LANE: f64 = 14.0;

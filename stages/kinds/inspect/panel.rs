@@ -1,7 +1,7 @@
 //! What a panel of a chart holds: series, shaded stretches, notes, and for which width it is drawn. Unaware of SVG
 //! and of workouts.
 
-use crate::kinds::inspect::scale::Point;
+use crate::scale::Point;
 
 /// One plot with its own vertical axis.
 #[derive(Clone, Debug, Default)]

@@ -1,9 +1,9 @@
 //! The three charts of a workout: heart rate, speed, altitude with its grade. Unaware of how they are drawn.
 
 use crate::kinds::inspect::panel::{Band, Layer, Mark, Note, Panel, Shade, Tone};
-use crate::kinds::inspect::scale::Point;
 use crate::kinds::inspect::traces::{Agreement, GRADE_WINDOW, SPEED_WINDOW, Traces};
 use crate::kinds::inspect::words::{capital, clock, count, decimal, plural};
+use crate::scale::Point;
 
 /// Something found in a workout, as it is shown.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,8 +3,8 @@
 //!
 //! Nothing is filled in: what is no finite number is left out and breaks the line, and so does a gap.
 
-use crate::kinds::inspect::scale::Point;
 use crate::physiology;
+use crate::scale::Point;
 use crate::statistics;
 use crate::workouts::speed::from_positions;
 use crate::workouts::{Origin, Workout};
