@@ -19,7 +19,7 @@ const LINES: [(&str, &str); 6] = [
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 400.0;
 /// Room left, right, above and below the axes.
-const ROOM: [f64; 4] = [64.0, 24.0, 64.0, 64.0];
+const ROOM: [f64; 4] = [64.0, 24.0, 84.0, 64.0];
 
 /// A picture of lines.
 pub struct Plot {
@@ -83,7 +83,7 @@ impl Plot {
             svg.push_str("<text x=\"16\" y=\"80\">there is nothing to show</text></svg>\n");
             return svg;
         }
-        let (numbers, marks) = (axis(range(0), 8), axis(from_zero(range(1)), 6));
+        let (numbers, marks) = (across_axis(range(0)), axis(from_zero(range(1)), 6));
         let ends = |ticks: &[f64]| [ticks[0], ticks[ticks.len() - 1]];
         let across = if self.places.is_empty() { ends(&numbers) } else { [-0.4, self.places.len() as f64 - 0.6] };
         let [left, right, top, bottom] = ROOM;
@@ -154,6 +154,12 @@ impl Plot {
             ),
         );
     }
+}
+
+/// Ticks from near the least value on, so that a few years do not begin at zero.
+fn across_axis([low, high]: [f64; 2]) -> Vec<f64> {
+    let base = low.floor();
+    axis([low - base, high - base], 8).into_iter().map(|tick| tick + base).collect()
 }
 
 /// The range with zero in it: a height that begins elsewhere makes small differences look large.
