@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
+use walkdir::{DirEntry, WalkDir};
 
 /// What a path means.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,12 +41,19 @@ pub fn one(path: &Path) -> Result<PathBuf, Refusal> {
 }
 
 /// Finds a file, all files below a folder, or those that a glob such as `runs/**/*.fit` meets.
+///
+/// Links to files count as files; links to folders are not followed, as they may lead back.
 pub fn several(path: &Path) -> Result<Files, Refusal> {
     let text = path.to_str().ok_or_else(|| refusal(format!("`{}` is not UTF-8", path.display()), "rename it"))?;
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => Ok(Files::One(path.to_owned())),
-        Ok(_) => below(path, &format!("{}/**/*", Pattern::escape(text.trim_end_matches('/')))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && text.contains(GLOB) => below(literal(path), text),
+        Ok(_) => below(path, path, None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && text.contains(GLOB) => {
+            let pattern = Pattern::new(text).map_err(|error| {
+                refusal(format!("`{text}` is no glob"), &format!("{} at byte {}", error.msg, error.pos))
+            })?;
+            below(literal(path), path, Some(&pattern))
+        }
         Err(error) => Err(unreadable(path, &error)),
     }
 }
@@ -56,21 +64,27 @@ fn literal(path: &Path) -> &Path {
     path.ancestors().find(|part| !special(part)).unwrap_or(Path::new(""))
 }
 
-fn below(folder: &Path, pattern: &str) -> Result<Files, Refusal> {
-    let found = glob::glob_with(pattern, OPTIONS)
-        .map_err(|error| refusal(format!("`{pattern}` is no glob"), &format!("{} at byte {}", error.msg, error.pos)))?;
+/// The files below a folder, all of them or those that a pattern meets.
+fn below(folder: &Path, asked: &Path, pattern: Option<&Pattern>) -> Result<Files, Refusal> {
+    let start = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let hidden = |entry: &DirEntry| entry.depth() > 0 && entry.file_name().as_encoded_bytes().starts_with(b".");
     let mut files = Vec::new();
-    for entry in found {
-        let path = entry.map_err(|error| unreadable(error.path(), error.error()))?;
-        if !path.is_file() {
+    for entry in WalkDir::new(start).sort_by_file_name().into_iter().filter_entry(|entry| !hidden(entry)) {
+        let entry = entry.map_err(|error| {
+            let path = error.path().unwrap_or(start).to_owned();
+            unreadable(&path, &error.into_io_error().unwrap_or_else(|| io::Error::other("its links go round")))
+        })?;
+        let within = entry.path().strip_prefix(start).unwrap_or(entry.path());
+        let path = folder.join(within);
+        let met = pattern.is_none_or(|pattern| pattern.matches_path_with(&path, OPTIONS));
+        if !met || !path.is_file() {
             continue;
         }
-        let within = path.strip_prefix(folder).unwrap_or(&path).to_str();
-        let name = within.ok_or_else(|| refusal(format!("`{}` is not UTF-8", path.display()), "rename it"))?;
+        let name = within.to_str().ok_or_else(|| refusal(format!("`{}` is not UTF-8", path.display()), "rename it"))?;
         files.push((name.to_owned(), path));
     }
     if files.is_empty() {
-        return Err(refusal(format!("`{pattern}` meets no file"), "nothing is there, or hidden files alone"));
+        return Err(refusal(format!("`{}` meets no file", asked.display()), "nothing is there, or hidden files alone"));
     }
     files.sort();
     Ok(Files::Many(files))
