@@ -16,7 +16,7 @@ use crate::stage::{Blame, Context, Metrics, ParameterFault, Run, Stage};
 use crate::statistics::rounded;
 use crate::table::{Column, Table};
 use crate::track::Track;
-use crate::workouts::{Workout, WorkoutReader};
+use crate::workouts::{SeriesName, Workout, WorkoutReader};
 
 pub mod tally;
 
@@ -189,7 +189,7 @@ impl Correlate {
     }
 
     fn read(&self, context: &Context<'_>, name: &'static str, path: &Path, predictors: &[Predictor]) -> Result<Set> {
-        let reader = WorkoutReader::open(path)?;
+        let reader = WorkoutReader::with_series(path, SeriesName::OF_TRACKS)?;
         let total = reader.total() as u64;
         let tallies = Tallies::new(predictors.len(), self.rank_limit);
         let mut set = Set { name, workouts: 0, aside: 0, data: DataSource::Recorded, tallies };
