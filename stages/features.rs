@@ -7,11 +7,12 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use crate::physiology;
 use crate::stage::ParameterFault;
 use crate::suggest::did_you_mean;
-use crate::track::{Gender, Track, interpolate};
+use crate::track::{Gender, Places, Track};
 
 /// A series that the recording gives at every sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,46 +175,70 @@ pub fn parse_all(path: &str, texts: &[String]) -> Result<Vec<Feature>, Vec<Param
     if faults.is_empty() { Ok(features) } else { Err(faults) }
 }
 
-/// The signals of a track, computed once.
+/// The signals of a track, each computed once, when it is first asked for.
 pub struct Signals<'a> {
     track: &'a Track,
-    grade: Option<Vec<f64>>,
+    window: f64,
+    grade: OnceLock<Vec<f64>>,
+    power: OnceLock<Vec<f64>>,
 }
 
 impl<'a> Signals<'a> {
     /// Prepares a track; `window` is the time in seconds over which altitude is smoothed into a slope.
     pub fn new(track: &'a Track, window: f64) -> Self {
-        let both = track.speed.as_deref().zip(track.altitude.as_deref());
-        let grade = both.map(|(speed, altitude)| physiology::grade(&track.elapsed, speed, altitude, window));
-        Self { track, grade }
+        Self { track, window, grade: OnceLock::new(), power: OnceLock::new() }
     }
 
     /// A signal at every sample; the error names the series that is missing.
     pub fn signal(&self, signal: Signal) -> Result<Cow<'_, [f64]>, &'static str> {
-        let speed = || self.track.speed.as_deref().ok_or("speed");
-        let altitude = || self.track.altitude.as_deref().ok_or("altitude");
-        let grade = || self.grade.as_deref().ok_or(if speed().is_err() { "speed" } else { "altitude" });
         Ok(match signal {
-            Signal::Speed => Cow::Borrowed(speed()?),
-            Signal::Altitude => Cow::Borrowed(altitude()?),
-            Signal::Grade => Cow::Borrowed(grade()?),
+            Signal::Speed => Cow::Borrowed(self.speed()?),
+            Signal::Altitude => Cow::Borrowed(self.altitude()?),
+            Signal::Grade => Cow::Borrowed(self.grade()?),
             Signal::AltitudeGain => {
-                let metres = altitude()?;
+                let metres = self.altitude()?;
                 metres.iter().map(|height| height - metres[0]).collect()
             }
-            Signal::Power => speed()?.iter().zip(grade()?).map(|(v, i)| physiology::power(*v, *i)).collect(),
+            Signal::Power => Cow::Borrowed(self.power()?),
         })
+    }
+
+    fn speed(&self) -> Result<&[f64], &'static str> {
+        self.track.speed.as_deref().ok_or("speed")
+    }
+
+    fn altitude(&self) -> Result<&[f64], &'static str> {
+        self.track.altitude.as_deref().ok_or("altitude")
+    }
+
+    fn grade(&self) -> Result<&[f64], &'static str> {
+        let (speed, altitude) = (self.speed()?, self.altitude()?);
+        Ok(self.grade.get_or_init(|| physiology::grade(&self.track.elapsed, speed, altitude, self.window)))
+    }
+
+    fn power(&self) -> Result<&[f64], &'static str> {
+        let (speed, grade) = (self.speed()?, self.grade()?);
+        let power = || speed.iter().zip(grade).map(|(v, i)| physiology::power(*v, *i)).collect();
+        Ok(self.power.get_or_init(power))
+    }
+
+    /// Where given times in seconds since the start, which never fall, lie between the track's samples.
+    pub fn places(&self, at: &[f64]) -> Places {
+        Places::of(&self.track.elapsed, at)
     }
 
     /// A feature at the given times in seconds since the start, which never fall.
     pub fn sample(&self, feature: &Feature, at: &[f64]) -> Result<Vec<f64>, &'static str> {
-        let time = &self.track.elapsed;
+        self.sample_at(feature, at, &self.places(at))
+    }
+
+    /// As [`Signals::sample`], where the places of the times are known already.
+    pub fn sample_at(&self, feature: &Feature, at: &[f64], places: &Places) -> Result<Vec<f64>, &'static str> {
         let flag = |gender: Gender| f64::from(u8::from(self.track.gender == gender));
         Ok(match feature {
-            Feature::Signal(signal) => interpolate(time, &self.signal(*signal)?, at),
+            Feature::Signal(signal) => places.read(&self.signal(*signal)?),
             Feature::Ema(signal, tau) => {
-                let smooth = physiology::ema(time, &self.signal(*signal)?, *tau);
-                interpolate(time, &smooth, at)
+                places.read(&physiology::ema(&self.track.elapsed, &self.signal(*signal)?, *tau))
             }
             Feature::Elapsed => at.to_vec(),
             Feature::ElapsedSquared => at.iter().map(|t| t * t).collect(),

@@ -6,6 +6,7 @@ use std::io::BufWriter;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use polars::polars_utils::compression::ZstdLevel;
 use polars::prelude::{
     BatchedWriter, Column, DataFrame, DataType, ParquetCompression, ParquetReader, ParquetWriter, Schema,
     SchemaExt as _, SerReader as _, StatisticsOptions,
@@ -13,6 +14,9 @@ use polars::prelude::{
 
 /// Rows of a row group where the caller does not cut them itself.
 const ROWS_PER_GROUP: usize = 1 << 16;
+
+/// The level of compression. Workouts of 500 points take 6 % more room than at the usual level 3 and half the time.
+const LEVEL: i32 = 1;
 
 /// A Parquet file that is being written.
 pub type FileWriter = BatchedWriter<BufWriter<File>>;
@@ -69,6 +73,6 @@ fn reader(path: &Path) -> Result<ParquetReader<File>> {
 fn settings(path: &Path) -> Result<ParquetWriter<BufWriter<File>>> {
     let file = File::create(path).with_context(|| format!("`{}` cannot be created", path.display()))?;
     Ok(ParquetWriter::new(BufWriter::new(file))
-        .with_compression(ParquetCompression::Zstd(None))
+        .with_compression(ParquetCompression::Zstd(Some(ZstdLevel::try_new(LEVEL)?)))
         .with_statistics(StatisticsOptions::default()))
 }

@@ -27,8 +27,21 @@ pub fn power(speed: f64, grade: f64) -> f64 {
 pub fn ema(time: &[f64], values: &[f64], tau: f64) -> Vec<f64> {
     let mut state = values.first().copied().unwrap_or_default();
     let mut before = time.first().copied().unwrap_or_default();
+    let gain = |dt: f64| -(-dt / tau).exp_m1();
+    // Most recordings step by whole seconds: the gain of each such step is computed once.
+    let mut known = [f64::NAN; 64];
     let step = |(&now, &value): (&f64, &f64)| {
-        state += -(-(now - before) / tau).exp_m1() * (value - state);
+        let dt = now - before;
+        let share = match known.get_mut(dt as usize) {
+            Some(known) if (dt as usize) as f64 == dt => {
+                if known.is_nan() {
+                    *known = gain(dt);
+                }
+                *known
+            }
+            _ => gain(dt),
+        };
+        state += share * (value - state);
         before = now;
         state
     };
@@ -77,10 +90,17 @@ fn slope(time: &[f64], distance: &[f64], altitude: &[f64]) -> f64 {
     if covered <= 0.0 || covered < SLOWEST * (time[last] - time[0]) {
         return 0.0;
     }
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / n;
-    let (x, y) = (mean(distance), mean(altitude));
-    let spread: f64 = distance.iter().map(|d| (d - x).powi(2)).sum();
-    let common: f64 = distance.iter().zip(altitude).map(|(d, a)| (d - x) * (a - y)).sum();
+    let (mut x, mut y) = (0.0, 0.0);
+    for (d, a) in distance.iter().zip(altitude) {
+        x += d;
+        y += a;
+    }
+    (x, y) = (x / n, y / n);
+    let (mut spread, mut common) = (0.0, 0.0);
+    for (d, a) in distance.iter().zip(altitude) {
+        spread += (d - x) * (d - x);
+        common += (d - x) * (a - y);
+    }
     (common / spread).clamp(-STEEPEST, STEEPEST)
 }
 

@@ -56,6 +56,21 @@ impl PairMoments {
         self.product += dx * (y - self.mean[1]);
     }
 
+    /// The moments of pairs that are all there, in two passes: as exact as one by one, and many times faster,
+    /// because the sums are kept in lanes that compilers compute side by side. Both series have one length.
+    pub fn of(x: &[f64], y: &[f64]) -> Self {
+        if x.is_empty() {
+            return Self::default();
+        }
+        let n = x.len() as f64;
+        let mean = [lanes::<1>(x, y, |x, _| [x])[0] / n, lanes::<1>(x, y, |_, y| [y])[0] / n];
+        let [xx, yy, xy] = lanes(x, y, |x, y| {
+            let (dx, dy) = (x - mean[0], y - mean[1]);
+            [dx * dx, dy * dy, dx * dy]
+        });
+        Self { n: x.len() as u64, mean, squares: [xx, yy], product: xy }
+    }
+
     /// Takes the pairs of another; the result depends on the order of merging only by rounding, so merge in a
     /// fixed order.
     pub fn merge(&mut self, other: &Self) {
@@ -81,11 +96,36 @@ impl PairMoments {
     }
 }
 
+/// Sums of terms made of two series of one length, gathered in lanes and those added up in order.
+#[inline]
+fn lanes<const N: usize>(x: &[f64], y: &[f64], terms: impl Fn(f64, f64) -> [f64; N]) -> [f64; N] {
+    const LANES: usize = 8;
+    let mut sums = [[0.0; LANES]; N];
+    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+    for (x, y) in x.iter().zip(y) {
+        let mut new = [[0.0; LANES]; N];
+        for lane in 0..LANES {
+            let terms = terms(x[lane], y[lane]);
+            for term in 0..N {
+                new[term][lane] = terms[term];
+            }
+        }
+        for term in 0..N {
+            for lane in 0..LANES {
+                sums[term][lane] += new[term][lane];
+            }
+        }
+    }
+    for (lane, (x, y)) in x_rest.iter().zip(y_rest).enumerate() {
+        let terms = terms(*x, *y);
+        (0..N).for_each(|term| sums[term][lane] += terms[term]);
+    }
+    sums.map(|lanes| lanes.iter().sum())
+}
+
 /// Pearson's correlation of pairs; none for fewer than three or where one side does not vary.
 pub fn pearson(x: &[f64], y: &[f64]) -> Option<f64> {
-    let mut moments = PairMoments::default();
-    x.iter().zip(y).for_each(|(x, y)| moments.add(*x, *y));
-    moments.r()
+    PairMoments::of(x, y).r()
 }
 
 /// Spearman's correlation: Pearson's of the ranks, equal values sharing their average rank.
@@ -95,8 +135,7 @@ pub fn spearman(x: &[f64], y: &[f64]) -> Option<f64> {
 
 /// Ranks from 1, equal values sharing their average rank.
 pub fn ranks(values: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
+    let order = order(values);
     let mut ranks = vec![0.0; values.len()];
     let mut before = 0.0;
     for ties in order.chunk_by(|&a, &b| values[a] == values[b]) {
@@ -105,6 +144,32 @@ pub fn ranks(values: &[f64]) -> Vec<f64> {
         before += n;
     }
     ranks
+}
+
+/// The places of values in the order of [`f64::total_cmp`], equal ones as they come.
+///
+/// Whole numbers are sorted, many times faster than floats by comparison: the upper bits of each value with its
+/// place below. Where those are equal the values decide.
+fn order(values: &[f64]) -> Vec<usize> {
+    const PLACE: u64 = 0xffff;
+    let key = |place: usize| {
+        let bits = values[place].to_bits();
+        if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
+    };
+    if values.len() > PLACE as usize {
+        let mut order: Vec<usize> = (0..values.len()).collect();
+        order.sort_by_key(|place| key(*place));
+        return order;
+    }
+    let mut short: Vec<u64> = (0..values.len()).map(|place| key(place) & !PLACE | place as u64).collect();
+    short.sort_unstable();
+    let place = |short: u64| (short & PLACE) as usize;
+    for alike in short.chunk_by_mut(|a, b| a & !PLACE == b & !PLACE) {
+        if !alike.is_sorted_by_key(|short| key(place(*short))) {
+            alike.sort_by_key(|short| key(place(*short)));
+        }
+    }
+    short.into_iter().map(place).collect()
 }
 
 /// The quantile of finite values for a fraction in 0..=1, linear between neighbours (Hyndman and Fan's type 7,
@@ -133,6 +198,38 @@ mod tests {
 
     fn close(a: Option<f64>, b: f64) {
         assert!(a.is_some_and(|a| (a - b).abs() < 1e-12), "{a:?} is not {b}");
+    }
+
+    #[test]
+    fn moments_at_once_are_those_of_pairs_one_by_one() {
+        for n in [0, 1, 2, 7, 8, 9, 500] {
+            let x: Vec<f64> = (0..n).map(|i| 1e3 + (f64::from(i) * 0.7).sin()).collect();
+            let y: Vec<f64> = (0..n).map(|i| 150.0 + (f64::from(i) * 0.7 - 1.0).sin() * 30.0).collect();
+            let mut slow = PairMoments::default();
+            x.iter().zip(&y).for_each(|(x, y)| slow.add(*x, *y));
+            let fast = PairMoments::of(&x, &y);
+            assert_eq!((fast.n, fast.r().is_some()), (slow.n, slow.r().is_some()));
+            if let Some(r) = slow.r() {
+                close(fast.r(), r);
+                close(Some(fast.mean[0] / slow.mean[0]), 1.0);
+                close(Some(fast.squares[1] / slow.squares[1]), 1.0);
+            }
+        }
+    }
+
+    #[test]
+    fn zeros_of_both_signs_share_a_rank() {
+        assert_eq!(ranks(&[0.0, -1.5, -0.0, f64::INFINITY, -2.0]), [3.5, 2.0, 3.5, 5.0, 1.0]);
+    }
+
+    #[test]
+    fn places_are_in_the_order_of_a_plain_sort() {
+        for (n, spread) in [(500, 1e3), (500, 1e-13), (500, 0.0), (70_000, 1.0), (1, 1.0), (0, 1.0)] {
+            let values: Vec<f64> = (0..n).map(|i| 3.0 - f64::from(i * 7919 % 613) * spread).collect();
+            let mut plain: Vec<usize> = (0..values.len()).collect();
+            plain.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
+            assert_eq!(order(&values), plain, "{n}, {spread}");
+        }
     }
 
     #[test]

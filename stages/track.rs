@@ -107,6 +107,9 @@ impl Track {
     /// with a value that is no finite number, and says how many of each.
     pub fn new(workout: &Workout) -> Result<(Self, Repairs), Unusable> {
         let heart_rate = workout.heart_rate.as_deref().ok_or(Unusable::NoHeartRate)?;
+        if let Some(track) = Self::in_order(workout) {
+            return Ok((track, Repairs::default()));
+        }
         let (speed, altitude) = (workout.speed.as_deref(), workout.altitude.as_deref());
         let time = workout.time.as_deref();
         let mut repairs = Repairs::default();
@@ -138,6 +141,34 @@ impl Track {
             gender: Gender::of(workout.gender.as_deref()),
         };
         Ok((track, repairs))
+    }
+
+    /// The track of a workout that needs no repair and whose series share their times, as most do.
+    fn in_order(workout: &Workout) -> Option<Self> {
+        let (time, heart_rate) = (workout.time.as_deref()?, workout.heart_rate.as_deref()?);
+        let (speed, altitude) = (workout.speed.as_deref(), workout.altitude.as_deref());
+        let series = || [Some(heart_rate), speed, altitude].into_iter().flatten();
+        let finite = |series: &[f32]| series.iter().fold(true, |all, value| all & value.is_finite());
+        let rising = || time.windows(2).fold(true, |all, pair| all & (pair[0] < pair[1]));
+        let ends = [time.first()?, time.last()?];
+        let usual = workout.heart_rate_time.is_none()
+            && time.len() > 1
+            && series().all(|series| series.len() == time.len() && finite(series))
+            && ends.into_iter().all(|end| end.is_finite())
+            && rising();
+        let wide = |series: &[f32]| series.iter().map(|value| f64::from(*value)).collect();
+        usual.then(|| {
+            let elapsed: Vec<f64> = time.iter().map(|now| now - time[0]).collect();
+            Self {
+                start: time[0],
+                heart_time: elapsed.clone(),
+                elapsed,
+                heart_rate: wide(heart_rate),
+                speed: speed.map(wide),
+                altitude: altitude.map(wide),
+                gender: Gender::of(workout.gender.as_deref()),
+            }
+        })
     }
 
     /// Seconds from the first sample to the last.
@@ -181,25 +212,46 @@ fn merge_instants(mut samples: Vec<Instant>, repairs: &mut Repairs) -> Vec<Insta
     instants
 }
 
+/// Where given times lie between samples, found once for all series of those samples.
+pub struct Places {
+    /// The samples before and after each time, and how far it lies on the way between them.
+    between: Vec<(u32, u32, f64)>,
+}
+
+impl Places {
+    /// Finds the places; `time` is strictly rising and not empty, `at` never falls.
+    pub fn of(time: &[f64], at: &[f64]) -> Self {
+        let mut next = 0;
+        let place = |&at: &f64| {
+            while next < time.len() && time[next] < at {
+                next += 1;
+            }
+            if next == 0 || next == time.len() {
+                let end = next.saturating_sub(1) as u32;
+                // Negative zero leaves every value as it is, down to the sign of a zero.
+                return (end, end, -0.0);
+            }
+            let share = (at - time[next - 1]) / (time[next] - time[next - 1]);
+            (next as u32 - 1, next as u32, share)
+        };
+        Self { between: at.iter().map(place).collect() }
+    }
+
+    /// The values of a series there, by straight lines between samples; beyond the ends the end's value holds.
+    pub fn read(&self, values: &[f64]) -> Vec<f64> {
+        let value = |&(before, after, share): &(u32, u32, f64)| {
+            let (before, after) = (values[before as usize], values[after as usize]);
+            before + share * (after - before)
+        };
+        self.between.iter().map(value).collect()
+    }
+}
+
 /// Values at given times by straight lines between samples; beyond the ends the end's value holds.
 ///
 /// `time` is strictly rising and not empty, `at` never falls.
 pub fn interpolate(time: &[f64], values: &[f64], at: &[f64]) -> Vec<f64> {
-    let mut next = 0;
-    let value = |&at: &f64| {
-        while next < time.len() && time[next] < at {
-            next += 1;
-        }
-        if next == 0 {
-            return values[0];
-        }
-        if next == time.len() {
-            return values[next - 1];
-        }
-        let share = (at - time[next - 1]) / (time[next] - time[next - 1]);
-        values[next - 1] + share * (values[next] - values[next - 1])
-    };
-    at.iter().map(value).collect()
+    Places::of(time, at).read(values)
 }
 
 #[cfg(test)]
@@ -226,6 +278,32 @@ mod tests {
         assert_eq!(track.speed.unwrap()[2], 3.125);
         assert_eq!((track.altitude, track.gender), (None, Gender::Female));
         assert_eq!(repairs, Repairs { moved: 1, averaged: 1, dropped: 1 });
+    }
+
+    #[test]
+    fn a_workout_in_order_gives_the_track_that_putting_it_in_order_gives() {
+        let plain = Workout { altitude: Some(vec![1.0, -0.0, 3.0]), ..workout(&[7.0, 8.5, 11.0], &[99.0, 98.0, 97.0]) };
+        let (track, repairs) = Track::new(&plain).unwrap();
+        assert_eq!(Track::in_order(&plain).unwrap(), track);
+        let shuffle = |series: &Option<Vec<f32>>| series.as_ref().map(|s| vec![s[2], s[0], s[1]]);
+        let shuffled = Workout {
+            time: Some(vec![11.0, 7.0, 8.5]),
+            heart_rate: shuffle(&plain.heart_rate),
+            speed: shuffle(&plain.speed),
+            altitude: shuffle(&plain.altitude),
+            ..plain.clone()
+        };
+        assert_eq!(Track::in_order(&shuffled), None);
+        let (same, moved) = Track::new(&shuffled).unwrap();
+        assert_eq!((same, moved.moved, repairs), (track, 1, Repairs::default()));
+        for broken in [
+            Workout { time: Some(vec![7.0, 8.5, f64::INFINITY]), ..plain.clone() },
+            Workout { altitude: Some(vec![1.0, f32::NAN, 2.0]), ..plain.clone() },
+            Workout { heart_rate_time: Some(vec![7.0, 8.0, 9.0]), ..plain.clone() },
+            Workout { speed: Some(vec![1.0]), ..plain },
+        ] {
+            assert_eq!(Track::in_order(&broken), None);
+        }
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! Workouts as the project knows them: SI units, one struct for each, and their Parquet file, read and written
 //! in batches so that memory does not grow with their number. Unaware of the formats they came from.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use polars::prelude::{FileMetadataRef, ParallelStrategy, ParquetReader, Schema, SerReader};
+use polars::prelude::Schema;
 
 use crate::parquet;
 
+pub mod ahead;
+pub mod behind;
 pub mod rows;
 pub mod speed;
 
@@ -97,15 +98,71 @@ impl Origin {
     }
 }
 
+/// A series of a workout, for readers that do not need them all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeriesName {
+    /// Sample times.
+    Time,
+    /// Heart rate.
+    HeartRate,
+    /// Times of the heart rates.
+    HeartRateTime,
+    /// Spans of the heart rates.
+    HeartRateSpan,
+    /// Speed.
+    Speed,
+    /// Altitude.
+    Altitude,
+    /// Latitude.
+    Latitude,
+    /// Longitude.
+    Longitude,
+    /// Pauses.
+    Pauses,
+}
+
+impl SeriesName {
+    /// Every series.
+    pub const ALL: &'static [Self] = &[
+        Self::Time,
+        Self::HeartRate,
+        Self::HeartRateTime,
+        Self::HeartRateSpan,
+        Self::Speed,
+        Self::Altitude,
+        Self::Latitude,
+        Self::Longitude,
+        Self::Pauses,
+    ];
+
+    /// Those that a [`crate::track::Track`] is made of.
+    pub const OF_TRACKS: &'static [Self] =
+        &[Self::Time, Self::HeartRate, Self::HeartRateTime, Self::Speed, Self::Altitude];
+
+    /// The name of its column.
+    pub const fn column(self) -> &'static str {
+        match self {
+            Self::Time => "time",
+            Self::HeartRate => "heart_rate",
+            Self::HeartRateTime => "heart_rate_time",
+            Self::HeartRateSpan => "heart_rate_span",
+            Self::Speed => "speed",
+            Self::Altitude => "altitude",
+            Self::Latitude => "latitude",
+            Self::Longitude => "longitude",
+            Self::Pauses => "pauses",
+        }
+    }
+}
+
 /// Workouts in a row group: some 9 MB of series at 500 points each.
 const ROWS_PER_GROUP: usize = 512;
 
 /// Writes a workouts file. Row groups are cut at a fixed number of workouts, so that the bytes do not depend on
-/// how many are handed over at a time.
+/// how many are handed over at a time; each is compressed on a thread of the writer's own while the next fills.
 pub struct WorkoutWriter {
-    path: PathBuf,
-    file: parquet::FileWriter,
     pending: Vec<Workout>,
+    groups: behind::Groups,
 }
 
 impl WorkoutWriter {
@@ -113,7 +170,7 @@ impl WorkoutWriter {
     pub fn create(path: &Path) -> Result<Self> {
         let schema = Schema::from_iter(rows::columns().map(|(name, kind)| (name.into(), kind)));
         let file = parquet::create(path, &schema)?;
-        Ok(Self { path: path.to_owned(), file, pending: Vec::with_capacity(ROWS_PER_GROUP) })
+        Ok(Self { pending: Vec::new(), groups: behind::Groups::start(path, file)? })
     }
 
     /// Appends workouts.
@@ -121,7 +178,7 @@ impl WorkoutWriter {
         for workout in workouts {
             self.pending.push(workout);
             if self.pending.len() == ROWS_PER_GROUP {
-                self.flush()?;
+                self.groups.write(std::mem::take(&mut self.pending))?;
             }
         }
         Ok(())
@@ -130,49 +187,42 @@ impl WorkoutWriter {
     /// Ends the file; without this call it is no Parquet file.
     pub fn finish(mut self) -> Result<()> {
         if !self.pending.is_empty() {
-            self.flush()?;
+            self.groups.write(self.pending)?;
         }
-        self.file.finish().with_context(|| format!("`{}` cannot be written", self.path.display()))?;
+        let (path, file) = self.groups.end()?;
+        file.finish().with_context(|| format!("`{}` cannot be written", path.display()))?;
         Ok(())
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        let frame = rows::frame(&self.pending);
-        self.pending.clear();
-        self.file.write_batch(&frame).with_context(|| format!("`{}` cannot be written", self.path.display()))
     }
 }
 
-/// Reads a workouts file, one row group at a time, so that memory does not grow with the file.
+/// Reads a workouts file, one row group at a time, so that memory does not grow with the file. The next group is
+/// decoded on a thread of the reader's own while one is looked at.
 pub struct WorkoutReader {
-    path: PathBuf,
-    metadata: FileMetadataRef,
-    group: usize,
-    first_row: usize,
+    groups: ahead::Groups,
+    total: usize,
 }
 
 impl WorkoutReader {
     /// Opens a file; fails when it is no Parquet file or lacks a column.
     pub fn open(path: &Path) -> Result<Self> {
+        Self::with_series(path, SeriesName::ALL)
+    }
+
+    /// As [`WorkoutReader::open`], for some series; the others of every workout are none, whatever the file holds.
+    pub fn with_series(path: &Path, series: &[SeriesName]) -> Result<Self> {
         let mut reader = parquet::open(path, &rows::columns())?;
         let metadata = reader.get_metadata().with_context(|| parquet::unreadable(path))?.clone();
-        Ok(Self { path: path.to_owned(), metadata, group: 0, first_row: 0 })
+        let left_out = SeriesName::ALL.iter().filter(|name| !series.contains(name));
+        let left_out: Vec<&str> = left_out.map(|name| name.column()).collect();
+        let names = rows::columns().map(|(name, _)| name).into_iter();
+        let columns = names.filter(|name| !left_out.contains(name)).map(str::to_owned).collect();
+        let total = metadata.num_rows;
+        Ok(Self { groups: ahead::Groups::new(ahead::Source { path: path.to_owned(), metadata, columns }), total })
     }
 
     /// Workouts in the file.
     pub fn total(&self) -> usize {
-        self.metadata.num_rows
-    }
-
-    fn read_group(&self, rows: usize) -> Result<Vec<Workout>> {
-        let context = || parquet::unreadable(&self.path);
-        let file = File::open(&self.path).with_context(context)?;
-        let mut reader = ParquetReader::new(file)
-            .read_parallel(ParallelStrategy::RowGroups)
-            .with_slice(Some((self.first_row, rows)));
-        reader.set_metadata(self.metadata.clone());
-        let frame = reader.finish().with_context(context)?;
-        rows::workouts(&frame).with_context(context)
+        self.total
     }
 }
 
@@ -180,11 +230,7 @@ impl Iterator for WorkoutReader {
     type Item = Result<Vec<Workout>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let rows = self.metadata.row_groups.get(self.group)?.num_rows();
-        let batch = self.read_group(rows);
-        self.group += 1;
-        self.first_row += rows;
-        Some(batch)
+        self.groups.next()
     }
 }
 
@@ -199,7 +245,7 @@ pub fn read_all(path: &Path) -> Result<Vec<Workout>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Origin, Workout, WorkoutReader, WorkoutWriter, read_all};
+    use super::{Origin, SeriesName, Workout, WorkoutReader, WorkoutWriter, read_all, rows};
     use crate::parquet;
     use polars::prelude::{Column, NamedFrom, Series};
 
@@ -267,6 +313,57 @@ mod tests {
         write(&path, &[workout], 1);
         let series = read_all(&path).unwrap().remove(0).heart_rate.unwrap();
         assert!(series[0].is_nan() && series[1] == 120.0);
+    }
+
+    #[test]
+    fn series_that_are_not_asked_for_are_none_and_the_rest_is_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.parquet");
+        let written = workouts(600);
+        write(&path, &written, 600);
+        let read = WorkoutReader::with_series(&path, &[SeriesName::Time, SeriesName::Speed]).unwrap();
+        let read: Vec<Workout> = read.flat_map(Result::unwrap).collect();
+        let bare = |workout: &Workout| Workout {
+            heart_rate: None,
+            heart_rate_time: None,
+            heart_rate_span: None,
+            altitude: None,
+            latitude: None,
+            longitude: None,
+            pauses: Vec::new(),
+            ..workout.clone()
+        };
+        assert_eq!(read, written.iter().map(bare).collect::<Vec<_>>());
+        let names: Vec<&str> = SeriesName::ALL.iter().map(|name| name.column()).collect();
+        let lists = rows::columns().into_iter().filter(|(_, kind)| kind.is_list()).map(|(name, _)| name);
+        assert_eq!(names, lists.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_reader_and_a_writer_that_are_dropped_early_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.parquet");
+        write(&path, &workouts(1600), 1600);
+        let mut reader = WorkoutReader::open(&path).unwrap();
+        assert_eq!(reader.next().unwrap().unwrap().len(), 512);
+        drop(reader);
+        let unfinished = folder.path().join("u.parquet");
+        let mut writer = WorkoutWriter::create(&unfinished).unwrap();
+        writer.write(workouts(1100)).unwrap();
+        drop(writer);
+        assert!(read_all(&unfinished).is_err(), "a file that was not finished is no Parquet file");
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error_that_names_the_file() {
+        let full = std::path::Path::new("/dev/full");
+        if !full.exists() {
+            return;
+        }
+        let mut writer = WorkoutWriter::create(full).unwrap();
+        let written = (0..8).try_for_each(|_| writer.write(workouts(1024)));
+        let error = format!("{:#}", written.and_then(|()| writer.finish()).unwrap_err());
+        assert!(error.contains("`/dev/full` cannot be written"), "{error}");
     }
 
     #[test]

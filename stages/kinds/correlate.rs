@@ -18,7 +18,7 @@ use crate::sequences::DataSource;
 use crate::stage::{Blame, Context, Metrics, ParameterFault, Run, Stage};
 use crate::statistics::rounded;
 use crate::track::Track;
-use crate::workouts::{Workout, WorkoutReader};
+use crate::workouts::{SeriesName, Workout, WorkoutReader};
 
 pub mod ladder;
 pub mod set;
@@ -201,7 +201,7 @@ impl Correlate {
         path: &Path,
         predictors: &[Predictor],
     ) -> Result<Set> {
-        let reader = WorkoutReader::open(path)?;
+        let reader = WorkoutReader::with_series(path, SeriesName::OF_TRACKS)?;
         let total = reader.total() as u64;
         let tallies = Tallies::new(predictors.len(), self.rank_limit);
         let source = source.to_owned();

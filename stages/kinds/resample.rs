@@ -17,7 +17,7 @@ use crate::sequences::writer::{self, Writer};
 use crate::sequences::{DataSource, Header};
 use crate::stage::{Blame, Context, Metrics, ParameterFault, Run, Stage};
 use crate::track::{Repairs, Track, Unusable};
-use crate::workouts::{Workout, WorkoutReader};
+use crate::workouts::{SeriesName, Workout, WorkoutReader};
 
 pub mod grid;
 
@@ -101,7 +101,7 @@ impl Resample {
     fn resample(&self, context: &Context<'_>) -> Result<Metrics> {
         let parsed = features::parse_all("features", &self.features)
             .map_err(|faults| Blame { parameter: faults[0].path.clone(), message: faults[0].message.clone() })?;
-        let reader = WorkoutReader::open(context.job.input("workouts")?)?;
+        let reader = WorkoutReader::with_series(context.job.input("workouts")?, SeriesName::OF_TRACKS)?;
         let total = reader.total() as u64;
         let mut gathered = Gathered::new(self, &parsed, &context.output(&SEQUENCES))?;
         for batch in reader {
@@ -130,14 +130,15 @@ impl Resample {
         let (track, repairs) = Track::new(workout).map_err(Unusable::reason)?;
         let steps = self.grid.lay(&track)?;
         let signals = Signals::new(&track, self.smooth_altitude_s);
+        let places = signals.places(&steps.time);
         let width = features.len();
         let mut rows = vec![0.0; width * steps.time.len()];
         for (column, feature) in features.iter().enumerate() {
-            let values = signals.sample(feature, &steps.time);
+            let values = signals.sample_at(feature, &steps.time, &places);
             let values = values.map_err(|series| format!("has no {series}, which `{feature}` is made of"))?;
             values.into_iter().enumerate().for_each(|(step, value)| rows[step * width + column] = value as f32);
         }
-        if rows.iter().any(|value| !value.is_finite()) {
+        if !rows.iter().fold(true, |all, value| all & value.is_finite()) {
             return Err("gives a feature that is no finite number".into());
         }
         Ok(Laid { features: rows, start: track.start.floor() as i64, user, repairs, steps })

@@ -85,7 +85,7 @@ fn lists<'a, T: PolarsNumericType>(
     builder.finish().into_column()
 }
 
-/// The workouts of a frame that has the columns of [`columns`].
+/// The workouts of a frame that has the columns of [`columns`]; a series whose column it lacks is none.
 ///
 /// Fails when a number that every workout has is empty, or a word for the source of speed is unknown.
 pub fn workouts(frame: &DataFrame) -> Result<Vec<Workout>> {
@@ -93,12 +93,17 @@ pub fn workouts(frame: &DataFrame) -> Result<Vec<Workout>> {
     let [sport, gender, source, device] = texts(frame, ["sport", "gender", "source", "device"])?;
     let [time_zone, speed_source, unconvertible] = texts(frame, ["time_zone", "speed_source", "unconvertible"])?;
     let [altitude_source] = texts(frame, ["altitude_source"])?;
-    let list = |name| frame.column(name).and_then(Column::list);
-    let (time, heart_rate, speed) = (list("time")?, list("heart_rate")?, list("speed")?);
-    let (heart_rate_time, heart_rate_span) = (list("heart_rate_time")?, list("heart_rate_span")?);
-    let (altitude, latitude, longitude) = (list("altitude")?, list("latitude")?, list("longitude")?);
-    let (pauses, indoor) = (list("pauses")?, frame.column("indoor")?.bool()?);
+    let indoor = frame.column("indoor")?.bool()?;
     let synthetic = frame.column("synthetic")?.bool()?;
+    let (mut time, mut heart_rate) =
+        (lists_of::<Float64Type>(frame, "time")?, lists_of::<Float32Type>(frame, "heart_rate")?);
+    let mut heart_rate_time = lists_of::<Float64Type>(frame, "heart_rate_time")?;
+    let mut heart_rate_span = lists_of::<Float32Type>(frame, "heart_rate_span")?;
+    let (mut speed, mut altitude) =
+        (lists_of::<Float32Type>(frame, "speed")?, lists_of::<Float32Type>(frame, "altitude")?);
+    let (mut latitude, mut longitude) =
+        (lists_of::<Float64Type>(frame, "latitude")?, lists_of::<Float64Type>(frame, "longitude")?);
+    let mut pauses = lists_of::<Float64Type>(frame, "pauses")?;
     let word = |column: &StringChunked, row| column.get(row).map(str::to_owned);
     let row = |row: usize| {
         Ok(Workout {
@@ -110,17 +115,17 @@ pub fn workouts(frame: &DataFrame) -> Result<Vec<Workout>> {
             device: word(device, row),
             time_zone: word(time_zone, row),
             indoor: indoor.get(row),
-            time: series::<Float64Type>(time, row)?,
-            heart_rate: series::<Float32Type>(heart_rate, row)?,
-            heart_rate_time: series::<Float64Type>(heart_rate_time, row)?,
-            heart_rate_span: series::<Float32Type>(heart_rate_span, row)?,
-            speed: series::<Float32Type>(speed, row)?,
-            altitude: series::<Float32Type>(altitude, row)?,
-            latitude: series::<Float64Type>(latitude, row)?,
-            longitude: series::<Float64Type>(longitude, row)?,
+            time: time[row].take(),
+            heart_rate: heart_rate[row].take(),
+            heart_rate_time: heart_rate_time[row].take(),
+            heart_rate_span: heart_rate_span[row].take(),
+            speed: speed[row].take(),
+            altitude: altitude[row].take(),
+            latitude: latitude[row].take(),
+            longitude: longitude[row].take(),
             speed_source: origin(speed_source, row)?,
             altitude_source: origin(altitude_source, row)?,
-            pauses: series::<Float64Type>(pauses, row)?.unwrap_or_default(),
+            pauses: pauses[row].take().unwrap_or_default(),
             unconvertible: word(unconvertible, row),
             synthetic: synthetic.get(row).with_context(|| format!("column `synthetic` is empty in row {row}"))?,
         })
@@ -133,12 +138,30 @@ fn texts<'a, const N: usize>(frame: &'a DataFrame, names: [&str; N]) -> Result<[
     Ok(columns.try_into().expect("as many as names"))
 }
 
-fn series<T: PolarsNumericType>(column: &ListChunked, row: usize) -> Result<Option<Vec<T::Native>>> {
-    let Some(list) = column.get_as_series(row) else { return Ok(None) };
+/// The lists of a series, row by row, cut from the column's values as they lie end to end.
+fn lists_of<T: PolarsNumericType>(frame: &DataFrame, name: &str) -> Result<Vec<Option<Vec<T::Native>>>> {
+    let Ok(column) = frame.column(name) else { return Ok(vec![None; frame.height()]) };
+    let lists = column.list()?.rechunk();
+    let inner = lists.get_inner();
+    let inner: &ChunkedArray<T> = inner.unpack()?;
+    let values = inner.cont_slice();
+    let Some((values, list)) = values.ok().zip(lists.downcast_iter().next()) else {
+        // Something within a list is empty, or there is no row.
+        return (0..lists.len()).map(|row| list_of::<T>(&lists, row)).collect();
+    };
+    let there = |row: usize| list.validity().is_none_or(|validity| validity.get_bit(row));
+    let ends = list.offsets().as_slice().windows(2).enumerate();
+    let row = |(row, ends): (usize, &[i64])| there(row).then(|| values[ends[0] as usize..ends[1] as usize].to_vec());
+    Ok(ends.map(row).collect())
+}
+
+/// The list of one row.
+fn list_of<T: PolarsNumericType>(lists: &ListChunked, row: usize) -> Result<Option<Vec<T::Native>>> {
+    let Some(list) = lists.get_as_series(row) else { return Ok(None) };
     let values: &ChunkedArray<T> = list.unpack()?;
     let values = values
         .cont_slice()
-        .with_context(|| format!("column `{}` has an empty value within the list of row {row}", column.name()))?;
+        .with_context(|| format!("column `{}` has an empty value within the list of row {row}", lists.name()))?;
     Ok(Some(values.to_vec()))
 }
 

@@ -1,14 +1,14 @@
 //! The counting of the kind `correlate`: how heart rate goes with each predictor, over workouts in bounded
 //! memory. Unaware of tables, figures and files.
 
-use std::collections::BinaryHeap;
+use std::cell::OnceCell;
 
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use crate::features::{Feature, Signals};
-use crate::statistics::{PairMoments, pearson, spearman};
-use crate::track::Track;
+use crate::statistics::{PairMoments, pearson, ranks, spearman};
+use crate::track::{Places, Track};
 
 /// Fewer samples than this say nothing of a workout.
 const FEWEST: usize = 10;
@@ -47,16 +47,21 @@ impl WorkoutTally {
         let mut random = ChaCha8Rng::seed_from_u64(SUBSAMPLE_SEED);
         random.set_stream(id as u64);
         let keys: Vec<u64> = track.heart_time.iter().map(|_| random.next_u64()).collect();
+        let mut lags: Vec<Lagged<'_>> = Vec::new();
         let compare = |(predictor, threshold): (&Predictor, &u64)| {
-            let (x, y) = pairs(track, &signals, predictor)?;
-            let mut moments = PairMoments::default();
-            x.iter().zip(y).for_each(|(x, y)| moments.add(*x, *y));
+            let known = lags.iter().position(|lagged| lagged.lag == predictor.lag).unwrap_or_else(|| {
+                lags.push(Lagged::new(track, &signals, predictor.lag));
+                lags.len() - 1
+            });
+            let (lagged, y) = (&lags[known], lags[known].heart_rate);
+            let x = signals.sample_at(&predictor.feature, &lagged.at, &lagged.places).ok()?;
+            let moments = PairMoments::of(&x, y);
             let enough = y.len() >= FEWEST;
             let sampled = x.iter().zip(y).zip(&keys).filter(|(_, key)| predictor.ranked && *key < threshold);
             Some(Within {
                 moments,
-                pearson: pearson(&x, y).filter(|_| enough),
-                spearman: if predictor.ranked && enough { spearman(&x, y) } else { None },
+                pearson: moments.r().filter(|_| enough),
+                spearman: if predictor.ranked && enough { pearson(&ranks(&x), lagged.ranks()) } else { None },
                 sampled: sampled.map(|((x, y), key)| (*key, *x, *y)).collect(),
             })
         };
@@ -64,21 +69,69 @@ impl WorkoutTally {
     }
 }
 
-/// The predictor and the heart rate at every sample where the predictor was recorded already.
-fn pairs<'a>(track: &'a Track, signals: &Signals<'_>, predictor: &Predictor) -> Option<(Vec<f64>, &'a [f64])> {
-    let first = track.heart_time.partition_point(|t| *t < predictor.lag);
-    let at: Vec<f64> = track.heart_time[first..].iter().map(|t| t - predictor.lag).collect();
-    let x = signals.sample(&predictor.feature, &at).ok()?;
-    Some((x, &track.heart_rate[first..]))
+/// The samples that had a predictor a lag before, found once for all predictors of that lag.
+struct Lagged<'a> {
+    lag: f64,
+    /// When the predictor is read.
+    at: Vec<f64>,
+    places: Places,
+    heart_rate: &'a [f64],
+    ranks: OnceCell<Vec<f64>>,
+}
+
+impl<'a> Lagged<'a> {
+    fn new(track: &'a Track, signals: &Signals<'_>, lag: f64) -> Self {
+        let first = track.heart_time.partition_point(|t| *t < lag);
+        let at: Vec<f64> = track.heart_time[first..].iter().map(|t| t - lag).collect();
+        let places = signals.places(&at);
+        Self { lag, at, places, heart_rate: &track.heart_rate[first..], ranks: OnceCell::new() }
+    }
+
+    fn ranks(&self) -> &[f64] {
+        self.ranks.get_or_init(|| ranks(self.heart_rate))
+    }
 }
 
 /// How heart rate goes with one predictor over many workouts.
 pub struct Tally {
+    /// The most pairs that ranks over all workouts are computed from.
+    limit: usize,
     pooled: PairMoments,
     within: PairSum,
     ranked_within: PairSum,
     negative: u64,
-    subsample: BinaryHeap<(u64, [u64; 2])>,
+    subsample: Subsample,
+}
+
+/// The pairs with the smallest keys, in bits.
+#[derive(Default)]
+struct Subsample {
+    /// Those and some more: twice the limit at most.
+    pairs: Vec<(u64, [u64; 2])>,
+    /// The greatest key of the pairs that were kept when there were last too many.
+    greatest: Option<u64>,
+}
+
+impl Subsample {
+    fn add(&mut self, key: u64, [x, y]: [f64; 2], limit: usize) {
+        if self.greatest.is_some_and(|greatest| key > greatest) {
+            return;
+        }
+        self.pairs.push((key, [x.to_bits(), y.to_bits()]));
+        if self.pairs.len() >= 2 * limit {
+            let (_, (greatest, _), _) = self.pairs.select_nth_unstable(limit - 1);
+            self.greatest = Some(*greatest);
+            self.pairs.truncate(limit);
+        }
+    }
+
+    /// The pairs in the order of their keys.
+    fn sorted(&self, limit: usize) -> Vec<(u64, [u64; 2])> {
+        let mut pairs = self.pairs.clone();
+        pairs.sort_unstable();
+        pairs.truncate(limit);
+        pairs
+    }
 }
 
 /// The sum of figures and their number.
@@ -102,28 +155,24 @@ impl PairSum {
 /// Tallies of all predictors over a set of workouts.
 pub struct Tallies {
     tallies: Vec<Tally>,
-    limit: usize,
 }
 
 impl Tallies {
     /// Tallies of nothing yet; `limit` pairs at most are kept for pooled ranks.
     pub fn new(predictors: usize, limit: usize) -> Self {
-        Self { tallies: (0..predictors).map(|_| Tally::new()).collect(), limit }
+        Self { tallies: (0..predictors).map(|_| Tally::new(limit)).collect() }
     }
 
     /// The keys below which pairs still enter each subsample.
     pub fn thresholds(&self) -> Vec<u64> {
-        let full = |tally: &Tally| tally.subsample.len() >= self.limit;
-        let greatest = |tally: &Tally| tally.subsample.peek().map_or(0, |(key, _)| *key);
-        let threshold = |tally: &Tally| if full(tally) { greatest(tally) } else { u64::MAX };
-        self.tallies.iter().map(threshold).collect()
+        self.tallies.iter().map(|tally| tally.subsample.greatest.unwrap_or(u64::MAX)).collect()
     }
 
     /// Takes in a workout; call in the order of the workouts, since sums round.
     pub fn take(&mut self, workout: WorkoutTally) {
         for (tally, within) in self.tallies.iter_mut().zip(workout.0) {
             if let Some(within) = within {
-                tally.take(within, self.limit);
+                tally.take(within);
             }
         }
     }
@@ -135,17 +184,18 @@ impl Tallies {
 }
 
 impl Tally {
-    fn new() -> Self {
+    fn new(limit: usize) -> Self {
         Self {
+            limit,
             pooled: PairMoments::default(),
             within: PairSum::default(),
             ranked_within: PairSum::default(),
             negative: 0,
-            subsample: BinaryHeap::new(),
+            subsample: Subsample::default(),
         }
     }
 
-    fn take(&mut self, within: Within, limit: usize) {
+    fn take(&mut self, within: Within) {
         self.pooled.merge(&within.moments);
         if let Some(r) = within.pearson {
             self.within.add(r);
@@ -155,10 +205,7 @@ impl Tally {
             self.ranked_within.add(rho);
         }
         for (key, x, y) in within.sampled {
-            self.subsample.push((key, [x.to_bits(), y.to_bits()]));
-            if self.subsample.len() > limit {
-                self.subsample.pop();
-            }
+            self.subsample.add(key, [x, y], self.limit);
         }
     }
 
@@ -179,7 +226,7 @@ impl Tally {
 
     /// Spearman's correlation over the subsample.
     pub fn pooled_spearman(&self) -> Option<f64> {
-        let pairs = self.subsample.clone().into_sorted_vec();
+        let pairs = self.subsample.sorted(self.limit);
         let side = |i: usize| pairs.iter().map(|(_, pair)| f64::from_bits(pair[i])).collect::<Vec<f64>>();
         spearman(&side(0), &side(1))
     }
@@ -263,7 +310,7 @@ mod tests {
         let all: Vec<WorkoutTally> =
             (0..6).map(|id| WorkoutTally::new(id, &tracks[id as usize], 30.0, &predictors, &[u64::MAX])).collect();
         all.into_iter().for_each(|workout| at_once.take(workout));
-        assert_eq!(at_once.of(0).subsample.len(), 50);
+        assert_eq!(at_once.of(0).subsample.sorted(50).len(), 50);
         assert_eq!(at_once.of(0).pooled_spearman(), one_by_one.of(0).pooled_spearman());
         assert!(at_once.of(0).pooled_spearman() != tally(&tracks, &predictors, 1000).of(0).pooled_spearman());
     }
