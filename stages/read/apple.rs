@@ -18,6 +18,7 @@ use crate::read::apple::blocks::Blocks;
 use crate::read::apple::gather::Gathered;
 use crate::read::apple::places::Places;
 use crate::read::record::Found;
+use crate::read::utf8;
 
 mod archive;
 mod assemble;
@@ -121,10 +122,24 @@ fn check_start(text: &[u8]) -> Result<()> {
     if wide.iter().any(|mark| text.starts_with(mark)) || text.iter().take(4).any(|byte| *byte == 0) {
         bail!("it is not UTF-8 but another encoding, such as UTF-16; convert it, as with `iconv -f UTF-16 -t UTF-8`");
     }
+    if let Some(other) = declared_encoding(text).filter(|name| !["utf-8", "us-ascii"].contains(&name.as_str())) {
+        bail!(
+            "it is not UTF-8 but `{other}`; convert it, as with `iconv -f {other} -t UTF-8`, and mend its first line"
+        );
+    }
     if !is_export(text) {
         bail!("it is no export of Apple Health, for there is no `<HealthData` at its start");
     }
     Ok(())
+}
+
+/// The encoding that the declaration at the start names, in lower case.
+fn declared_encoding(text: &[u8]) -> Option<String> {
+    let text = text.strip_prefix(utf8::MARK).unwrap_or(text).strip_prefix(b"<?xml")?;
+    let declaration = String::from_utf8_lossy(&text[..memmem::find(text, b"?>")?.min(256)]).to_lowercase();
+    let value = declaration.split_once("encoding")?.1.trim_start().strip_prefix('=')?.trim_start();
+    let quote = value.chars().next().filter(|quote| ['"', '\''].contains(quote))?;
+    value[1..].split_once(quote).map(|(name, _)| name.to_owned())
 }
 
 /// Whether the text came to its proper end.

@@ -278,6 +278,9 @@ fn another_encoding_and_another_file_are_errors_that_name_the_file() {
     let wide: Vec<u8> = std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
     let error = |bytes: &[u8]| format!("{:#}", of_bytes(bytes).unwrap_err());
     assert!(error(&wide).contains("export.xml` cannot be read: it is not UTF-8"), "{}", error(&wide));
+    let latin = text.replacen("UTF-8", "ISO-8859-1", 1);
+    let told = error(latin.as_bytes());
+    assert!(told.contains("it is not UTF-8 but `iso-8859-1`; convert it"), "{told}");
     assert!(error(b"<gpx/>").contains("no export of Apple Health"));
     assert!(error(b"").contains("no export of Apple Health"));
     let missing = found(&Export::Xml(PathBuf::from("/nowhere/export.xml"))).unwrap_err();
