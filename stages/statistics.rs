@@ -99,7 +99,7 @@ impl PairMoments {
 /// Sums of terms made of two series of one length, gathered in lanes and those added up in order.
 #[inline]
 fn lanes<const N: usize>(x: &[f64], y: &[f64], terms: impl Fn(f64, f64) -> [f64; N]) -> [f64; N] {
-    const LANES: usize = 8;
+    const LANES: usize = 4;
     let mut sums = [[0.0; LANES]; N];
     let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
     for (x, y) in x.iter().zip(y) {

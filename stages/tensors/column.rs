@@ -181,6 +181,15 @@ impl<'a, T: Number> Extend<&'a T> for Column<T> {
     }
 }
 
+impl<'a, T: Number> IntoIterator for &'a Column<T> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
 impl<T: Number, Other: AsRef<[T]> + ?Sized> PartialEq<Other> for Column<T> {
     fn eq(&self, other: &Other) -> bool {
         **self == *other.as_ref()

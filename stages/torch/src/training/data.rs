@@ -1,25 +1,44 @@
-//! The sequences of one part on the device, standardised and end to end, and padded batches gathered from them.
+//! The sequences of one part, standardised and end to end, and padded batches gathered from them.
 //! Unaware of models and of the order in which batches are taken.
 
 use anyhow::Result;
 use pacer_stages::model::Scaler;
 use pacer_stages::sequences::Sequences;
+use pacer_stages::tensors::column::Column;
 use tch::{Device, Kind, Tensor};
 
-use crate::models::recurrent::{Padded, to_host};
-use crate::training::checkpoint::file::checksum;
+use crate::models::recurrent::Padded;
+use crate::training::checkpoint::file::checksum_of;
 
-/// Some workouts of a set of sequences, end to end, standardised, on a device.
+/// Some workouts of a set of sequences, end to end and standardised: on the device where that is a GPU, else
+/// computed from the sequences for each batch anew, so that memory holds no second copy of them.
 pub struct Set {
+    rows: Rows,
+    resident: Option<Resident>,
+    steps: usize,
+    spans: Vec<Span>,
+    device: Device,
+}
+
+/// The numbers of a set where they lie: in the file of the sequences, where they were read from one.
+struct Rows {
+    features: Column<f32>,
+    width: usize,
+    target: Column<f32>,
+    real: Column<u8>,
+    /// The places of the features that are used.
+    columns: Vec<usize>,
+    scaler: Scaler,
+}
+
+/// A set on a device.
+struct Resident {
     /// Standardised features, shape `[steps + 1, features]`; the last row is 0 and stands for padding.
     features: Tensor,
     /// Standardised heart rate, shape `[steps + 1]`; 0 where there is no real sample.
     target: Tensor,
     /// 1 at real samples, else 0, shape `[steps + 1]`.
     weight: Tensor,
-    steps: usize,
-    spans: Vec<Span>,
-    device: Device,
 }
 
 /// One workout within a [`Set`].
@@ -27,6 +46,8 @@ pub struct Set {
 pub struct Span {
     /// Its place among the sequences that the set was made of.
     pub place: usize,
+    /// Its first step among the sequences.
+    pub first: usize,
     /// Its first step within the set.
     pub offset: usize,
     /// Its steps, without the padding at its end.
@@ -67,41 +88,28 @@ impl Set {
         scaler: &Scaler,
         device: Device,
     ) -> Result<Self> {
-        let (mut features, mut target, mut weight) = (Vec::new(), Vec::new(), Vec::new());
         let mut spans = Vec::with_capacity(places.len());
+        let mut offset = 0;
         for &place in places {
-            let steps = sequences.steps(place);
-            let length =
-                steps.clone().rev().find(|step| sequences.valid[*step] == 1).map_or(0, |last| last + 1 - steps.start);
-            let mut span = Span { place, offset: target.len(), length, real: 0 };
-            for step in steps.take(length) {
-                let row = sequences.row(step);
-                let scaled =
-                    columns.iter().enumerate().map(|(k, column)| scaled(row[*column], scaler.mean[k], scaler.sd[k]));
-                features.extend(scaled);
-                let real = sequences.real[step] == 1;
-                target.push(if real { scaled_target(sequences.target[step], scaler) } else { 0.0 });
-                weight.push(f32::from(u8::from(real)));
-                span.real += usize::from(real);
-            }
+            let own = sequences.steps(place);
+            let last = sequences.valid[own.clone()].iter().rposition(|valid| *valid == 1);
+            let length = last.map_or(0, |last| last + 1);
+            let real = sequences.real[own.start..own.start + length].iter().filter(|real| **real == 1).count();
             if length > 0 {
-                spans.push(span);
+                spans.push(Span { place, first: own.start, offset, length, real });
             }
+            offset += length;
         }
-        let steps = target.len();
-        features.extend(vec![0.0; columns.len()]);
-        target.push(0.0);
-        weight.push(0.0);
-        let shape = [target.len() as i64, columns.len() as i64];
-        let place = |values: &[f32]| Tensor::f_from_slice(values)?.f_to(device);
-        Ok(Self {
-            features: place(&features)?.f_view(shape)?,
-            target: place(&target)?,
-            weight: place(&weight)?,
-            steps,
-            spans,
-            device,
-        })
+        let rows = Rows {
+            features: sequences.features.clone(),
+            width: sequences.width(),
+            target: sequences.target.clone(),
+            real: sequences.real.clone(),
+            columns: columns.to_vec(),
+            scaler: scaler.clone(),
+        };
+        let resident = if device == Device::Cpu { None } else { Some(rows.to_device(&spans, device)?) };
+        Ok(Self { rows, resident, steps: offset, spans, device })
     }
 
     /// The workouts that have any step.
@@ -125,9 +133,10 @@ impl Set {
     }
 
     /// A checksum of all numbers of the set.
-    pub fn checksum(&self) -> Result<u64> {
-        let tensors = [&self.features, &self.target, &self.weight].map(to_host);
-        Ok(checksum(tensors.into_iter().collect::<Result<Vec<_>>>()?.iter().map(Vec::as_slice)))
+    pub fn checksum(&self) -> u64 {
+        checksum_of(
+            self.rows.features(&self.spans).chain(self.rows.target(&self.spans)).chain(self.rows.weight(&self.spans)),
+        )
     }
 
     /// Where the tensors lie.
@@ -154,13 +163,18 @@ impl Set {
         let place = |step: usize, span: &Span| if step < span.length { span.offset + step } else { self.steps };
         let index = (0..longest).flat_map(|step| spans.iter().map(move |span| place(step, span) as i64));
         let index: Vec<i64> = index.collect();
-        let places = Tensor::f_from_slice(&index)?.f_to(self.device)?;
         let shape = [longest as i64, spans.len() as i64];
-        let steps = self.features.f_index_select(0, &places)?.f_view([shape[0], shape[1], -1])?;
+        let (steps, target, weight) = match &self.resident {
+            Some(resident) => resident.gather(&index, self.device)?,
+            None => self.rows.gather(longest, &spans)?,
+        };
         Ok(Batch {
-            padded: Padded { steps, lengths: spans.iter().map(|span| span.length).collect() },
-            target: self.target.f_index_select(0, &places)?.f_view(shape)?,
-            weight: self.weight.f_index_select(0, &places)?.f_view(shape)?,
+            padded: Padded {
+                steps: steps.f_view([shape[0], shape[1], -1])?,
+                lengths: spans.iter().map(|span| span.length).collect(),
+            },
+            target: target.f_view(shape)?,
+            weight: weight.f_view(shape)?,
             real: spans.iter().map(|span| span.real).sum(),
             index,
         })
@@ -174,10 +188,112 @@ impl Set {
     }
 }
 
+impl Rows {
+    /// The standardised features of a step.
+    fn row(&self, step: usize) -> impl Iterator<Item = f32> + '_ {
+        let row = &self.features[step * self.width..(step + 1) * self.width];
+        let Scaler { mean, sd, .. } = &self.scaler;
+        self.columns.iter().zip(mean.iter().zip(sd)).map(|(column, (mean, sd))| scaled(row[*column], *mean, *sd))
+    }
+
+    /// The standardised heart rate of a step and its weight, both 0 where it has no real sample.
+    fn truth(&self, step: usize) -> (f32, f32) {
+        match self.real[step] {
+            1 => (scaled(self.target[step], self.scaler.target_mean, self.scaler.target_sd), 1.0),
+            _ => (0.0, 0.0),
+        }
+    }
+
+    /// The features of some workouts end to end and a row of zeros, which stands for padding.
+    fn features<'a>(&'a self, spans: &'a [Span]) -> impl Iterator<Item = f32> + 'a {
+        steps(spans).flat_map(|step| self.row(step)).chain(self.columns.iter().map(|_| 0.0))
+    }
+
+    /// The heart rates of some workouts end to end and a zero.
+    fn target<'a>(&'a self, spans: &'a [Span]) -> impl Iterator<Item = f32> + 'a {
+        steps(spans).map(|step| self.truth(step).0).chain([0.0])
+    }
+
+    /// The weights of some workouts end to end and a zero.
+    fn weight<'a>(&'a self, spans: &'a [Span]) -> impl Iterator<Item = f32> + 'a {
+        steps(spans).map(|step| self.truth(step).1).chain([0.0])
+    }
+
+    /// Brings some workouts to a device.
+    fn to_device(&self, spans: &[Span], device: Device) -> Result<Resident> {
+        let steps = steps(spans).count() + 1;
+        let place = |values: &mut dyn Iterator<Item = f32>, count: usize| -> Result<Tensor> {
+            let mut all = Vec::with_capacity(count);
+            all.extend(values);
+            Ok(Tensor::f_from_slice(&all)?.f_to(device)?)
+        };
+        let shape = [steps as i64, self.columns.len() as i64];
+        Ok(Resident {
+            features: place(&mut self.features(spans), steps * self.columns.len())?.f_view(shape)?,
+            target: place(&mut self.target(spans), steps)?,
+            weight: place(&mut self.weight(spans), steps)?,
+        })
+    }
+
+    /// Features, heart rate and weights of a batch in the memory of the processor, step by step over all workouts.
+    fn gather(&self, longest: usize, spans: &[Span]) -> Result<(Tensor, Tensor, Tensor)> {
+        let places = longest * spans.len();
+        let mut features = Vec::with_capacity(places * self.columns.len());
+        let (mut target, mut weight) = (Vec::with_capacity(places), Vec::with_capacity(places));
+        for step in 0..longest {
+            for span in spans {
+                if step < span.length {
+                    let (truth, weighs) = self.truth(span.first + step);
+                    features.extend(self.row(span.first + step));
+                    target.push(truth);
+                    weight.push(weighs);
+                } else {
+                    features.resize(features.len() + self.columns.len(), 0.0);
+                    target.push(0.0);
+                    weight.push(0.0);
+                }
+            }
+        }
+        Ok((Tensor::f_from_slice(&features)?, Tensor::f_from_slice(&target)?, Tensor::f_from_slice(&weight)?))
+    }
+}
+
+impl Resident {
+    fn gather(&self, index: &[i64], device: Device) -> Result<(Tensor, Tensor, Tensor)> {
+        let places = Tensor::f_from_slice(index)?.f_to(device)?;
+        let select = |from: &Tensor| from.f_index_select(0, &places);
+        Ok((select(&self.features)?, select(&self.target)?, select(&self.weight)?))
+    }
+}
+
+/// The steps of workouts among the sequences.
+fn steps(spans: &[Span]) -> impl Iterator<Item = usize> + '_ {
+    spans.iter().flat_map(|span| span.first..span.first + span.length)
+}
+
 fn scaled(value: f32, mean: f64, sd: f64) -> f32 {
     ((f64::from(value) - mean) / sd) as f32
 }
 
-fn scaled_target(bpm: f32, scaler: &Scaler) -> f32 {
-    scaled(bpm, scaler.target_mean, scaler.target_sd)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::recurrent::to_host;
+    use crate::training::toy::{padded, sequences};
+
+    #[test]
+    fn a_batch_gathered_from_the_sequences_is_the_one_gathered_on_a_device() {
+        let sequences = padded(&sequences(6, 8), 3);
+        let scaler = Scaler::fit(&sequences, &[1], &[0, 1, 2]).unwrap();
+        let set = Set::new(&sequences, &[4, 1, 3], &[1], &scaler, Device::Cpu).unwrap();
+        let resident = Some(set.rows.to_device(&set.spans, Device::Cpu).unwrap());
+        let numbers = |batch: &Batch| {
+            let tensors = [&batch.padded.steps, &batch.target, &batch.weight];
+            tensors.map(|tensor| (tensor.size(), to_host(tensor).unwrap()))
+        };
+        let here = set.batch(&[2, 0]).unwrap();
+        let there = Set { resident, ..set }.batch(&[2, 0]).unwrap();
+        assert_eq!(numbers(&here), numbers(&there));
+        assert_eq!((here.index, here.real), (there.index, there.real));
+    }
 }

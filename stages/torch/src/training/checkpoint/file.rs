@@ -127,6 +127,11 @@ pub fn checksum<'a>(arrays: impl IntoIterator<Item = &'a [f32]>) -> u64 {
     fold(bits(arrays))
 }
 
+/// The checksum of an array of these values.
+pub fn checksum_of(values: impl Iterator<Item = f32>) -> u64 {
+    fold(values.map(|value| u64::from(value.to_bits())))
+}
+
 fn bits<'a>(arrays: impl IntoIterator<Item = &'a [f32]>) -> impl Iterator<Item = u64> {
     arrays.into_iter().flatten().map(|value| u64::from(value.to_bits()))
 }
