@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use crate::escape::escape;
 use crate::scale::{Scale, axis, decimals};
 
 /// Colours of Okabe and Ito (2008), which people with any common colour vision tell apart; dashes tell them apart too.
@@ -209,11 +210,6 @@ fn px(value: f64) -> String {
 
 fn push(svg: &mut String, text: std::fmt::Arguments<'_>) {
     svg.write_fmt(text).expect("a string takes it");
-}
-
-/// Text as XML holds it.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 
+use crate::escape::escape;
 use crate::kinds::inspect::labels::{self, Label};
 use crate::kinds::inspect::legend::{self, ROW};
 use crate::kinds::inspect::markup::{push, px};
@@ -36,7 +37,7 @@ pub fn alone(panels: &[Panel], end: f64, lines: &[String], style: &str) -> Strin
     for (place, line) in lines.iter().enumerate() {
         let class = if place == 0 { "name" } else { "legend" };
         let y = px(first + ROW * place as f64);
-        push(&mut text, format_args!("<text class=\"{class}\" x=\"0\" y=\"{y}\">{}</text>", words::escape(line)));
+        push(&mut text, format_args!("<text class=\"{class}\" x=\"0\" y=\"{y}\">{}</text>", escape(line)));
     }
     let (body, bottom) = stacked(panels, end, Layout::Wide, first + ROW * lines.len() as f64);
     let [width, height] = [Layout::Wide.width() + 2.0 * MARGIN, bottom + 2.0 * MARGIN].map(px);
@@ -53,7 +54,7 @@ pub fn alone(panels: &[Panel], end: f64, lines: &[String], style: &str) -> Strin
 /// Title and description for those who cannot see.
 fn told(title: &str, panels: &[Panel], id: &str) -> String {
     let descriptions: Vec<&str> = panels.iter().map(|panel| panel.description.as_str()).collect();
-    let (title, described) = (words::escape(title), words::escape(&descriptions.join(" ")));
+    let (title, described) = (escape(title), escape(&descriptions.join(" ")));
     format!("<title id=\"{id}-t\">{title}</title><desc id=\"{id}-d\">{described}</desc>")
 }
 
@@ -218,7 +219,7 @@ impl Plot {
         let [left, right] = self.layout.plot();
         let y = self.up.at(*value);
         push(body, format_args!("<path class=\"level\" d=\"M{},{}H{}\"/>", px(left), px(y), px(right)));
-        let text = words::escape(text);
+        let text = escape(text);
         push(body, format_args!("<text class=\"tick\" x=\"{}\" y=\"{}\">{text}</text>", px(right + 4.0), px(y + 4.0)));
     }
 
@@ -265,6 +266,6 @@ impl Plot {
 
 fn draw_label(body: &mut String, label: &Label, plot_top: f64) {
     let y = plot_top - 6.0 - labels::LANE * label.lane as f64;
-    let text = words::escape(&label.text);
+    let text = escape(&label.text);
     push(body, format_args!("<text class=\"label\" x=\"{}\" y=\"{}\">{text}</text>", px(label.x), px(y)));
 }

@@ -1,5 +1,6 @@
 //! The head of a panel: its title, and what its lines and shades mean. Unaware of axes.
 
+use crate::escape::escape;
 use crate::kinds::inspect::labels::LETTER;
 use crate::kinds::inspect::markup::{push, px};
 use crate::kinds::inspect::panel::{Layer, Layout, Mark, Panel, Shade, Tone};
@@ -80,8 +81,8 @@ pub fn draw(body: &mut String, panel: &Panel, entries: &[Entry], layout: Layout,
         format_args!(
             "<text class=\"name\" x=\"0\" y=\"{}\">{}<tspan class=\"unit\"> {}</tspan></text>",
             px(y),
-            words::escape(&panel.name),
-            words::escape(panel.unit)
+            escape(&panel.name),
+            escape(panel.unit)
         ),
     );
     let mut x = 0.62 * TITLE * title.chars().count() as f64 + 14.0;
@@ -91,7 +92,7 @@ pub fn draw(body: &mut String, panel: &Panel, entries: &[Entry], layout: Layout,
             y += ROW;
         }
         draw_sample(body, &entry.sample, x, y - 4.0);
-        let name = words::escape(&entry.name);
+        let name = escape(&entry.name);
         push(body, format_args!("<text class=\"legend\" x=\"{}\" y=\"{}\">{name}</text>", px(x + 30.0), px(y)));
         x += entry.width();
     }

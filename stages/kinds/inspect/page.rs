@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::escape::escape;
 use crate::kinds::inspect::chart;
 use crate::kinds::inspect::panel::{Layout, Panel};
 use crate::kinds::inspect::panels::{self, Chart, Remark};
 use crate::kinds::inspect::sheet::Sheet;
 use crate::kinds::inspect::style;
-use crate::kinds::inspect::words::{capital, clock, count, decimal, escape, plural};
+use crate::kinds::inspect::words::{capital, clock, count, decimal, plural};
 
 /// What a page may do: show itself.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
