@@ -4,18 +4,22 @@
 //! SIGBUS where its pages are gone; here such pages read as zeros instead, and the digest is refused.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Seek as _, SeekFrom};
 use std::path::Path;
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result};
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 
 use crate::digest::Digest;
 
 /// Files larger than this are mapped and hashed on all threads.
 const MAPPED_BYTES: u64 = 1 << 20;
+
+/// Bytes that are mapped at a time, a multiple of the page: all pages that a process has mapped and read count as its
+/// memory, so that a file of many gigabytes would seem to need as much.
+const WINDOW: u64 = 256 << 20;
 
 /// Files that can be mapped at once; more are read instead.
 const MAPS: usize = 64;
@@ -41,7 +45,7 @@ pub fn hash_file(path: &Path) -> Result<(Digest, u64)> {
         let bytes = file.metadata()?.len();
         let mut hasher = blake3::Hasher::new();
         if bytes > MAPPED_BYTES {
-            hash_large(&file, &mut hasher)?;
+            hash_large(&file, bytes, &mut hasher)?;
         } else {
             hasher.update(&fs::read(path)?);
         }
@@ -50,17 +54,27 @@ pub fn hash_file(path: &Path) -> Result<(Digest, u64)> {
     hash().with_context(|| format!("`{}` cannot be read", path.display()))
 }
 
-fn hash_large(file: &File, hasher: &mut blake3::Hasher) -> io::Result<()> {
-    // SAFETY: the bytes may change while they are read, and then the digest is that of no content that ever was, which
-    // stamps before and after tell; pages that are gone are replaced by the guard's handler, which counts them.
-    let map = unsafe { Mmap::map(file)? };
-    let Some(guard) = Guard::over(&map) else {
-        io::copy(&mut &*file, hasher)?;
-        return Ok(());
-    };
-    hasher.update_rayon(&map);
-    if guard.replaced() > 0 {
-        return Err(io::Error::other("it was cut short, or its disk failed, while it was read"));
+fn hash_large(file: &File, bytes: u64, hasher: &mut blake3::Hasher) -> io::Result<()> {
+    let mut at = 0;
+    while at < bytes {
+        let length = (bytes - at).min(WINDOW);
+        let mut window = MmapOptions::new();
+        window.offset(at).len(length as usize);
+        // SAFETY: the bytes may change while they are read, and then the digest is that of no content that ever was,
+        // which stamps before and after tell; pages that are gone are replaced by the guard's handler, which counts
+        // them.
+        let map = unsafe { window.map(file)? };
+        let Some(guard) = Guard::over(&map) else {
+            let mut rest = file;
+            rest.seek(SeekFrom::Start(at))?;
+            io::copy(&mut rest, hasher)?;
+            return Ok(());
+        };
+        hasher.update_rayon(&map);
+        if guard.replaced() > 0 {
+            return Err(io::Error::other("it was cut short, or its disk failed, while it was read"));
+        }
+        at += length;
     }
     Ok(())
 }
