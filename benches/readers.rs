@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use pacer_stages::features::Feature;
-use pacer_stages::kinds::resample::Resample;
+use pacer_stages::kinds::resample::{Clock, Resample};
 use pacer_stages::read::apple::{self, Export};
 use pacer_stages::read::fitrec::{Reader, parse};
 use pacer_stages::read::lines::Limits;
@@ -176,7 +176,9 @@ fn resample(text: &str) {
     .expect("the parameters fit");
     let features: Vec<Feature> = stage.features.iter().map(|text| text.parse().expect("it is a feature")).collect();
     let taken = seconds(|| {
-        let laid = workouts.par_iter().filter(|workout| black_box(stage.lay(&features, workout)).is_ok()).count();
+        let clock = Clock::new(&stage.grid, &features);
+        let laid =
+            workouts.par_iter().filter(|workout| black_box(stage.lay(&features, &clock, workout)).is_ok()).count();
         assert!(laid > workouts.len() / 2, "{laid} of {} could be laid", workouts.len());
     });
     let rate = workouts.len() as f64 / taken;

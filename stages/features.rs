@@ -181,12 +181,35 @@ pub struct Signals<'a> {
     window: f64,
     grade: OnceLock<Vec<f64>>,
     power: OnceLock<Vec<f64>>,
+    averages: Vec<Averages>,
 }
+
+/// Averages of one signal that will be asked for.
+struct Averages {
+    signal: Signal,
+    taus: Vec<f64>,
+    series: OnceLock<Vec<Vec<f64>>>,
+}
+
+/// Averages that are computed at once.
+const AT_ONCE: usize = 4;
 
 impl<'a> Signals<'a> {
     /// Prepares a track; `window` is the time in seconds over which altitude is smoothed into a slope.
     pub fn new(track: &'a Track, window: f64) -> Self {
-        Self { track, window, grade: OnceLock::new(), power: OnceLock::new() }
+        Self { track, window, grade: OnceLock::new(), power: OnceLock::new(), averages: Vec::new() }
+    }
+
+    /// Tells which features will be asked for: averages of one signal are then computed together, which is faster.
+    pub fn expecting<'f>(mut self, features: impl IntoIterator<Item = &'f Feature>) -> Self {
+        for feature in features {
+            let Feature::Ema(signal, tau) = *feature else { continue };
+            match self.averages.iter_mut().find(|averages| averages.signal == signal) {
+                Some(averages) => averages.taus.push(tau),
+                None => self.averages.push(Averages { signal, taus: vec![tau], series: OnceLock::new() }),
+            }
+        }
+        self
     }
 
     /// A signal at every sample; the error names the series that is missing.
@@ -222,6 +245,24 @@ impl<'a> Signals<'a> {
         Ok(self.power.get_or_init(power))
     }
 
+    fn average(&self, signal: Signal, tau: f64) -> Result<Cow<'_, [f64]>, &'static str> {
+        let (time, values) = (&self.track.elapsed, self.signal(signal)?);
+        let expected = self.averages.iter().filter(|averages| averages.signal == signal);
+        let expected = expected.filter_map(|averages| Some((averages, averages.taus.iter().position(|t| *t == tau)?)));
+        let Some((averages, place)) = expected.into_iter().next() else {
+            return Ok(Cow::Owned(physiology::ema(time, &values, tau)));
+        };
+        let series = averages.series.get_or_init(|| {
+            let some = |taus: &[f64]| {
+                let last = taus[taus.len() - 1];
+                let padded = std::array::from_fn(|lane| taus.get(lane).copied().unwrap_or(last));
+                physiology::ema_each::<AT_ONCE>(time, &values, padded)
+            };
+            averages.taus.chunks(AT_ONCE).flat_map(some).collect()
+        });
+        Ok(Cow::Borrowed(&series[place]))
+    }
+
     /// Where given times in seconds since the start, which never fall, lie between the track's samples.
     pub fn places(&self, at: &[f64]) -> Places {
         Places::of(&self.track.elapsed, at)
@@ -237,15 +278,23 @@ impl<'a> Signals<'a> {
         let flag = |gender: Gender| f64::from(u8::from(self.track.gender == gender));
         Ok(match feature {
             Feature::Signal(signal) => places.read(&self.signal(*signal)?),
-            Feature::Ema(signal, tau) => {
-                places.read(&physiology::ema(&self.track.elapsed, &self.signal(*signal)?, *tau))
-            }
-            Feature::Elapsed => at.to_vec(),
-            Feature::ElapsedSquared => at.iter().map(|t| t * t).collect(),
-            Feature::Decay(tau) => at.iter().map(|t| (-t / tau).exp()).collect(),
+            Feature::Ema(signal, tau) => places.read(&self.average(*signal, *tau)?),
             Feature::GenderMale => vec![flag(Gender::Male); at.len()],
             Feature::GenderFemale => vec![flag(Gender::Female); at.len()],
+            Feature::Elapsed | Feature::ElapsedSquared | Feature::Decay(_) => feature.of_time(at).unwrap_or_default(),
         })
+    }
+}
+
+impl Feature {
+    /// The feature at times in seconds since the start, where it is one of time alone, alike for every workout.
+    pub fn of_time(&self, at: &[f64]) -> Option<Vec<f64>> {
+        match self {
+            Self::Elapsed => Some(at.to_vec()),
+            Self::ElapsedSquared => Some(at.iter().map(|t| t * t).collect()),
+            Self::Decay(tau) => Some(at.iter().map(|t| (-t / tau).exp()).collect()),
+            Self::Signal(_) | Self::Ema(..) | Self::GenderMale | Self::GenderFemale => None,
+        }
     }
 }
 

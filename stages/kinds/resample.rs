@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::{PoisonError, RwLock};
 
 use anyhow::{Result, bail};
 use rayon::prelude::{IntoParallelRefIterator as _, ParallelIterator as _};
@@ -103,11 +104,12 @@ impl Resample {
             .map_err(|faults| Blame { parameter: faults[0].path.clone(), message: faults[0].message.clone() })?;
         let reader = WorkoutReader::with_series(context.job.input("workouts")?, SeriesName::OF_TRACKS)?;
         let total = reader.total() as u64;
+        let clock = Clock::new(&self.grid, &parsed);
         let mut gathered = Gathered::new(self, &parsed, &context.output(&SEQUENCES))?;
         for batch in reader {
             context.check_cancelled()?;
             let batch = batch?;
-            let laid: Vec<_> = batch.par_iter().map(|workout| self.lay(&parsed, workout)).collect();
+            let laid: Vec<_> = batch.par_iter().map(|workout| self.lay(&parsed, &clock, workout)).collect();
             for (laid, workout) in laid.into_iter().zip(&batch) {
                 gathered.take(workout, laid)?;
             }
@@ -125,23 +127,60 @@ impl Resample {
     }
 
     /// Lays one workout on the grid; the error is the reason it is set aside, to follow its number.
-    pub fn lay(&self, features: &[Feature], workout: &Workout) -> Result<Laid, String> {
+    pub fn lay(&self, features: &[Feature], clock: &Clock, workout: &Workout) -> Result<Laid, String> {
         let user = workout.user.ok_or("has no user")?;
         let (track, repairs) = Track::new(workout).map_err(Unusable::reason)?;
         let steps = self.grid.lay(&track)?;
-        let signals = Signals::new(&track, self.smooth_altitude_s);
+        let signals = Signals::new(&track, self.smooth_altitude_s).expecting(features);
         let places = signals.places(&steps.time);
         let width = features.len();
         let mut rows = vec![0.0; width * steps.time.len()];
         for (column, feature) in features.iter().enumerate() {
+            let cells = rows[column..].chunks_mut(width).map(|row| &mut row[0]);
+            if clock.fill(column, feature, &steps.time, cells) {
+                continue;
+            }
             let values = signals.sample_at(feature, &steps.time, &places);
             let values = values.map_err(|series| format!("has no {series}, which `{feature}` is made of"))?;
-            values.into_iter().enumerate().for_each(|(step, value)| rows[step * width + column] = value as f32);
+            let cells = rows[column..].chunks_mut(width).map(|row| &mut row[0]);
+            cells.zip(values).for_each(|(cell, value)| *cell = value as f32);
         }
         if !rows.iter().fold(true, |all, value| all & value.is_finite()) {
             return Err("gives a feature that is no finite number".into());
         }
         Ok(Laid { features: rows, start: track.start.floor() as i64, user, repairs, steps })
+    }
+}
+
+/// Features of time alone. On a grid of time the steps of all workouts begin alike, so that these are computed once,
+/// for the longest workout so far.
+pub struct Clock(Vec<Option<RwLock<Vec<f32>>>>);
+
+impl Clock {
+    /// A clock that has computed nothing yet.
+    pub fn new(grid: &GridChoice, features: &[Feature]) -> Self {
+        let by_time = matches!(grid, GridChoice::Time { .. });
+        let known = |feature: &Feature| (by_time && feature.of_time(&[]).is_some()).then(RwLock::default);
+        Self(features.iter().map(known).collect())
+    }
+
+    /// Fills a column where its feature is one of time alone.
+    fn fill<'a>(
+        &self,
+        column: usize,
+        feature: &Feature,
+        time: &[f64],
+        cells: impl Iterator<Item = &'a mut f32>,
+    ) -> bool {
+        let Some(known) = &self.0[column] else { return false };
+        if known.read().unwrap_or_else(PoisonError::into_inner).len() < time.len() {
+            let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
+            let rest = feature.of_time(&time[known.len().min(time.len())..]).unwrap_or_default();
+            known.extend(rest.into_iter().map(|value| value as f32));
+        }
+        let known = known.read().unwrap_or_else(PoisonError::into_inner);
+        cells.zip(known.iter()).for_each(|(cell, value)| *cell = *value);
+        true
     }
 }
 
@@ -332,6 +371,22 @@ mod tests {
         let (sequences, _) = done.unwrap();
         assert_eq!(sequences.real, [1, 0, 0, 0, 1]);
         assert_eq!(sequences.valid, [1; 5]);
+    }
+
+    #[test]
+    fn features_of_time_are_those_of_each_workout_whatever_came_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let params = BY_TIME.replace("\"speed\"", "\"decay(60)\", \"elapsed^2\", \"elapsed\"");
+        let lasting = |id, seconds: u32| workout(id, &[0.0, f64::from(seconds)]);
+        let (done, _) = run(folder.path(), &params, vec![lasting(1, 20), lasting(2, 50), lasting(3, 30)]);
+        let (sequences, _) = done.unwrap();
+        for place in 0..3 {
+            for (k, step) in sequences.steps(place).enumerate() {
+                let t = 10.0 * k as f64;
+                assert_eq!(sequences.row(step)[..3], [(-t / 60.0).exp() as f32, (t * t) as f32, t as f32]);
+            }
+        }
+        assert_eq!(sequences.offsets, [0, 3, 9, 13]);
     }
 
     #[test]

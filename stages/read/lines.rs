@@ -98,7 +98,7 @@ impl Batches {
         } else {
             Box::new(plain)
         };
-        let mut cutter = Cutter { input, limits, number: 0, bytes_read, ended: false };
+        let mut cutter = Cutter { input, limits, number: 0, bytes_read, usual: CHUNK, ended: false };
         let (sender, batches) = sync_channel(2);
         let read_ahead = move || {
             while let Some(batch) = cutter.next_batch().transpose() {
@@ -142,12 +142,15 @@ struct Cutter {
     limits: Limits,
     number: u64,
     bytes_read: Arc<AtomicU64>,
+    /// Bytes that the next batch is likely to hold.
+    usual: usize,
     ended: bool,
 }
 
 impl Cutter {
     fn next_batch(&mut self) -> Result<Option<Batch>> {
-        let mut batch = Batch::default();
+        // Room as for the batch before: text that grows step by step would be copied at each.
+        let mut batch = Batch { text: Vec::with_capacity(self.usual), ..Batch::default() };
         while !self.ended && batch.lines.len() < BATCH_LINES && batch.text.len() < BATCH_BYTES {
             if self.limits.lines.is_some_and(|lines| self.number >= lines) {
                 self.ended = true;
@@ -156,6 +159,7 @@ impl Cutter {
             }
         }
         batch.file_bytes = self.bytes_read.load(Ordering::Relaxed);
+        self.usual = batch.text.len() + batch.text.len() / 8;
         let empty = batch.lines.is_empty();
         Ok((!empty).then_some(batch))
     }

@@ -43,7 +43,7 @@ impl WorkoutTally {
     /// Compares a track with every predictor; pairs whose key is below `threshold` of their predictor are kept
     /// for the pooled ranks.
     pub fn new(id: i64, track: &Track, window: f64, predictors: &[Predictor], thresholds: &[u64]) -> Self {
-        let signals = Signals::new(track, window);
+        let signals = Signals::new(track, window).expecting(predictors.iter().map(|predictor| &predictor.feature));
         let mut random = ChaCha8Rng::seed_from_u64(SUBSAMPLE_SEED);
         random.set_stream(id as u64);
         let keys: Vec<u64> = track.heart_time.iter().map(|_| random.next_u64()).collect();
