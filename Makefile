@@ -31,8 +31,10 @@ build: setup ## set up, then build `pacer` and `pacer-worker`
 run: build ## set up, build, run pipelines/quickstart.toml
 	@echo "== Running pipelines/quickstart.toml"
 	@$(BINARIES)/pacer run pipelines/quickstart.toml
-	@echo "== Done: all results are in artifacts/ (deleting it is safe). The table of errors:"
+	@echo "== Done: all results are in artifacts/ (deleting it is safe). The errors on runners whom no model has seen:"
 	@$(BINARIES)/pacer show pipelines/quickstart.toml evaluate.metrics --format table
+	@echo "== The errors on later runs of one runner's watch:"
+	@$(BINARIES)/pacer show pipelines/quickstart.toml watch_evaluate.metrics --format table
 
 # The tests start `pacer-worker`, which `cargo test` alone would not build; hence `build` first.
 test: build ## set up, build, run all tests
