@@ -1,5 +1,5 @@
-//! A workout put in order for computing: rising times, one sample an instant, finite numbers of equal count.
-//! Unaware of features, grids and files.
+//! A workout put in order for computing: rising times, one sample an instant, finite numbers; heart rate may have times
+//! of its own. Unaware of features, grids and files.
 
 use crate::workouts::Workout;
 
