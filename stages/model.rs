@@ -7,6 +7,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::about::About;
+use crate::head::Head;
 use crate::sequences::{DataSource, Sequences};
 use crate::split::SplitBy;
 use crate::tensors::{self, Array, Arrays};
@@ -40,6 +42,9 @@ pub struct ModelConfig {
     pub scaler: Scaler,
     /// What the model has seen.
     pub training: Training,
+    /// What it says at each step.
+    #[serde(default)]
+    pub head: Head,
 }
 
 /// The sort of model and its sizes.
@@ -71,7 +76,51 @@ pub enum Architecture {
         dropout: f64,
         /// Whether the sequence is read in both directions.
         bidirectional: bool,
+        /// Whether the state before the first step is a function of that step and of the user, rather than zero.
+        #[serde(default)]
+        start: bool,
+        /// Whether a linear model of the features stands beside the network, which learns what it leaves over.
+        #[serde(default)]
+        backbone: bool,
+        /// What it is told about the user.
+        #[serde(flatten)]
+        user: UserInput,
     },
+    /// An ordinary differential equation of demand and heart rate whose intensity a small network tells.
+    Hybrid {
+        /// Units of the network of the intensity.
+        hidden: usize,
+        /// What it is told about the user.
+        #[serde(flatten)]
+        user: UserInput,
+    },
+    /// A decoder-only transformer over the steps, which looks back at the features alone.
+    Decoder {
+        /// Blocks.
+        layers: usize,
+        /// Heads of attention.
+        heads: usize,
+        /// Numbers of a head.
+        width: usize,
+        /// Steps back whose features each step is given, 0 for its own.
+        lags: Vec<usize>,
+        /// Dropout within blocks, in training only.
+        dropout: f64,
+        /// What it is told about the user.
+        #[serde(flatten)]
+        user: UserInput,
+    },
+}
+
+/// What a network is told about the user of a workout.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct UserInput {
+    /// How much it is told.
+    #[serde(default)]
+    pub about: About,
+    /// The users that it has numbers of its own for, rising.
+    #[serde(default)]
+    pub users: Vec<i64>,
 }
 
 /// Standardisation of features and target: `(x - mean) / sd`.
@@ -119,6 +168,16 @@ impl Architecture {
             Self::UserMean { .. } => "user_mean",
             Self::Ridge { .. } => "ridge",
             Self::Recurrent { .. } => "recurrent",
+            Self::Hybrid { .. } => "hybrid",
+            Self::Decoder { .. } => "decoder",
+        }
+    }
+
+    /// What it is told about the user; none where it is no network.
+    pub const fn user(&self) -> Option<&UserInput> {
+        match self {
+            Self::Constant | Self::UserMean { .. } | Self::Ridge { .. } => None,
+            Self::Recurrent { user, .. } | Self::Hybrid { user, .. } | Self::Decoder { user, .. } => Some(user),
         }
     }
 }
@@ -185,8 +244,8 @@ impl Model {
             Architecture::Constant => Ok(vec![self.weights("value", 1)?[0]; sequences.target.len()]),
             Architecture::UserMean { means } => self.predict_user_mean(sequences, means),
             Architecture::Ridge { .. } => self.predict_ridge(sequences),
-            Architecture::Recurrent { cell, .. } => {
-                bail!("`{cell}` is a recurrent model and needs LibTorch to predict")
+            Architecture::Recurrent { .. } | Architecture::Hybrid { .. } | Architecture::Decoder { .. } => {
+                bail!("`{}` is a network and needs LibTorch to predict", self.config.architecture.name())
             }
         }
     }
@@ -268,6 +327,7 @@ mod tests {
                     workouts: 1,
                     seed: None,
                 },
+                head: Head::Point,
             },
             tensors: tensors.iter().map(|(name, values)| ((*name).into(), weights(values))).collect(),
         }

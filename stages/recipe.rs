@@ -37,6 +37,45 @@ pub enum Loss {
     Huber,
 }
 
+/// How batches are put together and worked through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Batches {
+    /// Batches whose workouts are drawn together and sorted by length, so that workouts of about one length are padded
+    /// to each other; 1 leaves every batch as it was drawn.
+    pub bucket: usize,
+    /// Workouts whose gradient is worked out at once; a batch is the sum of such parts, and memory holds one part for
+    /// each thread. Left out, it is 8 or half a batch on a processor, and the whole batch on a GPU.
+    pub part: Option<usize>,
+    /// `float32`, or `mixed`: matrix products in half precision where a GPU computes.
+    pub precision: Precision,
+}
+
+/// The numbers that a training computes with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Single precision throughout.
+    #[default]
+    Float32,
+    /// Products in half precision on a GPU, weights and sums in single; a processor computes as with `float32`.
+    Mixed,
+}
+
+impl Default for Batches {
+    fn default() -> Self {
+        Self { bucket: 1, part: None, precision: Precision::Float32 }
+    }
+}
+
+impl Batches {
+    /// What types do not show.
+    pub fn check(&self, path: &str) -> Vec<ParameterFault> {
+        let counts = [("bucket", self.bucket), ("part", self.part.unwrap_or(1))];
+        counts.into_iter().filter_map(|(name, count)| require_some(&format!("{path}.{name}"), count)).collect()
+    }
+}
+
 /// The course of the learning rate over a training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

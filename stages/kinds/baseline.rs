@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::artifact::{Arity, ArtifactType, InputPort, OutputPort};
 use crate::features;
+use crate::head::Head;
 use crate::model::{Architecture, Model, ModelConfig, Scaler, Training, Weights};
 use crate::score;
 use crate::sequences::Sequences;
@@ -208,7 +209,7 @@ impl Fit<'_> {
         let tensor =
             |(name, values): (&str, Vec<f32>)| (name.to_owned(), Weights { shape: vec![values.len()], values });
         Model {
-            config: ModelConfig { architecture, features: features.to_vec(), scaler, training },
+            config: ModelConfig { architecture, features: features.to_vec(), scaler, training, head: Head::Point },
             tensors: tensors.into_iter().map(tensor).collect(),
         }
     }

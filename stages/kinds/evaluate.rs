@@ -49,6 +49,7 @@ impl Evaluate {
 
 impl Stage for Evaluate {
     const NAME: &'static str = "evaluate";
+    const PARALLEL: bool = true;
     const INPUTS: &'static [InputPort] = &[
         InputPort {
             name: "models",

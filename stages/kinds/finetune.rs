@@ -5,10 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{Arity, ArtifactType, InputPort, OutputPort};
-use crate::recipe::{self, Loss, Schedule, require_positive, require_some};
+use crate::recipe::{self, Batches, Loss, Schedule, require_positive, require_some};
 use crate::stage::{Course, ParameterFault, Stage};
 
-/// Trains an existing recurrent model further on other workouts, in one phase or two.
+/// Trains an existing network further on other workouts, in one phase or two.
 ///
 /// Reads a model of `pretrain` or `finetune`, feature sequences and a split. The model keeps its features, its
 /// scaler and its sizes. Each phase starts from the best weights so far with a fresh Adam and changes only the
@@ -32,6 +32,9 @@ pub struct Finetune {
     /// Workouts in each step of the optimizer.
     #[serde(default = "batch_size")]
     pub batch_size: usize,
+    /// How batches are put together and worked through.
+    #[serde(default)]
+    pub batches: Batches,
     /// The course of the learning rate within each phase.
     #[serde(default)]
     pub schedule: Schedule,
@@ -105,6 +108,7 @@ impl Default for Finetune {
             phases: one_phase(),
             loss: Loss::L1,
             batch_size: batch_size(),
+            batches: Batches::default(),
             schedule: Schedule::default(),
             clip_norm: clip_norm(),
             patience: None,
@@ -124,12 +128,13 @@ impl Finetune {
 impl Stage for Finetune {
     const NAME: &'static str = "finetune";
     const SEEDED: bool = true;
+    const PARALLEL: bool = true;
     const INPUTS: &'static [InputPort] = &[
         InputPort {
             name: "model",
             accepts: &[ArtifactType::Model],
             arity: Arity::One,
-            doc: "the recurrent model to begin with",
+            doc: "the network to begin with",
         },
         InputPort {
             name: "sequences",
@@ -151,6 +156,7 @@ impl Stage for Finetune {
             faults.extend(phase.check(&format!("phases[{place}]")));
         }
         faults.extend(require_some("batch_size", self.batch_size));
+        faults.extend(self.batches.check("batches"));
         faults.extend(require_some("patience", self.patience.unwrap_or(1)));
         for (path, value) in [("clip_norm", self.clip_norm), ("weight_decay", self.weight_decay)] {
             if !(value.is_finite() && value >= 0.0) {

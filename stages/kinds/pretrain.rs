@@ -4,12 +4,19 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::about::About;
 use crate::artifact::{Arity, ArtifactType, InputPort, OutputPort};
 use crate::features::{Feature, parse_all};
-use crate::recipe::{self, Loss, Schedule, require_positive, require_some};
+use crate::head::Head;
+use crate::recipe::{self, Batches, Loss, Schedule, require_positive, require_some};
 use crate::stage::{Course, ParameterFault, Stage};
 
-/// Trains a recurrent network (LSTM or GRU) that reads a run step by step and says the heart rate at each step.
+/// Trains a network that reads a run step by step and says the heart rate at each step.
+///
+/// `model` chooses it: a recurrent network (`lstm`, `gru`); `hybrid`, a differential equation of demand and heart rate
+/// whose intensity is learnt; or `decoder`, a transformer that looks back at the features. Each may be told about the
+/// user (`about`) and may say an interval (`head`). With a ridge as `backbone`, a recurrent network learns what the
+/// ridge leaves over, and starts from its error.
 ///
 /// Reads feature sequences and a split; fits the scaler and the weights on the training part alone and chooses
 /// the epoch by the mean absolute error on the validation part (without one, the last epoch stands). Only real
@@ -25,22 +32,32 @@ use crate::stage::{Course, ParameterFault, Stage};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pretrain {
-    /// The recurrent cell.
-    pub cell: Cell,
-    /// Stacked recurrent layers.
+    /// The sort of network.
+    pub model: Network,
+    /// Stacked layers, or blocks of a decoder.
     pub layers: usize,
-    /// Units of each layer and direction.
+    /// Units of each layer and direction; of a hybrid's intensity.
     pub hidden: usize,
     /// Fraction of units dropped between layers while training, from 0 to below 1.
     pub dropout: f64,
     /// Whether the run is also read from its end, so that later speed helps with earlier heart rate.
     pub bidirectional: bool,
+    /// Whether a recurrent network begins in a state that follows from the first step and the user, rather than in zero.
+    pub start: bool,
+    /// The attention of a decoder.
+    pub attention: Attention,
+    /// What the network is told about the user: `{ embedding = 8 }`, `{ history = 12 }`.
+    pub about: About,
+    /// What it says at each step: `"point"`, `"student_t"` or `{ quantiles = [0.05, 0.5, 0.95] }`.
+    pub head: Head,
     /// Names of the features to use, in order; all that the sequences hold when left out.
     pub features: Option<Vec<String>>,
-    /// The loss, over the standardised heart rate.
+    /// The loss, over the standardised heart rate; the heads that say an interval have one of their own.
     pub loss: Loss,
     /// Workouts in each step of the optimizer.
     pub batch_size: usize,
+    /// How batches are put together and worked through.
+    pub batches: Batches,
     /// Passes over the training part.
     pub epochs: usize,
     /// Adam's learning rate, before the schedule.
@@ -55,38 +72,71 @@ pub struct Pretrain {
     pub weight_decay: f64,
 }
 
-/// A recurrent cell.
+/// A sort of network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Cell {
+pub enum Network {
     /// Long short-term memory.
     #[default]
     Lstm,
     /// Gated recurrent unit: three quarters of the weights of an LSTM.
     Gru,
+    /// Demand and heart rate as a differential equation with learnt intensity (Nazaret et al. 2023).
+    Hybrid,
+    /// A decoder-only transformer with the blocks of Lag-Llama (Rasul et al. 2023), over features alone.
+    Decoder,
 }
 
-impl Cell {
-    /// The name that the model artifact carries.
+impl Network {
+    /// The name that pipelines and the model artifact carry.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Lstm => "lstm",
             Self::Gru => "gru",
+            Self::Hybrid => "hybrid",
+            Self::Decoder => "decoder",
         }
+    }
+
+    const fn is_recurrent(self) -> bool {
+        matches!(self, Self::Lstm | Self::Gru)
+    }
+}
+
+/// The attention of a decoder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Attention {
+    /// Heads.
+    pub heads: usize,
+    /// Numbers of a head, even.
+    pub width: usize,
+    /// Steps back whose features each step is given, 0 for its own.
+    pub lags: Vec<usize>,
+}
+
+impl Default for Attention {
+    fn default() -> Self {
+        Self { heads: 4, width: 16, lags: vec![0, 1, 2, 3, 4, 5, 6, 9, 12, 18, 24, 36] }
     }
 }
 
 impl Default for Pretrain {
     fn default() -> Self {
         Self {
-            cell: Cell::Lstm,
+            model: Network::Lstm,
             layers: 2,
             hidden: 64,
             dropout: 0.0,
             bidirectional: false,
+            start: false,
+            attention: Attention::default(),
+            about: About::default(),
+            head: Head::default(),
             features: None,
             loss: Loss::L1,
             batch_size: 16,
+            batches: Batches::default(),
             epochs: 30,
             learning_rate: 0.001,
             schedule: Schedule::default(),
@@ -104,6 +154,28 @@ impl Pretrain {
         Ok(parsed.map(|features| features.iter().map(Feature::to_string).collect()))
     }
 
+    /// What does not go with the sort of network.
+    fn check_network(&self) -> Vec<ParameterFault> {
+        let mut faults = Vec::new();
+        let name = self.model.name();
+        for (path, given) in [("bidirectional", self.bidirectional), ("start", self.start)] {
+            if given && !self.model.is_recurrent() {
+                faults.push(ParameterFault::new(path, format!("`{name}` is no recurrent network: leave it out")));
+            }
+        }
+        if self.model == Network::Hybrid && self.dropout > 0.0 {
+            faults.push(ParameterFault::new("dropout", "`hybrid` has nothing to drop: leave it out"));
+        }
+        let Attention { heads, width, lags } = &self.attention;
+        if *heads == 0 || *width == 0 || width % 2 == 1 {
+            faults.push(ParameterFault::new("attention", "`heads` must be 1 or more, `width` even and 2 or more"));
+        }
+        if lags.is_empty() || !lags.windows(2).all(|pair| pair[0] < pair[1]) {
+            faults.push(ParameterFault::new("attention.lags", "steps back must rise, such as [0, 1, 2, 6]"));
+        }
+        faults
+    }
+
     /// The trained weights.
     pub const MODEL: OutputPort =
         OutputPort::fixed("model", ArtifactType::Model, "the weights of the best epoch, with their scaler");
@@ -114,6 +186,7 @@ impl Pretrain {
 impl Stage for Pretrain {
     const NAME: &'static str = "pretrain";
     const SEEDED: bool = true;
+    const PARALLEL: bool = true;
     const INPUTS: &'static [InputPort] = &[
         InputPort {
             name: "sequences",
@@ -122,6 +195,12 @@ impl Stage for Pretrain {
             doc: "the feature sequences of all parts",
         },
         recipe::SPLIT,
+        InputPort {
+            name: "backbone",
+            accepts: &[ArtifactType::Model],
+            arity: Arity::Optional,
+            doc: "a ridge whose error a recurrent network learns; its features are among the network's",
+        },
     ];
     const OUTPUTS: &'static [OutputPort] = &[Self::MODEL, Self::HISTORY];
 
@@ -142,11 +221,15 @@ impl Stage for Pretrain {
         }
         if !(0.0..1.0).contains(&self.dropout) {
             faults.push(ParameterFault::new("dropout", format!("{} is not from 0 to below 1", self.dropout)));
-        } else if self.dropout > 0.0 && self.layers == 1 {
+        } else if self.dropout > 0.0 && self.layers == 1 && self.model.is_recurrent() {
             let message = "there is nothing to drop between layers where there is 1: leave it out or add a layer";
             faults.push(ParameterFault::new("dropout", message));
         }
         faults.extend(self.schedule.check("schedule", self.epochs));
+        faults.extend(self.head.check("head"));
+        faults.extend(self.about.check("about"));
+        faults.extend(self.batches.check("batches"));
+        faults.extend(self.check_network());
         faults.extend(self.features().err().unwrap_or_default());
         faults
     }

@@ -13,7 +13,7 @@ fn sweep(epochs: &[u32]) -> Project {
         for cell in ["lstm", "gru"] {
             pipeline.push_str(&format!(
                 "[stages.{cell}_{epochs}]\nkind = \"pretrain\"\ninputs = {{ sequences = \"resample\", split = \"split\" }}\n\
-                 cell = \"{cell}\"\nlayers = 1\nhidden = 8\nbatch_size = 4\nepochs = {epochs}\npatience = 50\n\
+                 model = \"{cell}\"\nlayers = 1\nhidden = 8\nbatch_size = 4\nepochs = {epochs}\npatience = 50\n\
                  schedule = {{ shape = \"step\", every = 3, factor = 0.5, warmup = 1.0 }}\n"
             ));
         }
@@ -76,7 +76,7 @@ fn a_schedule_that_looks_at_the_end_begins_anew_and_the_explanation_says_why() {
 #[test]
 fn how_often_a_state_is_kept_is_set_by_the_stage_and_changes_no_result() {
     let (plain, often) = (sweep(&[4]), sweep(&[4]));
-    often.edit("cell = \"lstm\"\n", "cell = \"lstm\"\ncheckpoints = { seconds = 0, steps = 1, keep = 3 }\n");
+    often.edit("model = \"lstm\"\n", "model = \"lstm\"\ncheckpoints = { seconds = 0, steps = 1, keep = 3 }\n");
     plain.run(&[]);
     often.run(&[]);
     assert_eq!(digests(&plain, "lstm_4"), digests(&often, "lstm_4"));

@@ -335,7 +335,7 @@ test = 0.15
 [stages.lstm]
 kind = "pretrain"
 inputs = { sequences = "resample", split = "split" }
-cell = "lstm"
+model = "lstm"
 layers = 1
 hidden = "${hidden}"
 epochs = "${epochs}"
@@ -344,7 +344,7 @@ features = ["speed", "grade"]
 [stages.gru]
 kind = "pretrain"
 inputs = { sequences = "resample", split = "split" }
-cell = "gru"
+model = "gru"
 layers = 1
 hidden = "${hidden}"
 epochs = "${epochs}"

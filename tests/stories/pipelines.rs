@@ -223,7 +223,7 @@ fn a_loss_that_explodes_names_the_step_and_the_line_of_the_learning_rate() {
     let raw = raw_runs(&project, 2, 16);
     let text = fs::read_to_string(shipped("personal.toml")).unwrap();
     let text = text.replace("loss = \"huber\"", "loss = \"mse\"");
-    let text = text.replace("cell = \"gru\"", "cell = \"gru\"\nclip_norm = 0.0");
+    let text = text.replace("model = \"gru\"", "model = \"gru\"\nclip_norm = 0.0");
     let line = 1 + text.lines().position(|line| line.starts_with("train.learning_rate")).unwrap();
     project.write("pipeline.toml", &text.replace("train.learning_rate = 0.01", "train.learning_rate = 1e30"));
     let events = project.events(&["gru", "--set", &format!("data.workouts={}", raw.display())]);

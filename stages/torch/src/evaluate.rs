@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Context as _, Result, bail};
+use pacer_stages::head::Head;
 use pacer_stages::kinds::evaluate::Evaluate;
 use pacer_stages::model::{Architecture, Model, ModelConfig, Scaler, Training, Weights};
-use pacer_stages::predictions::Writer;
+use pacer_stages::predictions::{Interval, Predicted, Writer};
+use pacer_stages::recipe::{Batches, Loss};
 use pacer_stages::score::{Scores, WorkoutScore, mae, score};
 use pacer_stages::sequences::Sequences;
 use pacer_stages::split::{Part, Split, SplitBy};
@@ -16,9 +18,11 @@ use pacer_stages::table::{Column, Table};
 use serde_json::{Value, json};
 
 use crate::device;
-use crate::models::recurrent::{Recurrent, to_device};
+use crate::models;
+use crate::models::weights::{self, to_device};
 use crate::training::data::Set;
-use crate::training::predict;
+use crate::training::loss::Objective;
+use crate::training::team::Team;
 
 /// The name of the constant that is added where no model is one.
 const CONSTANT: &str = "constant";
@@ -43,10 +47,12 @@ pub fn run(params: &Value, context: &Context<'_>) -> Result<Metrics> {
         context.check_cancelled()?;
         context.progress(done as u64, Some(models.len() as u64), "models", name.as_str());
         let named = || format!("model `{name}` cannot be scored");
-        let prediction = predict_steps(model, &sequences, &places, device).with_context(named)?;
-        let (scores, by_workout) = score(&prediction, &sequences, &places, constant_mae).with_context(named)?;
-        predictions.add(name, &sequences, &places, &prediction)?;
-        metrics.insert(name.clone(), figures(&scores, model, &sequences, &split, params.part)?);
+        let predicted = predict_steps(model, &sequences, &places, device, context.job.threads).with_context(named)?;
+        let (scores, by_workout) = score(&predicted.rate, &sequences, &places, constant_mae).with_context(named)?;
+        predictions.add(name, &sequences, &places, &predicted)?;
+        let mut figures = figures(&scores, model, &sequences, &split, params.part)?;
+        figures.extend(predicted.coverage(&sequences, &places).map(|coverage| coverage.figures()).unwrap_or_default());
+        metrics.insert(name.clone(), figures.into());
         rows.extend(by_workout.into_iter().map(|row| (name.as_str(), row)));
     }
     predictions.finish()?;
@@ -113,35 +119,51 @@ fn constant(sequences: &Sequences, split: &Split) -> Result<Model> {
         seed: None,
     };
     let value = Weights { shape: vec![1], values: vec![scaler.target_mean as f32] };
-    let config = ModelConfig { architecture: Architecture::Constant, features: Vec::new(), scaler, training };
+    let config =
+        ModelConfig { architecture: Architecture::Constant, features: Vec::new(), scaler, training, head: Head::Point };
     Ok(Model { config, tensors: BTreeMap::from([("value".to_owned(), value)]) })
 }
 
-/// The heart rate in BPM at every step, shape `[S]`; NaN outside the workouts at `places` and in padding where
-/// the model is recurrent.
-pub fn predict_steps(model: &Model, sequences: &Sequences, places: &[usize], device: tch::Device) -> Result<Vec<f32>> {
-    if !matches!(model.config.architecture, Architecture::Recurrent { .. }) {
-        return model.predict_linear(sequences);
+/// What a model says at every step, shape `[S]`, BPM; NaN outside the workouts at `places` and in padding where the
+/// model is a network.
+pub fn predict_steps(
+    model: &Model,
+    sequences: &Sequences,
+    places: &[usize],
+    device: tch::Device,
+    threads: usize,
+) -> Result<Predicted> {
+    if model.config.architecture.user().is_none() {
+        return Ok(Predicted { rate: model.predict_linear(sequences)?, interval: None });
     }
-    let scaler = &model.config.scaler;
-    let columns = sequences.select(&model.config.features)?;
-    let network = Recurrent::new(&model.config.architecture, columns.len())?;
-    let theta = to_device(&network.pack(model)?, device)?;
-    let set = Set::new(sequences, places, &columns, scaler, device)?;
-    let standardised = predict(&network, &theta, &set)?;
-    let mut all = vec![f32::NAN; sequences.target.len()];
+    let ModelConfig { scaler, head, .. } = &model.config;
+    let network = models::network(&model.config)?;
+    let theta = to_device(&weights::pack(network.parameters(), model)?, device)?;
+    let set = Set::new(sequences, places, &model.config, device)?;
+    // Nothing is learnt here, so the loss does not matter.
+    let objective = Objective { head: head.clone(), loss: Loss::L1 };
+    let standardised = Team::new(&*network, objective, &Batches::default(), threads)?.outputs(&theta, &set)?;
+    let nowhere = || vec![f32::NAN; sequences.target.len()];
+    let mut predicted = Predicted {
+        rate: nowhere(),
+        interval: head.share().map(|share| Interval { share, low: nowhere(), high: nowhere() }),
+    };
+    let bpm = |value: f32| (f64::from(value) * scaler.target_sd + scaler.target_mean) as f32;
     for span in set.spans() {
         let first = sequences.steps(span.place).start;
-        let values = &standardised[span.offset..span.offset + span.length];
-        for (step, value) in values.iter().enumerate() {
-            all[first + step] = (f64::from(*value) * scaler.target_sd + scaler.target_mean) as f32;
+        let steps = standardised.chunks(head.outputs()).skip(span.offset).take(span.length);
+        for (step, outputs) in (first..).zip(steps) {
+            predicted.rate[step] = bpm(outputs[head.point()]);
+            if let (Some(interval), Some([low, high])) = (&mut predicted.interval, head.interval(outputs)) {
+                (interval.low[step], interval.high[step]) = (bpm(low), bpm(high));
+            }
         }
     }
-    Ok(all)
+    Ok(predicted)
 }
 
 /// A model's figures and what they rest on.
-fn figures(scores: &Scores, model: &Model, sequences: &Sequences, split: &Split, part: Part) -> Result<Value> {
+fn figures(scores: &Scores, model: &Model, sequences: &Sequences, split: &Split, part: Part) -> Result<Metrics> {
     let mut figures = serde_json::to_value(scores)?;
     let training = &model.config.training;
     let basis = [
@@ -150,10 +172,19 @@ fn figures(scores: &Scores, model: &Model, sequences: &Sequences, split: &Split,
         ("split", json!(label(split.by))),
         ("part", json!(part.name())),
         ("seed", json!(training.seed)),
+        ("told", json!(told(model))),
     ];
     let object = figures.as_object_mut().expect("a struct is an object");
     object.extend(basis.map(|(name, value)| (name.to_owned(), value)));
-    Ok(figures)
+    Ok(std::mem::take(object))
+}
+
+/// What a model is told beside the features: with the history of a stranger its question is an easier one.
+fn told(model: &Model) -> String {
+    let Some(user) = model.config.architecture.user() else { return String::new() };
+    let embedding = (user.about.embedding > 0).then_some("user".to_owned());
+    let history = (user.about.history > 0).then(|| format!("{} earlier workouts", user.about.history));
+    embedding.into_iter().chain(history).collect::<Vec<_>>().join(", ")
 }
 
 /// One row for each model and workout.

@@ -2,6 +2,7 @@
 //! loop's inside.
 
 use anyhow::{Context as _, Result};
+use pacer_stages::head::Head;
 use pacer_stages::kinds::finetune::{self as declared, Finetune};
 use pacer_stages::model::Model;
 use pacer_stages::sequences::Sequences;
@@ -10,8 +11,10 @@ use pacer_stages::stage::{Blame, Context, Metrics, Stage as _};
 use serde_json::Value;
 
 use crate::device;
-use crate::models::recurrent::{Parameter, Recurrent};
+use crate::models;
+use crate::models::weights::{self, Parameter};
 use crate::training::checkpoint::Keeper;
+use crate::training::loss::Objective;
 use crate::training::outcome;
 use crate::training::parts::Parts;
 use crate::training::{Phase, Recipe, train};
@@ -24,30 +27,31 @@ pub fn run(params: &Value, context: &Context<'_>) -> Result<Metrics> {
     let mut model = Model::read(path)?;
     let sequences = Sequences::read(context.job.input("sequences")?)?;
     let split = Split::read(context.job.input("split")?)?;
-    let columns = sequences.select(&model.config.features)?;
     let named = || format!("`{}` cannot be trained further", path.display());
-    let network = Recurrent::new(&model.config.architecture, columns.len()).with_context(named)?;
-    let start = network.pack(&model).with_context(named)?;
-    let recipe = recipe(&params, &network)?;
-    let parts = Parts::new(&sequences, &split, &columns, &model.config.scaler, device, context)?;
+    let network = models::network(&model.config).with_context(named)?;
+    let start = weights::pack(network.parameters(), &model).with_context(named)?;
+    let recipe = recipe(&params, &model.config.head, network.parameters())?;
+    let parts = Parts::new(&sequences, &split, &model.config, device, context)?;
     parts.fit(&recipe)?;
     let course = params.course().expect("a training has a course");
-    let mut keeper = Keeper::new(context, parts.identity(context.job, &course, &start)?, network.len());
-    let trained = train(&network, &start, &parts, &recipe, &mut keeper, context)?;
+    let length = weights::len(network.parameters());
+    let mut keeper = Keeper::new(context, parts.identity(context.job, &course, &start)?, length);
+    let trained = train(&*network, &start, &parts, &recipe, &mut keeper, context)?;
     let training = parts.training(&sequences, &split, context.job.seed);
     model.config.training = outcome::joined(&model.config.training, training);
-    model.tensors = network.unpack(&trained.theta);
+    model.tensors = weights::unpack(network.parameters(), &trained.theta);
     model.write(&context.output(&Finetune::MODEL))?;
     outcome::warn_if_idle(&trained, context);
     outcome::history(&trained)?.write(&context.output(&Finetune::HISTORY))?;
-    Ok(outcome::metrics(&trained, &network, &parts))
+    Ok(outcome::metrics(&trained, &*network, &parts))
 }
 
-fn recipe(params: &Finetune, network: &Recurrent) -> Result<Recipe> {
-    let phases = params.phases.iter().enumerate().map(|(place, phase)| phase_of(place, phase, network));
+fn recipe(params: &Finetune, head: &Head, parameters: &[Parameter]) -> Result<Recipe> {
+    let phases = params.phases.iter().enumerate().map(|(place, phase)| phase_of(place, phase, parameters));
     Ok(Recipe {
-        loss: params.loss,
+        objective: Objective { head: head.clone(), loss: params.loss },
         batch_size: params.batch_size,
+        batches: params.batches.clone(),
         schedule: params.schedule.clone(),
         clip_norm: (params.clip_norm > 0.0).then_some(params.clip_norm),
         patience: params.patience,
@@ -56,9 +60,9 @@ fn recipe(params: &Finetune, network: &Recurrent) -> Result<Recipe> {
     })
 }
 
-fn phase_of(place: usize, phase: &declared::Phase, network: &Recurrent) -> Result<Phase> {
+fn phase_of(place: usize, phase: &declared::Phase, parameters: &[Parameter]) -> Result<Phase> {
     let patterns = phase.unfreeze.patterns();
-    let mask = mask(&patterns, network.parameters())
+    let mask = mask(&patterns, parameters)
         .map_err(|message| Blame { parameter: format!("phases[{place}].unfreeze"), message })?;
     Ok(Phase {
         epochs: phase.epochs,
@@ -101,10 +105,11 @@ fn fits(pattern: &str, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::weights::Start;
 
     fn parameters() -> Vec<Parameter> {
         let names = ["rnn.weight_ih_l0", "rnn.weight_hh_l1", "rnn.bias_ih_l1", "head.weight", "head.bias"];
-        names.map(|name| Parameter { name: name.into(), shape: vec![2] }).to_vec()
+        names.map(|name| Parameter::new(name, &[2], Start::Fixed(0.0))).to_vec()
     }
 
     fn free(patterns: &[&str]) -> Vec<f32> {

@@ -1,16 +1,21 @@
-//! Runs the kind `pretrain`: a recurrent network from random weights. Unaware of the loop's inside.
+//! Runs the kind `pretrain`: a network from random weights. Unaware of the loop's inside.
 
-use anyhow::{Result, bail};
-use pacer_stages::kinds::pretrain::Pretrain;
-use pacer_stages::model::{Architecture, Model, ModelConfig, Scaler};
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, bail};
+use pacer_stages::kinds::pretrain::{Network, Pretrain};
+use pacer_stages::model::{Architecture, Model, ModelConfig, Scaler, UserInput};
 use pacer_stages::sequences::Sequences;
 use pacer_stages::split::{Part, Split};
-use pacer_stages::stage::{Context, Metrics, Stage as _};
+use pacer_stages::stage::{Blame, Context, Metrics, Stage as _};
 use serde_json::Value;
 
 use crate::device;
-use crate::models::recurrent::Recurrent;
+use crate::models;
+use crate::models::recurrent::BACKBONE;
+use crate::models::weights::{self, Parameter};
 use crate::training::checkpoint::Keeper;
+use crate::training::loss::Objective;
 use crate::training::outcome;
 use crate::training::parts::{self, Parts};
 use crate::training::{Phase, Recipe, train};
@@ -21,31 +26,94 @@ pub fn run(params: &Value, context: &Context<'_>) -> Result<Metrics> {
     let device = device::open(context.job.device)?;
     let sequences = Sequences::read(context.job.input("sequences")?)?;
     let split = Split::read(context.job.input("split")?)?;
-    let features = features(&params, &sequences)?;
-    let columns = sequences.select(&features).map_err(|error| parts::blame("features", error))?;
-    let scaler = Scaler::fit(&sequences, &columns, &split.workouts(&sequences, Part::Train)?)?;
-    let architecture = Architecture::Recurrent {
-        cell: params.cell.name().into(),
-        layers: params.layers,
-        hidden: params.hidden,
-        dropout: params.dropout,
-        bidirectional: params.bidirectional,
-    };
-    let network = Recurrent::new(&architecture, features.len())?;
-    let recipe = recipe(&params);
-    let parts = Parts::new(&sequences, &split, &columns, &scaler, device, context)?;
+    let backbone = context.job.optional_input("backbone").map(Model::read).transpose()?;
+    let mut config = config(&params, &sequences, &split, backbone.is_some())?;
+    let network = models::network(&config)?;
+    let mut start = weights::initial(network.parameters(), context.job.seed);
+    if let Some(backbone) = &backbone {
+        place_backbone(backbone, &config, network.parameters(), &mut start)?;
+    }
+    let recipe = recipe(&params, network.parameters());
+    let parts = Parts::new(&sequences, &split, &config, device, context)?;
     parts.fit(&recipe)?;
-    let start = network.initial(context.job.seed);
     let course = params.course().expect("a training has a course");
-    let mut keeper = Keeper::new(context, parts.identity(context.job, &course, &start)?, network.len());
-    let trained = train(&network, &start, &parts, &recipe, &mut keeper, context)?;
-    let training = parts.training(&sequences, &split, context.job.seed);
-    let config = ModelConfig { architecture, features, scaler, training };
-    let model = Model { config, tensors: network.unpack(&trained.theta) };
+    let length = weights::len(network.parameters());
+    let mut keeper = Keeper::new(context, parts.identity(context.job, &course, &start)?, length);
+    let trained = train(&*network, &start, &parts, &recipe, &mut keeper, context)?;
+    config.training = parts.training(&sequences, &split, context.job.seed);
+    let model = Model { config, tensors: weights::unpack(network.parameters(), &trained.theta) };
     model.write(&context.output(&Pretrain::MODEL))?;
     outcome::warn_if_idle(&trained, context);
     outcome::history(&trained)?.write(&context.output(&Pretrain::HISTORY))?;
-    Ok(outcome::metrics(&trained, &network, &parts))
+    Ok(outcome::metrics(&trained, &*network, &parts))
+}
+
+/// What is to be trained, with a scaler that the training part alone was asked for.
+fn config(params: &Pretrain, sequences: &Sequences, split: &Split, backbone: bool) -> Result<ModelConfig> {
+    let features = features(params, sequences)?;
+    let columns = sequences.select(&features).map_err(|error| parts::blame("features", error))?;
+    let places = split.workouts(sequences, Part::Train)?;
+    let scaler = Scaler::fit(sequences, &columns, &places)?;
+    let users: BTreeSet<i64> = places.iter().map(|place| sequences.user[*place]).collect();
+    let users = if params.about.embedding > 0 { users.into_iter().collect() } else { Vec::new() };
+    let user = UserInput { about: params.about.clone(), users };
+    let (layers, hidden, dropout) = (params.layers, params.hidden, params.dropout);
+    let architecture = match params.model {
+        Network::Lstm | Network::Gru => Architecture::Recurrent {
+            cell: params.model.name().into(),
+            layers,
+            hidden,
+            dropout,
+            bidirectional: params.bidirectional,
+            start: params.start,
+            backbone,
+            user,
+        },
+        _ if backbone => bail!("`{}` has no place for a backbone: wire it to a recurrent network", params.model.name()),
+        Network::Hybrid => Architecture::Hybrid { hidden, user },
+        Network::Decoder => {
+            let attention = params.attention.clone();
+            let (heads, width, lags) = (attention.heads, attention.width, attention.lags);
+            Architecture::Decoder { layers, heads, width, lags, dropout, user }
+        }
+    };
+    let training = pacer_stages::model::Training {
+        data: sequences.header.data,
+        split: split.by,
+        users: 0,
+        workouts: 0,
+        seed: None,
+    };
+    Ok(ModelConfig { architecture, features, scaler, training, head: params.head.clone() })
+}
+
+/// Puts a ridge into the place of the linear model beside the network, in the network's own units.
+///
+/// The ridge says bias + Σ w · (x − m)/s in BPM of features x by its scaler; the network's linear model says the
+/// standardised heart rate of features that its own scaler standardised.
+fn place_backbone(ridge: &Model, config: &ModelConfig, parameters: &[Parameter], theta: &mut [f32]) -> Result<()> {
+    if !matches!(ridge.config.architecture, Architecture::Ridge { .. }) {
+        let name = ridge.config.architecture.name();
+        bail!("the backbone is a model `{name}`: wire a `baseline` with `model = \"ridge\"` to it");
+    }
+    let tensor = |name: &str| ridge.tensors.get(name).with_context(|| format!("the ridge lacks its tensor `{name}`"));
+    let (weight, bias) = (&tensor("weight")?.values, tensor("bias")?.values[0]);
+    let (theirs, own) = (&ridge.config.scaler, &config.scaler);
+    let mut weights = vec![0.0; config.features.len()];
+    let mut constant = (f64::from(bias) - own.target_mean) / own.target_sd;
+    for (at, name) in ridge.config.features.iter().enumerate() {
+        let place = config.features.iter().position(|feature| feature == name);
+        let place = place.ok_or_else(|| Blame {
+            parameter: "features".into(),
+            message: format!("the backbone needs the feature `{name}`, which the network is not given: add it"),
+        })?;
+        let slope = f64::from(weight[at]) / theirs.sd[at] / own.target_sd;
+        weights[place] = (slope * own.sd[place]) as f32;
+        constant += slope * (own.mean[place] - theirs.mean[at]);
+    }
+    weights::place(parameters, theta, BACKBONE[0], &weights);
+    weights::place(parameters, theta, BACKBONE[1], &[constant as f32]);
+    Ok(())
 }
 
 /// The names of the features to use, in order.
@@ -59,16 +127,23 @@ fn features(params: &Pretrain, sequences: &Sequences) -> Result<Vec<String>> {
     }
 }
 
-fn recipe(params: &Pretrain) -> Recipe {
-    let phase =
-        Phase { epochs: params.epochs, rate: params.learning_rate, mask: None, rate_parameter: "learning_rate".into() };
+fn recipe(params: &Pretrain, parameters: &[Parameter]) -> Recipe {
+    // The backbone stays the ridge that it was: what it cannot tell is the network's to learn.
+    let frozen = |parameter: &Parameter| BACKBONE.contains(&parameter.name.as_str());
+    let numbers = parameters.iter().flat_map(|parameter| {
+        let free = if frozen(parameter) { 0.0 } else { 1.0 };
+        std::iter::repeat_n(free, parameter.len() as usize)
+    });
+    let mask = parameters.iter().any(frozen).then(|| numbers.collect());
+    let (epochs, rate) = (params.epochs, params.learning_rate);
     Recipe {
-        loss: params.loss,
+        objective: Objective { head: params.head.clone(), loss: params.loss },
         batch_size: params.batch_size,
+        batches: params.batches.clone(),
         schedule: params.schedule.clone(),
         clip_norm: (params.clip_norm > 0.0).then_some(params.clip_norm),
         patience: params.patience,
         weight_decay: params.weight_decay,
-        phases: vec![phase],
+        phases: vec![Phase { epochs, rate, mask, rate_parameter: "learning_rate".into() }],
     }
 }

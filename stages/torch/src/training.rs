@@ -10,6 +10,7 @@ pub mod parts;
 #[cfg(test)]
 mod resuming;
 pub mod state;
+pub mod team;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -19,30 +20,32 @@ pub mod watch;
 use std::fmt;
 
 use anyhow::Result;
-use pacer_stages::recipe::{Loss, Schedule};
+use pacer_stages::recipe::{Batches, Schedule};
 use pacer_stages::stage::{Blame, Context, Interrupted};
-use rand_chacha::rand_core::Rng as _;
-use tch::Tensor;
+use tch::{Device, Tensor};
 
-use crate::models::recurrent::{Mode, Recurrent, to_device, to_host};
+use crate::models::Network;
+use crate::models::weights::{to_device, to_host};
 use crate::random::{Purpose, shuffled, stream};
 use crate::training::adam::Step;
 use crate::training::checkpoint::Keeper;
-use crate::training::data::Set;
-use crate::training::loss::loss;
+use crate::training::loss::Objective;
 use crate::training::parts::Parts;
 use crate::training::state::{Epoch, Position, State};
+use crate::training::team::Team;
 use crate::training::watch::Watch;
 
-/// Sequences that are predicted at once where nothing is learnt.
-const PREDICTION_BATCH: usize = 64;
+/// Losses of steps on a GPU that are looked at together: to look at one makes the GPU wait for the host.
+const LOOKED_AT_TOGETHER: usize = 32;
 
 /// All that decides how a network is trained, apart from its data.
 pub struct Recipe {
-    /// The loss.
-    pub loss: Loss,
+    /// What is made small.
+    pub objective: Objective,
     /// Workouts in each step.
     pub batch_size: usize,
+    /// How batches are put together and worked through.
+    pub batches: Batches,
     /// The course of the learning rate within each phase.
     pub schedule: Schedule,
     /// Largest norm of the gradient.
@@ -89,13 +92,13 @@ impl fmt::Display for NotFinite {
 
 /// Trains a network from the weights `start`.
 ///
-/// Six parts: 1 begin, afresh or from a state that was kept; 2 the order of an epoch; 3 forward; 4 backward and step;
+/// Six parts: 1 begin, afresh or from a state that was kept; 2 the order of an epoch; 3 forward and back; 4 step;
 /// 5 watch; 6 the end of an epoch. All that a later step depends on is in `state`, and every random number is
 /// a function of seed and count, so an interrupted training goes on as if nothing had happened. What is known of
 /// the training's end, epochs and patience, only decides when to stop (and a schedule that looks at it says so):
 /// hence a longer training goes on from a shorter one's end.
 pub fn train(
-    network: &Recurrent,
+    network: &dyn Network,
     start: &[f32],
     parts: &Parts,
     recipe: &Recipe,
@@ -103,42 +106,42 @@ pub fn train(
     context: &Context<'_>,
 ) -> Result<Trained> {
     // 1. Begin.
-    let seed = context.job.seed;
+    let (seed, device) = (context.job.seed, parts.train.device());
+    let team = Team::new(network, recipe.objective.clone(), &recipe.batches, context.job.threads)?;
     let per_epoch = parts.train.len().div_ceil(recipe.batch_size);
-    let found = keeper.find(recipe, parts.train.device());
+    let found = keeper.find(recipe, device);
     let goes_on = found.is_some();
-    let mut state = found.map_or_else(|| begin(network, start, parts), Ok)?;
+    let mut state = found.map_or_else(|| begin(&team, start, parts), Ok)?;
+    let mut losses = Losses::new(device);
     let mut watch = Watch::new(context, recipe, per_epoch);
     if goes_on {
         watch.goes_on(&state);
     }
     while let Some(phase) = recipe.phases.get(state.at.phase) {
-        let mask = phase.mask.as_deref().map(|mask| to_device(mask, parts.train.device())).transpose()?;
+        let mask = phase.mask.as_deref().map(|mask| to_device(mask, device)).transpose()?;
         while !state.at.is_phase_over(recipe) {
             // 2. The order of the epoch.
-            let order = shuffled(parts.train.len(), &mut stream(seed, Purpose::Order, state.at.epochs_run() as u64));
-            for members in order.chunks(recipe.batch_size).skip(state.at.batch) {
-                // 3. Forward.
-                tch::manual_seed(stream(seed, Purpose::Dropout, state.at.step).next_u64() as i64);
-                let batch = parts.train.batch(members)?;
-                let predictions = network.forward(&state.theta, &batch.padded, Mode::Train)?;
-                let loss = loss(recipe.loss, &predictions, &batch)?;
-                // 4. Backward and step.
-                let gradient = Tensor::f_run_backward(&[&loss], &[&state.theta], false, false)?;
+            let order = order(parts, recipe, seed, state.at.epochs_run() as u64);
+            for members in order.iter().skip(state.at.batch) {
+                // 3. Forward and back.
+                let slope = team.slope(&state.theta, &parts.train, members, seed, state.at.step)?;
+                // 4. Step.
                 let progress = state.at.epoch as f64 + (state.at.batch + 1) as f64 / per_epoch as f64;
                 let rate = phase.rate * recipe.schedule.factor(progress, phase.epochs);
                 let step =
                     Step { rate, clip_norm: recipe.clip_norm, weight_decay: recipe.weight_decay, mask: mask.as_ref() };
-                state.adam.step(&mut state.theta, &gradient[0], &step)?;
+                state.adam.step(&mut state.theta, &slope.gradient, &step)?;
                 // 5. Watch.
-                let loss = loss.f_double_value(&[])?;
-                if !loss.is_finite() {
-                    return Err(diverged(&format!("the loss became {loss}"), state.at.step + 1, &state.at, phase));
+                state.at.step_taken(rate);
+                watch.sequences(members.len());
+                losses.add(slope.loss, members.iter().map(|member| parts.train.spans()[*member].real).sum());
+                if losses.are_due() || state.at.batch == order.len() {
+                    losses.count(&mut state.at, phase)?;
+                    watch.step(&state);
+                    keeper.after_step(&state);
                 }
-                state.at.count(loss, batch.real, rate);
-                watch.step(&state, members.len());
-                keeper.after_step(&state);
                 if context.check_cancelled().is_err() {
+                    losses.count(&mut state.at, phase)?;
                     keeper.save(&state);
                     return Err(Interrupted.into());
                 }
@@ -147,7 +150,7 @@ pub fn train(
             if !all_finite(&state.theta)? {
                 return Err(diverged("a weight became NaN or infinite", state.at.step, &state.at, phase));
             }
-            let mae = validation_mae(network, &state.theta, parts)?;
+            let mae = validation_mae(&team, &state.theta, parts)?;
             state.end_epoch(mae)?;
             watch.epoch(&state);
         }
@@ -160,38 +163,73 @@ pub fn train(
 }
 
 /// The state before the first step; the weights as they are count as epoch 0.
-fn begin(network: &Recurrent, start: &[f32], parts: &Parts) -> Result<State> {
+fn begin(team: &Team<'_>, start: &[f32], parts: &Parts) -> Result<State> {
     let device = parts.train.device();
-    let mae = validation_mae(network, &to_device(start, device)?, parts)?;
+    let mae = validation_mae(team, &to_device(start, device)?, parts)?;
     State::new(start, mae, device)
 }
 
-/// The mean absolute error over the real samples of the validation part, BPM; none where there is no sample.
-fn validation_mae(network: &Recurrent, theta: &Tensor, parts: &Parts) -> Result<Option<f64>> {
-    let _guard = tch::no_grad_guard();
-    let mut error = 0.0;
-    for members in parts.validation.by_length(PREDICTION_BATCH) {
-        let batch = parts.validation.batch(&members)?;
-        error += batch.absolute_error(&network.forward(theta, &batch.padded, Mode::Predict)?)?;
-    }
-    let real = parts.validation.real();
-    Ok((real > 0).then(|| error / real as f64 * parts.unit_bpm))
-}
-
-/// The standardised heart rate at every step of a set, in the set's order.
-pub fn predict(network: &Recurrent, theta: &Tensor, set: &Set) -> Result<Vec<f32>> {
-    let _guard = tch::no_grad_guard();
-    let mut all = vec![0.0; set.steps()];
-    for members in set.by_length(PREDICTION_BATCH) {
-        let batch = set.batch(&members)?;
-        let predictions = to_host(&network.forward(theta, &batch.padded, Mode::Predict)?)?;
-        for (step, prediction) in batch.index.iter().zip(predictions) {
-            if let Some(place) = all.get_mut(*step as usize) {
-                *place = prediction;
-            }
+/// The batches of an epoch: workouts at random, or in buckets of some batches by their length, the batches at random.
+fn order(parts: &Parts, recipe: &Recipe, seed: u64, epoch: u64) -> Vec<Vec<usize>> {
+    let mut generator = stream(seed, Purpose::Order, epoch);
+    let mut order = shuffled(parts.train.len(), &mut generator);
+    let bucket = recipe.batches.bucket;
+    if bucket > 1 {
+        for bucket in order.chunks_mut(recipe.batch_size * bucket) {
+            bucket.sort_by_key(|member| parts.train.spans()[*member].length);
         }
     }
-    Ok(all)
+    let batches: Vec<_> = order.chunks(recipe.batch_size).map(<[usize]>::to_vec).collect();
+    if bucket == 1 {
+        return batches;
+    }
+    shuffled(batches.len(), &mut generator).into_iter().map(|place| batches[place].clone()).collect()
+}
+
+/// Losses of steps that nobody has looked at yet.
+struct Losses {
+    waiting: Vec<(Tensor, usize)>,
+    most: usize,
+}
+
+impl Losses {
+    fn new(device: Device) -> Self {
+        let most = if device == Device::Cpu { 1 } else { LOOKED_AT_TOGETHER };
+        Self { waiting: Vec::new(), most }
+    }
+
+    /// A loss over so many real samples.
+    fn add(&mut self, loss: Tensor, real: usize) {
+        self.waiting.push((loss, real));
+    }
+
+    fn are_due(&self) -> bool {
+        self.waiting.len() >= self.most
+    }
+
+    /// Brings the losses to the host and counts them; one that is not finite ends the training.
+    fn count(&mut self, at: &mut Position, phase: &Phase) -> Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let (losses, real): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting).into_iter().unzip();
+        let values = to_host(&Tensor::f_stack(&losses, 0)?)?;
+        let first = at.step + 1 - values.len() as u64;
+        for (step, (loss, real)) in (first..).zip(values.into_iter().zip(real)) {
+            if !loss.is_finite() {
+                return Err(diverged(&format!("the loss became {loss}"), step, at, phase));
+            }
+            at.count(f64::from(loss), real);
+        }
+        Ok(())
+    }
+}
+
+/// The mean absolute error over the real samples of the validation part, BPM; none where there is no sample.
+fn validation_mae(team: &Team<'_>, theta: &Tensor, parts: &Parts) -> Result<Option<f64>> {
+    let real = parts.validation.real();
+    let error = team.absolute_error(theta, &parts.validation)?;
+    Ok((real > 0).then(|| error / real as f64 * parts.unit_bpm))
 }
 
 fn all_finite(theta: &Tensor) -> Result<bool> {

@@ -1,25 +1,31 @@
-//! LSTM and GRU over the steps of a run, with a linear head: functions of one flat tensor of parameters and of
-//! padded sequences. Unaware of losses, of optimizers and of files.
+//! LSTM and GRU over the steps of a run, with a linear head. Unaware of losses, of optimizers and of files.
 //!
-//! All weights live in one flat tensor, so that the gradient, Adam's moments, a freezing mask and a checkpoint
-//! are one array each. Names, shapes and order are those of a PyTorch module
-//! `{ rnn: nn.LSTM(...), head: nn.Linear(...) }`.
+//! Names, shapes and order of the weights are those of a PyTorch module
+//! `{ rnn: nn.LSTM(...), head: nn.Linear(...) }`; what stands beside it (user, start, backbone) comes after.
 
-use anyhow::{Context as _, Result, bail, ensure};
-use pacer_stages::model::{Architecture, Model, Weights};
-use tch::{Device, Kind, Tensor};
+use anyhow::{Result, bail};
+use pacer_stages::head::Head;
+use pacer_stages::model::Architecture;
+use tch::{Kind, Tensor};
 
-use crate::random::{Purpose, stream, uniform};
+use crate::models::Network;
+use crate::models::input::Input;
+use crate::models::pass::Pass;
+use crate::models::user::User;
+use crate::models::weights::{Named, Parameter, Start};
 
 /// A recurrent network: its sizes, without its weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recurrent {
     cell: Cell,
-    inputs: usize,
     layers: usize,
     hidden: usize,
     dropout: f64,
     bidirectional: bool,
+    start: bool,
+    backbone: bool,
+    user: User,
+    head: Head,
     parameters: Vec<Parameter>,
 }
 
@@ -30,69 +36,32 @@ enum Cell {
     Gru,
 }
 
-/// A named array within the flat tensor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parameter {
-    /// Its name in a PyTorch state dict.
-    pub name: String,
-    /// Its shape.
-    pub shape: Vec<i64>,
-}
-
-impl Parameter {
-    /// How many numbers it holds.
-    pub fn len(&self) -> i64 {
-        self.shape.iter().product()
+impl Cell {
+    const fn gates(self) -> usize {
+        match self {
+            Self::Lstm => 4,
+            Self::Gru => 3,
+        }
     }
 
-    /// Whether it holds none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// Arrays that one step hands to the next: the output, and an LSTM's cell.
+    const fn states(self) -> usize {
+        match self {
+            Self::Lstm => 2,
+            Self::Gru => 1,
+        }
     }
 }
 
-/// Sequences of different lengths, the shorter ones padded at their end.
-///
-/// What stands in the padding reaches no step of its sequence: the forward direction comes to it last, and the
-/// backward direction begins at each sequence's own end. LibTorch's packed form would need no padding, but its
-/// backward pass on the CPU takes fifty times as long.
-pub struct Padded {
-    /// Features, shape `[longest, sequences, inputs]`.
-    pub steps: Tensor,
-    /// Steps of each sequence.
-    pub lengths: Vec<usize>,
-}
-
-impl Padded {
-    /// For each step of each sequence, counted through as `[longest, sequences]`, the one that takes its place
-    /// when every sequence is read from its own end; padding stays where it is. Applied twice it does nothing.
-    fn reversal(&self) -> Result<Tensor> {
-        let (longest, sequences) = (self.lengths.iter().max().copied().unwrap_or(0), self.lengths.len());
-        let places = (0..longest).flat_map(|step| {
-            let ends = self.lengths.iter().enumerate();
-            ends.map(move |(sequence, length)| {
-                let from = if step < *length { length - 1 - step } else { step };
-                (from * sequences + sequence) as i64
-            })
-        });
-        let places: Vec<i64> = places.collect();
-        Ok(Tensor::f_from_slice(&places)?.f_to(self.steps.device())?)
-    }
-}
-
-/// Whether a pass is part of training.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Dropout acts, drawing from LibTorch's generator.
-    Train,
-    /// Nothing is random.
-    Predict,
-}
+/// The weight and the bias of the linear model beside a network.
+pub const BACKBONE: [&str; 2] = ["backbone.weight", "backbone.bias"];
 
 impl Recurrent {
     /// The network that an architecture describes, for a number of features.
-    pub fn new(architecture: &Architecture, inputs: usize) -> Result<Self> {
-        let Architecture::Recurrent { cell, layers, hidden, dropout, bidirectional } = architecture else {
+    pub fn new(architecture: &Architecture, features: usize, head: &Head) -> Result<Self> {
+        let Architecture::Recurrent { cell, layers, hidden, dropout, bidirectional, start, backbone, user } =
+            architecture
+        else {
             bail!("`{architecture:?}` is no recurrent network");
         };
         let cell = match cell.as_str() {
@@ -101,118 +70,144 @@ impl Recurrent {
             other => bail!("`{other}` is no recurrent cell: `lstm` and `gru` are"),
         };
         let (layers, hidden, dropout, bidirectional) = (*layers, *hidden, *dropout, *bidirectional);
-        let parameters = parameters(cell.gates(), inputs, layers, hidden, bidirectional);
-        Ok(Self { cell, inputs, layers, hidden, dropout, bidirectional, parameters })
+        let (start, backbone, head, user) = (*start, *backbone, head.clone(), User::new(user, features));
+        let parameters = Vec::new();
+        let mut network =
+            Self { cell, layers, hidden, dropout, bidirectional, start, backbone, user, head, parameters };
+        network.parameters = network.declare(features);
+        Ok(network)
     }
 
-    /// The weights in their order within the flat tensor.
-    pub fn parameters(&self) -> &[Parameter] {
-        &self.parameters
-    }
-
-    /// Length of the flat tensor.
-    pub fn len(&self) -> i64 {
-        self.parameters.iter().map(Parameter::len).sum()
-    }
-
-    /// Whether there is no weight.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Random weights, uniform within ±1/√fan as PyTorch draws them, from the project's own generator, so that
-    /// they are alike on every device.
-    pub fn initial(&self, seed: u64) -> Vec<f32> {
-        let mut generator = stream(seed, Purpose::Weights, 0);
-        let recurrent = 1.0 / (self.hidden as f32).sqrt();
-        let head = 1.0 / ((self.hidden * self.directions()) as f32).sqrt();
-        let bounds = self.parameters.iter().flat_map(|parameter| {
-            let bound = if parameter.name.starts_with("head") { head } else { recurrent };
-            std::iter::repeat_n(bound, parameter.len() as usize)
-        });
-        bounds.map(|bound| uniform(bound, &mut generator)).collect()
-    }
-
-    /// The standardised heart rate at every step, shape `[longest, sequences]`, from `theta` `[len]`.
-    pub fn forward(&self, theta: &Tensor, batch: &Padded, mode: Mode) -> Result<Tensor> {
-        let views = self.views(theta)?;
-        let (rnn, head) = views.split_at(views.len() - 2);
-        let reversal = self.bidirectional.then(|| batch.reversal()).transpose()?;
-        let mut steps = batch.steps.shallow_clone();
-        for (layer, weights) in rnn.chunks(4 * self.directions()).enumerate() {
-            // Dropout stands here and not within LibTorch's layers, because cuDNN keeps a random state of its
-            // own that could not be set again when a training is resumed.
-            if layer > 0 && mode == Mode::Train && self.dropout > 0.0 {
-                steps = steps.f_dropout(self.dropout, true)?;
+    /// The names and shapes of PyTorch's `nn.LSTM` or `nn.GRU` called `rnn` and of `nn.Linear` called `head`, then
+    /// what stands beside them.
+    fn declare(&self, features: usize) -> Vec<Parameter> {
+        let names: &[&str] = if self.bidirectional { &["", "_reverse"] } else { &[""] };
+        let (rows, width) = (self.cell.gates() * self.hidden, self.hidden * self.directions());
+        let inputs = features + self.user.width();
+        let uniform = Start::Uniform(1.0 / (self.hidden as f32).sqrt());
+        let mut all = Vec::new();
+        for layer in 0..self.layers {
+            let below = if layer == 0 { inputs } else { width };
+            for direction in names {
+                let mut push = |name: &str, shape: &[usize]| {
+                    all.push(Parameter::new(format!("rnn.{name}_l{layer}{direction}"), shape, uniform));
+                };
+                push("weight_ih", &[rows, below]);
+                push("weight_hh", &[rows, self.hidden]);
+                push("bias_ih", &[rows]);
+                push("bias_hh", &[rows]);
             }
-            let ahead = self.direction(&steps, &weights[..4], mode)?;
-            steps = match &reversal {
-                None => ahead,
-                Some(reversal) => {
-                    let back = self.direction(&reordered(&steps, reversal)?, &weights[4..], mode)?;
-                    Tensor::f_cat(&[ahead, reordered(&back, reversal)?], 2)?
-                }
-            };
         }
-        Ok(steps.f_linear(&head[0], Some(&head[1]))?.f_squeeze_dim(2)?)
+        let mut head = Parameter::linear("head", self.head.outputs(), width);
+        if self.backbone {
+            // So that the network begins as the linear model alone.
+            head.iter_mut().for_each(|parameter| parameter.start = Start::Fixed(0.0));
+        }
+        all.extend(head);
+        all.extend(self.user.parameters());
+        if self.user.width() > 0 {
+            let shape = [self.head.outputs(), self.user.width()];
+            all.push(Parameter::new("head.user", &shape, Start::Fixed(0.0)));
+        }
+        if self.start {
+            let states = self.layers * self.directions() * self.cell.states() * self.hidden;
+            all.extend(Parameter::linear("start", states, inputs));
+        }
+        if self.backbone {
+            all.push(Parameter::new(BACKBONE[0], &[1, features], Start::Fixed(0.0)));
+            all.push(Parameter::new(BACKBONE[1], &[1], Start::Fixed(0.0)));
+        }
+        all
     }
 
-    /// One layer in one direction: `[longest, sequences, hidden]` from `[longest, sequences, width]`.
-    fn direction(&self, steps: &Tensor, weights: &[Tensor], mode: Mode) -> Result<Tensor> {
-        let zeros = Tensor::f_zeros([1, steps.size()[1], self.hidden as i64], (Kind::Float, steps.device()))?;
-        let train = mode == Mode::Train;
+    /// The states before the first step, `[1, workouts, hidden]` each: layer by layer, direction by direction.
+    fn states(&self, weights: &Named<'_>, inputs: &Tensor) -> Result<Vec<Tensor>> {
+        let count = self.layers * self.directions() * self.cell.states();
+        if !self.start {
+            let shape = [1, inputs.size()[1], self.hidden as i64];
+            let zeros = Tensor::f_zeros(shape, (Kind::Float, inputs.device()))?;
+            return Ok((0..count).map(|_| zeros.shallow_clone()).collect());
+        }
+        let all = weights.linear("start", &inputs.f_narrow(0, 0, 1)?)?.f_tanh()?;
+        Ok(all.f_chunk(count as i64, 2)?)
+    }
+
+    /// One layer in one direction: `[longest, workouts, hidden]` from `[longest, workouts, width]`.
+    fn direction(&self, steps: &Tensor, weights: &[Tensor; 4], states: &[Tensor], pass: &Pass) -> Result<Tensor> {
+        let train = pass.learns();
+        let states: Vec<Tensor> = states.iter().map(Tensor::f_contiguous).collect::<Result<_, _>>()?;
         let output = match self.cell {
-            Cell::Lstm => {
-                let state = [zeros.shallow_clone(), zeros];
-                steps.f_lstm(&state, weights, true, 1, 0.0, train, false, false)?.0
-            }
-            Cell::Gru => steps.f_gru(&zeros, weights, true, 1, 0.0, train, false, false)?.0,
+            Cell::Lstm => steps.f_lstm(&states, weights, true, 1, 0.0, train, false, false)?.0,
+            Cell::Gru => steps.f_gru(&states[0], weights, true, 1, 0.0, train, false, false)?.0,
         };
         Ok(output)
-    }
-
-    /// The weights as views of the flat tensor.
-    fn views(&self, theta: &Tensor) -> Result<Vec<Tensor>> {
-        let lengths: Vec<i64> = self.parameters.iter().map(Parameter::len).collect();
-        let parts = theta.f_split_with_sizes(&lengths, 0)?;
-        let shaped = parts.iter().zip(&self.parameters).map(|(part, parameter)| part.f_view(&parameter.shape[..]));
-        Ok(shaped.collect::<Result<_, _>>()?)
     }
 
     fn directions(&self) -> usize {
         1 + usize::from(self.bidirectional)
     }
+}
 
-    /// The weights of a flat array by their names, for the model artifact.
-    pub fn unpack(&self, theta: &[f32]) -> std::collections::BTreeMap<String, Weights> {
-        let mut rest = theta;
-        let named = self.parameters.iter().map(|parameter| {
-            let (values, tail) = rest.split_at(parameter.len() as usize);
-            rest = tail;
-            let shape = parameter.shape.iter().map(|side| *side as usize).collect();
-            (parameter.name.clone(), Weights { shape, values: values.to_vec() })
-        });
-        named.collect()
+impl Network for Recurrent {
+    fn parameters(&self) -> &[Parameter] {
+        &self.parameters
     }
 
-    /// The flat array of a model artifact's weights; a missing weight or a wrong shape is named.
-    pub fn pack(&self, model: &Model) -> Result<Vec<f32>> {
-        let mut theta = Vec::with_capacity(self.len() as usize);
-        for Parameter { name, shape } in &self.parameters {
-            let weights = model.tensors.get(name).with_context(|| format!("`{name}` is missing in the model"))?;
-            let found: Vec<i64> = weights.shape.iter().map(|side| *side as i64).collect();
-            ensure!(found == *shape, "`{name}` has shape {found:?} in the model where {shape:?} belongs");
-            theta.extend_from_slice(&weights.values);
+    fn forward(&self, theta: &Tensor, input: &Input, pass: &mut Pass) -> Result<Tensor> {
+        let weights = Named::new(theta, &self.parameters)?;
+        let user = self.user.forward(&weights, input, pass)?;
+        let inputs = with_user(&input.steps, user.as_ref())?;
+        let states = self.states(&weights, &inputs)?;
+        let mut states = states.chunks(self.cell.states());
+        let reversal = self.bidirectional.then(|| input.reversal()).transpose()?;
+        let mut steps = inputs;
+        for layer in 0..self.layers {
+            // Dropout stands here and not within LibTorch's layers, because cuDNN keeps a random state of its
+            // own that could not be set again when a training is resumed.
+            if layer > 0 {
+                steps = pass.dropout(&steps, self.dropout)?;
+            }
+            let own = |direction: &str| {
+                ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
+                    .map(|name| weights[format!("rnn.{name}_l{layer}{direction}").as_str()].shallow_clone())
+            };
+            let mut state = || states.next().expect("each layer and direction has one");
+            let ahead = self.direction(&steps, &own(""), state(), pass)?;
+            steps = match &reversal {
+                None => ahead,
+                Some(reversal) => {
+                    let back = self.direction(&reordered(&steps, reversal)?, &own("_reverse"), state(), pass)?;
+                    Tensor::f_cat(&[ahead, reordered(&back, reversal)?], 2)?
+                }
+            };
         }
-        Ok(theta)
+        let mut outputs = weights.linear("head", &steps)?;
+        if let Some(user) = &user {
+            outputs = outputs.f_add(&user.f_linear(&weights["head.user"], None::<&Tensor>)?.f_unsqueeze(0)?)?;
+        }
+        if self.backbone {
+            let [weight, bias] = BACKBONE.map(|name| &weights[name]);
+            outputs = moved(&self.head, &outputs, &input.steps.f_linear(weight, Some(bias))?)?;
+        }
+        Ok(outputs)
     }
 }
 
-impl Cell {
-    fn gates(self) -> usize {
-        match self {
-            Self::Lstm => 4,
-            Self::Gru => 3,
+/// The steps `[longest, workouts, features]` with what is made of the user beside the features of each.
+pub fn with_user(steps: &Tensor, user: Option<&Tensor>) -> Result<Tensor> {
+    let Some(user) = user else { return Ok(steps.shallow_clone()) };
+    let shape = steps.size();
+    let user = user.f_unsqueeze(0)?.f_expand([shape[0], shape[1], -1], false)?;
+    Ok(Tensor::f_cat(&[steps.shallow_clone(), user], 2)?)
+}
+
+/// What the head says, moved by a heart rate `[longest, workouts, 1]`.
+pub fn moved(head: &Head, outputs: &Tensor, by: &Tensor) -> Result<Tensor> {
+    match head {
+        Head::Point | Head::Quantiles(_) => Ok(outputs.f_add(by)?),
+        Head::StudentT => {
+            let zero = by.f_zeros_like()?;
+            Ok(outputs.f_add(&Tensor::f_cat(&[zero.shallow_clone(), by.shallow_clone(), zero], 2)?)?)
         }
     }
 }
@@ -224,49 +219,34 @@ fn reordered(steps: &Tensor, places: &Tensor) -> Result<Tensor> {
     Ok(rows.f_index_select(0, places)?.f_view(&shape[..])?)
 }
 
-/// The names and shapes of PyTorch's `nn.LSTM` or `nn.GRU` called `rnn` and of `nn.Linear` called `head`.
-fn parameters(gates: usize, inputs: usize, layers: usize, hidden: usize, bidirectional: bool) -> Vec<Parameter> {
-    let directions: &[&str] = if bidirectional { &["", "_reverse"] } else { &[""] };
-    let width = hidden * directions.len();
-    let rows = gates * hidden;
-    let mut all = Vec::new();
-    let mut push = |name: String, shape: &[usize]| {
-        all.push(Parameter { name, shape: shape.iter().map(|side| *side as i64).collect() });
-    };
-    for layer in 0..layers {
-        let below = if layer == 0 { inputs } else { width };
-        for direction in directions {
-            push(format!("rnn.weight_ih_l{layer}{direction}"), &[rows, below]);
-            push(format!("rnn.weight_hh_l{layer}{direction}"), &[rows, hidden]);
-            push(format!("rnn.bias_ih_l{layer}{direction}"), &[rows]);
-            push(format!("rnn.bias_hh_l{layer}{direction}"), &[rows]);
-        }
-    }
-    push("head.weight".into(), &[1, width]);
-    push("head.bias".into(), &[1]);
-    all
-}
-
-/// Moves a flat array to a device.
-pub fn to_device(values: &[f32], device: Device) -> Result<Tensor> {
-    Ok(Tensor::f_from_slice(values)?.f_to(device)?)
-}
-
-/// Copies a flat tensor of 32-bit floats to the host.
-pub fn to_host(tensor: &Tensor) -> Result<Vec<f32>> {
-    let mut values = vec![0.0; tensor.numel()];
-    tensor.f_to(Device::Cpu)?.f_contiguous()?.f_copy_data(&mut values, tensor.numel())?;
-    Ok(values)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::weights::{initial, to_host};
+    use crate::random::{Purpose, stream};
+    use pacer_stages::about::About;
+    use pacer_stages::model::UserInput;
+    use tch::Device;
+
+    fn architecture(cell: &str, layers: usize, hidden: usize, bidirectional: bool) -> Architecture {
+        Architecture::Recurrent {
+            cell: cell.into(),
+            layers,
+            hidden,
+            dropout: 0.0,
+            bidirectional,
+            start: false,
+            backbone: false,
+            user: UserInput::default(),
+        }
+    }
 
     fn network(cell: &str, bidirectional: bool) -> Recurrent {
-        let architecture =
-            Architecture::Recurrent { cell: cell.into(), layers: 2, hidden: 3, dropout: 0.0, bidirectional };
-        Recurrent::new(&architecture, 2).unwrap()
+        Recurrent::new(&architecture(cell, 2, 3, bidirectional), 2, &Head::Point).unwrap()
+    }
+
+    fn predict(network: &Recurrent, theta: &Tensor, input: &Input) -> Tensor {
+        network.forward(theta, input, &mut Pass::predict()).unwrap()
     }
 
     #[test]
@@ -290,10 +270,8 @@ mod tests {
     fn one_step_of_each_cell_is_what_its_equations_say() {
         let sigmoid = |x: f32| 1.0 / (1.0 + (-x).exp());
         for (cell, gates) in [("lstm", 4), ("gru", 3)] {
-            let architecture =
-                Architecture::Recurrent { cell: cell.into(), layers: 1, hidden: 1, dropout: 0.0, bidirectional: false };
-            let network = Recurrent::new(&architecture, 1).unwrap();
-            let theta = network.initial(5);
+            let network = Recurrent::new(&architecture(cell, 1, 1, false), 1, &Head::Point).unwrap();
+            let theta = initial(network.parameters(), 5);
             let (x, w, b) = (0.7, &theta[..gates], &theta[2 * gates..]);
             let gate = |k: usize| w[k] * x + b[k] + b[gates + k];
             let output = if cell == "lstm" {
@@ -304,9 +282,8 @@ mod tests {
                 (1.0 - sigmoid(gate(1))) * candidate
             };
             let expected = output * theta[4 * gates] + theta[4 * gates + 1];
-            let batch = Padded { steps: Tensor::from_slice(&[x]).view([1, 1, 1]), lengths: vec![1] };
-            let found = network.forward(&Tensor::from_slice(&theta), &batch, Mode::Predict).unwrap();
-            let found = found.double_value(&[0, 0]) as f32;
+            let input = Input::plain(Tensor::from_slice(&[x]).view([1, 1, 1]), vec![1]).unwrap();
+            let found = predict(&network, &Tensor::from_slice(&theta), &input).double_value(&[0, 0, 0]) as f32;
             assert!((found - expected).abs() < 1e-6, "{cell}: {found} instead of {expected}");
         }
     }
@@ -316,20 +293,20 @@ mod tests {
     fn both_directions_of_two_layers_are_what_libtorch_computes_from_the_same_weights() {
         for cell in ["lstm", "gru"] {
             let network = network(cell, true);
-            let theta = Tensor::from_slice(&network.initial(5));
-            let views = network.views(&theta).unwrap();
-            let (rnn, head) = views.split_at(16);
+            let theta = Tensor::from_slice(&initial(network.parameters(), 5));
+            let weights = Named::new(&theta, network.parameters()).unwrap();
+            let rnn: Vec<_> = network.parameters()[..16].iter().map(|p| weights[p.name.as_str()].copy()).collect();
             let steps = Tensor::from_slice(&(0..24).map(|i| (i as f32).sin()).collect::<Vec<_>>()).view([6, 2, 2]);
             let zeros = Tensor::zeros([4, 2, 3], (Kind::Float, Device::Cpu));
             let whole = if cell == "lstm" {
                 let state = [zeros.shallow_clone(), zeros];
-                Tensor::lstm(&steps, &state, rnn, true, 2, 0.0, false, true, false).0
+                Tensor::lstm(&steps, &state, &rnn, true, 2, 0.0, false, true, false).0
             } else {
-                steps.gru(&zeros, rnn, true, 2, 0.0, false, true, false).0
+                steps.gru(&zeros, &rnn, true, 2, 0.0, false, true, false).0
             };
-            let expected = to_host(&whole.linear(&head[0], Some(&head[1]))).unwrap();
-            let batch = Padded { steps, lengths: vec![6, 6] };
-            let found = to_host(&network.forward(&theta, &batch, Mode::Predict).unwrap()).unwrap();
+            let expected = to_host(&weights.linear("head", &whole).unwrap()).unwrap();
+            let input = Input::plain(steps, vec![6, 6]).unwrap();
+            let found = to_host(&predict(&network, &theta, &input)).unwrap();
             assert!(expected.iter().any(|value| (value - expected[0]).abs() > 0.01), "{expected:?}");
             for (found, expected) in found.iter().zip(&expected) {
                 assert!((found - expected).abs() < 1e-6, "{cell}: {found} instead of {expected}");
@@ -340,11 +317,10 @@ mod tests {
     #[test]
     fn a_sequence_is_read_from_its_own_end_whatever_stands_in_its_padding() {
         let network = network("gru", true);
-        let theta = Tensor::from_slice(&network.initial(5));
+        let theta = Tensor::from_slice(&initial(network.parameters(), 5));
         let predict = |steps: &[f32], sequences: i64, lengths: &[usize]| {
             let steps = Tensor::from_slice(steps).view([-1, sequences, 2]);
-            let batch = Padded { steps, lengths: lengths.to_vec() };
-            to_host(&network.forward(&theta, &batch, Mode::Predict).unwrap()).unwrap()
+            to_host(&predict(&network, &theta, &Input::plain(steps, lengths.to_vec()).unwrap())).unwrap()
         };
         let alone = predict(&[0.1, 0.2, 0.3, 0.4], 1, &[2]);
         let beside = [0.1, 0.2, 9.0, 9.0, 0.3, 0.4, 8.0, 8.0, 1e6, -1e6, 7.0, 7.0];
@@ -354,16 +330,68 @@ mod tests {
         }
     }
 
+    /// All that may stand beside the network: a user's embedding and history, a start, a backbone, three outputs.
+    fn told(history: usize) -> (Recurrent, Vec<f32>) {
+        let about = About { embedding: 2, hide: 0.0, history, width: 3 };
+        let architecture = Architecture::Recurrent {
+            cell: "lstm".into(),
+            layers: 2,
+            hidden: 3,
+            dropout: 0.0,
+            bidirectional: true,
+            start: true,
+            backbone: true,
+            user: UserInput { about, users: vec![5, 9] },
+        };
+        let network = Recurrent::new(&architecture, 2, &Head::StudentT).unwrap();
+        let mut generator = stream(3, Purpose::Weights, 1);
+        let length = crate::models::weights::len(network.parameters()) as usize;
+        let theta = (0..length).map(|_| crate::random::uniform(0.5, &mut generator)).collect();
+        (network, theta)
+    }
+
+    fn input(users: &[i64], history: usize) -> Input {
+        let steps = Tensor::from_slice(&(0..16).map(|i| (i as f32).sin()).collect::<Vec<_>>()).view([4, 2, 2]);
+        let mut input = Input::plain(steps, vec![4, 4]).unwrap();
+        input.users = Tensor::from_slice(users);
+        let numbers = pacer_stages::about::History::width(2) as i64;
+        let rows = Tensor::arange(2 * history as i64 * numbers, (Kind::Float, Device::Cpu)).sin();
+        input.history = Some(crate::models::input::History {
+            rows: rows.view([2, history as i64, numbers]),
+            there: Tensor::ones([2, history as i64], (Kind::Float, Device::Cpu)),
+        });
+        input
+    }
+
     #[test]
-    fn a_weight_of_another_shape_is_named() {
-        let network = network("gru", false);
-        let theta = network.initial(1);
-        let mut tensors = network.unpack(&theta);
-        let wrong = Weights { shape: vec![2], values: vec![0.0; 2] };
-        let model = |tensors| Model { config: crate::training::toy::config("gru", false), tensors };
-        assert_eq!(network.pack(&model(tensors.clone())).unwrap(), theta);
-        tensors.insert("head.bias".into(), wrong);
-        let error = network.pack(&model(tensors)).unwrap_err().to_string();
-        assert_eq!(error, "`head.bias` has shape [2] in the model where [1] belongs");
+    fn users_of_different_embedding_are_told_different_heart_rates() {
+        let (network, theta) = told(2);
+        let of = |users: &[i64]| to_host(&predict(&network, &Tensor::from_slice(&theta), &input(users, 2))).unwrap();
+        let (one, other) = (of(&[1, 0]), of(&[2, 0]));
+        assert!(one.chunks(6).zip(other.chunks(6)).all(|(a, b)| a[1] != b[1] && a[3..] == b[3..]));
+    }
+
+    #[test]
+    fn the_gradient_with_all_that_may_stand_beside_is_that_of_small_differences() {
+        let (network, theta) = told(2);
+        let input = input(&[1, 0], 2);
+        let weigh = Tensor::arange(24, (Kind::Float, Device::Cpu)).cos().view([4, 2, 3]);
+        let leaf = Tensor::from_slice(&theta).set_requires_grad(true);
+        let mut pass = Pass::learn(stream(1, Purpose::Dropout, 0));
+        let loss = (network.forward(&leaf, &input, &mut pass).unwrap() * &weigh).sum(Kind::Float);
+        let gradient = to_host(&pass.gradient(&loss, &leaf).unwrap()).unwrap();
+        let value = |theta: &[f32]| {
+            let outputs = predict(&network, &Tensor::from_slice(theta), &input);
+            (outputs * &weigh).sum(Kind::Double).double_value(&[])
+        };
+        for at in (0..theta.len()).step_by(7) {
+            let moved = |by: f32| {
+                let mut theta = theta.clone();
+                theta[at] += by;
+                value(&theta)
+            };
+            let expected = (moved(0.01) - moved(-0.01)) / 0.02;
+            assert!((f64::from(gradient[at]) - expected).abs() < 2e-3, "{at}: {} instead of {expected}", gradient[at]);
+        }
     }
 }

@@ -80,7 +80,7 @@ fn power(base: f64, steps: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::recurrent::to_host;
+    use crate::models::weights::to_host;
 
     const PLAIN: Step<'static> = Step { rate: 0.1, clip_norm: None, weight_decay: 0.0, mask: None };
 

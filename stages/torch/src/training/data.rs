@@ -2,12 +2,13 @@
 //! Unaware of models and of the order in which batches are taken.
 
 use anyhow::Result;
-use pacer_stages::model::Scaler;
+use pacer_stages::about::{self, About};
+use pacer_stages::model::{ModelConfig, Scaler, UserInput};
 use pacer_stages::sequences::Sequences;
 use pacer_stages::tensors::column::Column;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
-use crate::models::recurrent::Padded;
+use crate::models::input::{History, Input};
 use crate::training::checkpoint::file::checksum_of;
 
 /// Some workouts of a set of sequences, end to end and standardised: on the device where that is a GPU, else
@@ -17,6 +18,10 @@ pub struct Set {
     resident: Option<Resident>,
     steps: usize,
     spans: Vec<Span>,
+    /// The place of each workout's user among the known ones, by its place among the sequences.
+    users: Vec<i64>,
+    about: About,
+    history: about::History,
     device: Device,
 }
 
@@ -26,6 +31,7 @@ struct Rows {
     width: usize,
     target: Column<f32>,
     real: Column<u8>,
+    time: Column<f32>,
     /// The places of the features that are used.
     columns: Vec<usize>,
     scaler: Scaler,
@@ -39,7 +45,13 @@ struct Resident {
     target: Tensor,
     /// 1 at real samples, else 0, shape `[steps + 1]`.
     weight: Tensor,
+    /// Seconds since the step before, shape `[steps + 1]`.
+    seconds: Tensor,
 }
+
+// SAFETY: LibTorch counts references to its tensors atomically and lets several threads read one; nothing writes to
+// these after they are made.
+unsafe impl Sync for Resident {}
 
 /// One workout within a [`Set`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +70,8 @@ pub struct Span {
 
 /// Some workouts of a [`Set`], padded to the longest of them.
 pub struct Batch {
-    /// The features.
-    pub padded: Padded,
+    /// What a network reads.
+    pub input: Input,
     /// Standardised heart rate, shape `[longest, workouts]`.
     pub target: Tensor,
     /// 1 at real samples, 0 elsewhere and in padding, shape `[longest, workouts]`.
@@ -70,24 +82,17 @@ pub struct Batch {
     pub index: Vec<i64>,
 }
 
-impl Batch {
-    /// The sum over real samples of the distance of predictions `[longest, workouts]` to the truth, both standardised.
-    pub fn absolute_error(&self, predictions: &Tensor) -> Result<f64> {
-        let error = predictions.f_sub(&self.target)?.f_abs()?.f_mul(&self.weight)?;
-        Ok(error.f_sum(Kind::Double)?.f_double_value(&[])?)
-    }
-}
-
 impl Set {
-    /// Takes the workouts at `places` with the features at `columns`. What follows a workout's last recorded
-    /// step is padding and is left behind here, so that nothing further on can read it.
-    pub fn new(
-        sequences: &Sequences,
-        places: &[usize],
-        columns: &[usize],
-        scaler: &Scaler,
-        device: Device,
-    ) -> Result<Self> {
+    /// Takes the workouts at `places` as a model reads them. What follows a workout's last recorded step is padding
+    /// and is left behind here, so that nothing further on can read it.
+    pub fn new(sequences: &Sequences, places: &[usize], config: &ModelConfig, device: Device) -> Result<Self> {
+        let columns = sequences.select(&config.features)?;
+        let UserInput { about, users } = config.architecture.user().cloned().unwrap_or_default();
+        let known = |user: &i64| users.binary_search(user).map_or(0, |place| place as i64 + 1);
+        let history = match about.history {
+            0 => about::History::default(),
+            most => about::History::new(sequences, &columns, &config.scaler, most),
+        };
         let mut spans = Vec::with_capacity(places.len());
         let mut offset = 0;
         for &place in places {
@@ -105,11 +110,13 @@ impl Set {
             width: sequences.width(),
             target: sequences.target.clone(),
             real: sequences.real.clone(),
-            columns: columns.to_vec(),
-            scaler: scaler.clone(),
+            time: sequences.time.clone(),
+            columns,
+            scaler: config.scaler.clone(),
         };
         let resident = if device == Device::Cpu { None } else { Some(rows.to_device(&spans, device)?) };
-        Ok(Self { rows, resident, steps: offset, spans, device })
+        let users = sequences.user.iter().map(known).collect();
+        Ok(Self { rows, resident, steps: offset, spans, users, about, history, device })
     }
 
     /// The workouts that have any step.
@@ -134,9 +141,14 @@ impl Set {
 
     /// A checksum of all numbers of the set.
     pub fn checksum(&self) -> u64 {
-        checksum_of(
-            self.rows.features(&self.spans).chain(self.rows.target(&self.spans)).chain(self.rows.weight(&self.spans)),
-        )
+        let rows = &self.rows;
+        let numbers = rows.features(&self.spans).chain(rows.target(&self.spans)).chain(rows.weight(&self.spans));
+        let users = self.spans.iter().flat_map(|span| {
+            let earlier =
+                if self.about.history > 0 { self.history.of(span.place).flatten().collect() } else { Vec::new() };
+            earlier.into_iter().chain([self.users[span.place] as f32])
+        });
+        checksum_of(numbers.chain(users))
     }
 
     /// Where the tensors lie.
@@ -164,19 +176,40 @@ impl Set {
         let index = (0..longest).flat_map(|step| spans.iter().map(move |span| place(step, span) as i64));
         let index: Vec<i64> = index.collect();
         let shape = [longest as i64, spans.len() as i64];
-        let (steps, target, weight) = match &self.resident {
+        let Gathered { features, target, weight, seconds } = match &self.resident {
             Some(resident) => resident.gather(&index, self.device)?,
             None => self.rows.gather(longest, &spans)?,
         };
+        let users: Vec<i64> = spans.iter().map(|span| self.users[span.place]).collect();
         Ok(Batch {
-            padded: Padded {
-                steps: steps.f_view([shape[0], shape[1], -1])?,
+            input: Input {
+                steps: features.f_view([shape[0], shape[1], -1])?,
+                seconds: seconds.f_view(shape)?,
                 lengths: spans.iter().map(|span| span.length).collect(),
+                users: Tensor::f_from_slice(&users)?.f_to(self.device)?,
+                history: (self.about.history > 0).then(|| self.history(&spans)).transpose()?,
             },
             target: target.f_view(shape)?,
             weight: weight.f_view(shape)?,
             real: spans.iter().map(|span| span.real).sum(),
             index,
+        })
+    }
+
+    /// The earlier workouts of the users of some workouts.
+    fn history(&self, spans: &[Span]) -> Result<History> {
+        let (most, width) = (self.about.history, about::History::width(self.rows.columns.len()));
+        let (mut rows, mut there) = (Vec::new(), Vec::new());
+        for (at, span) in spans.iter().enumerate() {
+            rows.extend(self.history.of(span.place).flatten());
+            there.resize(there.len() + self.history.of(span.place).len(), 1.0f32);
+            rows.resize((at + 1) * most * width, 0.0);
+            there.resize((at + 1) * most, 0.0);
+        }
+        let shape = [spans.len() as i64, most as i64, width as i64];
+        Ok(History {
+            rows: Tensor::f_from_slice(&rows)?.f_to(self.device)?.f_view(shape)?,
+            there: Tensor::f_from_slice(&there)?.f_to(self.device)?.f_view([shape[0], shape[1]])?,
         })
     }
 
@@ -232,14 +265,25 @@ impl Rows {
             features: place(&mut self.features(spans), steps * self.columns.len())?.f_view(shape)?,
             target: place(&mut self.target(spans), steps)?,
             weight: place(&mut self.weight(spans), steps)?,
+            seconds: place(&mut self.seconds(spans), steps)?,
         })
     }
 
-    /// Features, heart rate and weights of a batch in the memory of the processor, step by step over all workouts.
-    fn gather(&self, longest: usize, spans: &[Span]) -> Result<(Tensor, Tensor, Tensor)> {
+    /// Seconds since the step before of some workouts end to end and a zero.
+    fn seconds<'a>(&'a self, spans: &'a [Span]) -> impl Iterator<Item = f32> + 'a {
+        spans.iter().flat_map(|span| (0..span.length).map(|step| self.seconds_at(span, step))).chain([0.0])
+    }
+
+    /// Seconds since the step before; 0 at the first.
+    fn seconds_at(&self, span: &Span, step: usize) -> f32 {
+        if step == 0 { 0.0 } else { self.time[span.first + step] - self.time[span.first + step - 1] }
+    }
+
+    /// The numbers of a batch in the memory of the processor, step by step over all workouts.
+    fn gather(&self, longest: usize, spans: &[Span]) -> Result<Gathered> {
         let places = longest * spans.len();
         let mut features = Vec::with_capacity(places * self.columns.len());
-        let (mut target, mut weight) = (Vec::with_capacity(places), Vec::with_capacity(places));
+        let [mut target, mut weight, mut seconds] = [(); 3].map(|()| Vec::with_capacity(places));
         for step in 0..longest {
             for span in spans {
                 if step < span.length {
@@ -247,22 +291,43 @@ impl Rows {
                     features.extend(self.row(span.first + step));
                     target.push(truth);
                     weight.push(weighs);
+                    seconds.push(self.seconds_at(span, step));
                 } else {
                     features.resize(features.len() + self.columns.len(), 0.0);
-                    target.push(0.0);
-                    weight.push(0.0);
+                    for numbers in [&mut target, &mut weight, &mut seconds] {
+                        numbers.push(0.0);
+                    }
                 }
             }
         }
-        Ok((Tensor::f_from_slice(&features)?, Tensor::f_from_slice(&target)?, Tensor::f_from_slice(&weight)?))
+        let tensor = |values: &[f32]| Tensor::f_from_slice(values);
+        Ok(Gathered {
+            features: tensor(&features)?,
+            target: tensor(&target)?,
+            weight: tensor(&weight)?,
+            seconds: tensor(&seconds)?,
+        })
     }
 }
 
+/// The numbers of a batch, flat.
+struct Gathered {
+    features: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    seconds: Tensor,
+}
+
 impl Resident {
-    fn gather(&self, index: &[i64], device: Device) -> Result<(Tensor, Tensor, Tensor)> {
+    fn gather(&self, index: &[i64], device: Device) -> Result<Gathered> {
         let places = Tensor::f_from_slice(index)?.f_to(device)?;
         let select = |from: &Tensor| from.f_index_select(0, &places);
-        Ok((select(&self.features)?, select(&self.target)?, select(&self.weight)?))
+        Ok(Gathered {
+            features: select(&self.features)?,
+            target: select(&self.target)?,
+            weight: select(&self.weight)?,
+            seconds: select(&self.seconds)?,
+        })
     }
 }
 
@@ -278,17 +343,16 @@ fn scaled(value: f32, mean: f64, sd: f64) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::recurrent::to_host;
-    use crate::training::toy::{padded, sequences};
+    use crate::models::weights::to_host;
+    use crate::training::toy::{config, padded, sequences};
 
     #[test]
     fn a_batch_gathered_from_the_sequences_is_the_one_gathered_on_a_device() {
         let sequences = padded(&sequences(6, 8), 3);
-        let scaler = Scaler::fit(&sequences, &[1], &[0, 1, 2]).unwrap();
-        let set = Set::new(&sequences, &[4, 1, 3], &[1], &scaler, Device::Cpu).unwrap();
+        let set = Set::new(&sequences, &[4, 1, 3], &config("lstm", false), Device::Cpu).unwrap();
         let resident = Some(set.rows.to_device(&set.spans, Device::Cpu).unwrap());
         let numbers = |batch: &Batch| {
-            let tensors = [&batch.padded.steps, &batch.target, &batch.weight];
+            let tensors = [&batch.input.steps, &batch.target, &batch.weight, &batch.input.seconds];
             tensors.map(|tensor| (tensor.size(), to_host(tensor).unwrap()))
         };
         let here = set.batch(&[2, 0]).unwrap();

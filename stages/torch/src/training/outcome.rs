@@ -7,7 +7,8 @@ use pacer_stages::stage::{Context, Metrics};
 use pacer_stages::table::{Column, Table};
 use serde_json::json;
 
-use crate::models::recurrent::Recurrent;
+use crate::models::Network;
+use crate::models::weights;
 use crate::training::Trained;
 use crate::training::parts::Parts;
 
@@ -24,14 +25,14 @@ pub fn history(trained: &Trained) -> Result<Table> {
 }
 
 /// The figures of the epoch that was kept.
-pub fn metrics(trained: &Trained, network: &Recurrent, parts: &Parts) -> Metrics {
+pub fn metrics(trained: &Trained, network: &dyn Network, parts: &Parts) -> Metrics {
     let best = &trained.history[trained.best_epoch];
     let figures = [
         ("best_epoch", json!(trained.best_epoch)),
         ("epochs", json!(trained.history.len() - 1)),
         ("train_loss", json!(best.train_loss)),
         ("validation_mae", json!(best.validation_mae)),
-        ("parameters", json!(network.len())),
+        ("parameters", json!(weights::len(network.parameters()))),
         ("n_train", json!(parts.train.len())),
         ("n_validation", json!(parts.validation.len())),
     ];

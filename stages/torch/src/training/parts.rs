@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 use pacer_stages::job::Job;
-use pacer_stages::model::{Scaler, Training};
+use pacer_stages::model::{ModelConfig, Training};
 use pacer_stages::sequences::Sequences;
 use pacer_stages::split::{Part, Split};
 use pacer_stages::stage::{Blame, Context, Course};
@@ -29,12 +29,11 @@ impl Parts {
     pub fn new(
         sequences: &Sequences,
         split: &Split,
-        columns: &[usize],
-        scaler: &Scaler,
+        config: &ModelConfig,
         device: Device,
         context: &Context<'_>,
     ) -> Result<Self> {
-        let set = |part| Set::new(sequences, &split.workouts(sequences, part)?, columns, scaler, device);
+        let set = |part| Set::new(sequences, &split.workouts(sequences, part)?, config, device);
         let (mut train, mut validation) = (set(Part::Train)?, set(Part::Validation)?);
         let dropped = train.drop_unmeasured() + validation.drop_unmeasured();
         if dropped > 0 {
@@ -44,7 +43,7 @@ impl Parts {
         if validation.is_empty() {
             context.warn("the validation part is empty: the last epoch stands, chosen by nothing");
         }
-        Ok(Self { train, validation, unit_bpm: scaler.target_sd })
+        Ok(Self { train, validation, unit_bpm: config.scaler.target_sd })
     }
 
     /// Checks what a recipe asks of the data.

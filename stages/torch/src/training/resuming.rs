@@ -70,8 +70,8 @@ fn assert_no_warnings(world: &World) {
 fn a_training_stopped_at_random_steps_ends_as_one_never_stopped() {
     let mut generator = stream(3, Purpose::Order, 0);
     for (kind, params) in [
-        ("pretrain", rich(json!({ "cell": "lstm", "epochs": 7 }))),
-        ("pretrain", rich(json!({ "cell": "gru", "epochs": 7 }))),
+        ("pretrain", rich(json!({ "model": "lstm", "epochs": 7 }))),
+        ("pretrain", rich(json!({ "model": "gru", "epochs": 7 }))),
         ("pretrain", rich(json!({ "epochs": 7, "bidirectional": true, "schedule": { "shape": "cosine" } }))),
         ("pretrain", hasty(30, Some(3))),
         ("finetune", two_phases(3, 4, None)),
@@ -96,7 +96,7 @@ fn a_training_stopped_at_random_steps_ends_as_one_never_stopped() {
 fn more_epochs_go_on_from_fewer_and_equal_them_from_the_start() {
     for cell in ["lstm", "gru"] {
         let world = World::usual();
-        let epochs = |epochs: usize| rich(json!({ "cell": cell, "epochs": epochs }));
+        let epochs = |epochs: usize| rich(json!({ "model": cell, "epochs": epochs }));
         world.run("pretrain", "grown", epochs(3)).unwrap();
         assert_eq!(assert_same(&world, "pretrain", "grown", &epochs(6)), (3 * PER_EPOCH, 6 * PER_EPOCH));
         assert_eq!(assert_same(&world, "pretrain", "grown", &epochs(8)), (2 * PER_EPOCH, 8 * PER_EPOCH));

@@ -5,7 +5,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-use crate::models::recurrent::to_device;
+use crate::models::weights::to_device;
 use crate::training::Recipe;
 use crate::training::adam::Adam;
 
@@ -144,11 +144,15 @@ impl Position {
         (self.epoch, self.since_best) = (0, 0);
     }
 
-    /// Counts a step that was taken, with a finite loss.
-    pub fn count(&mut self, loss: f64, real: usize, rate: f64) {
+    /// Counts a step that was taken.
+    pub fn step_taken(&mut self, rate: f64) {
         self.batch += 1;
         self.step += 1;
         self.rate = rate;
+    }
+
+    /// Counts the finite loss of a step.
+    pub fn count(&mut self, loss: f64, real: usize) {
         self.last_loss = Some(loss);
         self.loss_sum += loss * real as f64;
         self.loss_weight += real as f64;
@@ -192,7 +196,9 @@ fn copied(tensor: &Tensor) -> Result<Tensor> {
 mod tests {
     use super::*;
     use crate::training::Phase;
-    use pacer_stages::recipe::{Loss, Schedule};
+    use crate::training::loss::Objective;
+    use pacer_stages::head::Head;
+    use pacer_stages::recipe::{Batches, Loss, Schedule};
 
     fn position(maes: &[Option<f64>]) -> (Position, Vec<bool>) {
         let mut at = Position::at_start(maes[0]);
@@ -213,8 +219,9 @@ mod tests {
         let phase =
             |epochs: &usize| Phase { epochs: *epochs, rate: 0.1, mask: None, rate_parameter: "learning_rate".into() };
         Recipe {
-            loss: Loss::L1,
+            objective: Objective { head: Head::Point, loss: Loss::L1 },
             batch_size: 8,
+            batches: Batches::default(),
             schedule: Schedule::default(),
             clip_norm: None,
             patience,

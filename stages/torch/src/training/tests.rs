@@ -27,7 +27,7 @@ fn both_cells_learn_a_late_answer_that_a_constant_cannot() {
     for cell in ["lstm", "gru"] {
         let world = World::usual();
         let schedule = json!({ "shape": "cosine", "warmup": 1 });
-        let params = json!({ "cell": cell, "epochs": 40, "hidden": 16, "schedule": schedule });
+        let params = json!({ "model": cell, "epochs": 40, "hidden": 16, "schedule": schedule });
         let trained = world.run("pretrain", "first", quick(params)).unwrap();
         let scored = world.run("evaluate", "scored", json!({})).unwrap();
         let (network, constant) = (mae(&scored, "lstm"), mae(&scored, "constant"));
@@ -43,7 +43,7 @@ fn both_cells_learn_a_late_answer_that_a_constant_cannot() {
 #[test]
 fn the_same_job_writes_the_same_bytes_and_another_cell_others() {
     let world = World::usual();
-    let params = |cell| quick(json!({ "cell": cell, "layers": 2, "dropout": 0.3, "bidirectional": true }));
+    let params = |cell| quick(json!({ "model": cell, "layers": 2, "dropout": 0.3, "bidirectional": true }));
     world.run("pretrain", "a", params("lstm")).unwrap();
     world.run("pretrain", "b", params("lstm")).unwrap();
     world.run("pretrain", "c", params("gru")).unwrap();
@@ -57,7 +57,7 @@ fn the_same_job_writes_the_same_bytes_and_another_cell_others() {
 fn a_training_stopped_at_every_single_step_ends_with_the_bytes_of_one_never_stopped() {
     for cell in ["lstm", "gru"] {
         let world = World::usual();
-        let params = quick(json!({ "cell": cell, "layers": 2, "dropout": 0.3, "patience": 3 }));
+        let params = quick(json!({ "model": cell, "layers": 2, "dropout": 0.3, "patience": 3 }));
         world.run("pretrain", "whole", params.clone()).unwrap();
         // 24 training workouts in batches of 8 make 3 steps in each of 4 epochs.
         let mut steps = 0;
@@ -214,7 +214,8 @@ fn a_prediction_hardly_depends_on_what_else_is_predicted() {
     world.run("pretrain", "first", quick(json!({ "bidirectional": true, "layers": 2 }))).unwrap();
     let model = Model::read(&world.path("first/model.safetensors")).unwrap();
     let all = sequences(40, 30);
-    let predict = |places: &[usize]| crate::evaluate::predict_steps(&model, &all, places, tch::Device::Cpu).unwrap();
+    let predict =
+        |places: &[usize]| crate::evaluate::predict_steps(&model, &all, places, tch::Device::Cpu, 2).unwrap().rate;
     let together = predict(&(0..40).collect::<Vec<_>>());
     for place in [0, 3, 17] {
         let alone = predict(&[place]);

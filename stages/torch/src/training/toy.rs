@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
+use pacer_stages::head::Head;
 use pacer_stages::job::{Checkpoints, Device, JOB_VERSION, Job, Slot};
-use pacer_stages::model::{Architecture, ModelConfig, Scaler, Training};
+use pacer_stages::model::{Architecture, ModelConfig, Scaler, Training, UserInput};
 use pacer_stages::sequences::{DataSource, Grid, Header, Sequences};
 use pacer_stages::split::{Part, Split, SplitBy};
 use pacer_stages::stage::{Context, Metrics, Notice};
@@ -94,10 +95,20 @@ pub fn split(sequences: &Sequences) -> Split {
 pub fn config(cell: &str, bidirectional: bool) -> ModelConfig {
     let sequences = sequences(3, 20);
     ModelConfig {
-        architecture: Architecture::Recurrent { cell: cell.into(), layers: 2, hidden: 3, dropout: 0.0, bidirectional },
+        architecture: Architecture::Recurrent {
+            cell: cell.into(),
+            layers: 2,
+            hidden: 3,
+            dropout: 0.0,
+            bidirectional,
+            start: false,
+            backbone: false,
+            user: UserInput::default(),
+        },
         features: sequences.header.features.clone(),
         scaler: Scaler::fit(&sequences, &[0, 1], &[0, 1, 2]).unwrap(),
         training: Training { data: DataSource::Synthetic, split: SplitBy::Time, users: 3, workouts: 3, seed: Some(1) },
+        head: Head::Point,
     }
 }
 

@@ -36,9 +36,13 @@ impl<'a> Watch<'a> {
         self.tell(state, message);
     }
 
-    /// After a step over a number of sequences.
-    pub fn step(&mut self, state: &State, sequences: usize) {
-        self.sequences += sequences;
+    /// So many sequences were gone through.
+    pub fn sequences(&mut self, count: usize) {
+        self.sequences += count;
+    }
+
+    /// After steps whose losses are known.
+    pub fn step(&mut self, state: &State) {
         if self.noticed.elapsed() >= BETWEEN_NOTICES && state.at.batch < self.per_epoch {
             let loss = state.at.loss_sum / state.at.loss_weight;
             let message = format!("batch {} of {}, loss {loss:.3}", state.at.batch, self.per_epoch);

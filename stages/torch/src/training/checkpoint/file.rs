@@ -12,7 +12,7 @@ use pacer_stages::tensors::{self, Array, Arrays};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-use crate::models::recurrent::{to_device, to_host};
+use crate::models::weights::{to_device, to_host};
 use crate::training::adam::Adam;
 use crate::training::state::{Position, State};
 
