@@ -4,6 +4,7 @@
 //! All weights of a network live in one flat tensor, so that the gradient, Adam's moments, a freezing mask and a
 //! checkpoint are one array each.
 
+pub mod hybrid;
 pub mod input;
 pub mod pass;
 pub mod recurrent;
@@ -14,6 +15,7 @@ use anyhow::{Result, bail};
 use pacer_stages::model::{Architecture, ModelConfig};
 use tch::Tensor;
 
+use crate::models::hybrid::Hybrid;
 use crate::models::input::Input;
 use crate::models::pass::Pass;
 use crate::models::recurrent::Recurrent;
@@ -33,6 +35,10 @@ pub fn network(config: &ModelConfig) -> Result<Box<dyn Network>> {
     match &config.architecture {
         Architecture::Recurrent { .. } => {
             Ok(Box::new(Recurrent::new(&config.architecture, config.features.len(), &config.head)?))
+        }
+        Architecture::Hybrid { .. } => {
+            let features = config.features.len();
+            Ok(Box::new(Hybrid::new(&config.architecture, features, &config.head, &config.scaler)?))
         }
         other => bail!("`{}` is no network", other.name()),
     }
