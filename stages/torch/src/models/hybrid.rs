@@ -238,7 +238,7 @@ mod tests {
         let seconds = [0.0f32, 0.0, 7.0, 3.0, 49.0, 12.0, 1.0, 0.0, 23.0, 0.0];
         input.seconds = Tensor::from_slice(&seconds).view([5, 2]);
         input.users = Tensor::from_slice(&[1i64, 0]);
-        let numbers = pacer_stages::about::History::width(2) as i64;
+        let numbers = pacer_stages::history::History::width(2) as i64;
         let rows = Tensor::arange(2 * history as i64 * numbers, (Kind::Float, Device::Cpu)).sin();
         input.history = (history > 0).then(|| History {
             rows: rows.view([2, history as i64, numbers]),
