@@ -5,6 +5,7 @@
 //! checkpoint are one array each.
 
 pub mod input;
+pub mod layer;
 pub mod pass;
 pub mod recurrent;
 pub mod user;
