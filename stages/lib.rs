@@ -3,7 +3,7 @@
 //! Reading order: [`artifact`] and [`job`] (what flows), [`stage`] and [`kind`] (the contract), [`workouts`],
 //! [`split`], [`sequences`], [`model`] (with [`head`] and [`about`], what a network says and is told), [`predictions`] and [`table`] (the files between stages; [`parquet`] and
 //! [`tensors`] fix how they are written; [`scale`], [`escape`] and [`plot`] draw), [`track`], [`physiology`], [`features`], [`statistics`], [`score`] and
-//! [`quality`] (the science), [`simulate`] (made-up runners), [`read`] (formats), [`recipe`] (what trainings share),
+//! [`quality`], [`history`] (the science), [`simulate`] (made-up runners), [`read`] (formats), [`recipe`] (what trainings share),
 //! [`kinds`] (the table), [`fingerprint`] (the code behind each kind), [`worker`] (what a worker process says),
 //! [`compare`] (where two artifacts differ).
 //!
@@ -17,6 +17,7 @@ pub mod escape;
 pub mod features;
 pub mod fingerprint;
 pub mod head;
+pub mod history;
 pub mod job;
 pub mod kind;
 pub mod kinds;

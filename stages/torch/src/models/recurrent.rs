@@ -321,7 +321,7 @@ mod tests {
         let steps = Tensor::from_slice(&(0..16).map(|i| (i as f32).sin()).collect::<Vec<_>>()).view([4, 2, 2]);
         let mut input = Input::plain(steps, vec![4, 4]).unwrap();
         input.users = Tensor::from_slice(users);
-        let numbers = pacer_stages::about::History::width(2) as i64;
+        let numbers = pacer_stages::history::History::width(2) as i64;
         let rows = Tensor::arange(2 * history as i64 * numbers, (Kind::Float, Device::Cpu)).sin();
         input.history = Some(crate::models::input::History {
             rows: rows.view([2, history as i64, numbers]),
