@@ -6,6 +6,7 @@
 
 pub mod hybrid;
 pub mod input;
+pub mod layer;
 pub mod pass;
 pub mod recurrent;
 pub mod user;
