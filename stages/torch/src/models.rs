@@ -4,7 +4,9 @@
 //! All weights of a network live in one flat tensor, so that the gradient, Adam's moments, a freezing mask and a
 //! checkpoint are one array each.
 
+pub mod decoder;
 pub mod input;
+pub mod llama;
 pub mod pass;
 pub mod recurrent;
 pub mod user;
@@ -14,6 +16,7 @@ use anyhow::{Result, bail};
 use pacer_stages::model::{Architecture, ModelConfig};
 use tch::Tensor;
 
+use crate::models::decoder::Decoder;
 use crate::models::input::Input;
 use crate::models::pass::Pass;
 use crate::models::recurrent::Recurrent;
@@ -33,6 +36,9 @@ pub fn network(config: &ModelConfig) -> Result<Box<dyn Network>> {
     match &config.architecture {
         Architecture::Recurrent { .. } => {
             Ok(Box::new(Recurrent::new(&config.architecture, config.features.len(), &config.head)?))
+        }
+        Architecture::Decoder { .. } => {
+            Ok(Box::new(Decoder::new(&config.architecture, config.features.len(), &config.head)?))
         }
         other => bail!("`{}` is no network", other.name()),
     }
