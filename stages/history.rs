@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::Scaler;
+use crate::scaler::Scaler;
 use crate::sequences::Sequences;
 
 /// Seconds at the start of a workout in which the heart is still on its way.
@@ -42,23 +42,7 @@ impl History {
     /// workouts say what a line through the samples of all of them would.
     pub fn new(sequences: &Sequences, columns: &[usize], scaler: &Scaler, most: usize) -> Self {
         let rows: Vec<Vec<f32>> = (0..sequences.len()).map(|place| row(sequences, place, columns, scaler)).collect();
-        let mut by_user: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
-        for place in (0..sequences.len()).filter(|place| !rows[*place].is_empty()) {
-            by_user.entry(sequences.user[place]).or_default().push(place);
-        }
-        let end = |place: usize| {
-            let last = sequences.steps(place).rfind(|step| sequences.valid[*step] == 1);
-            sequences.start[place] as f64 + last.map_or(0.0, |step| f64::from(sequences.time[step]))
-        };
-        by_user.values_mut().for_each(|places| places.sort_by_key(|place| (sequences.start[*place], *place)));
-        let earlier = |place: usize| {
-            let start = sequences.start[place];
-            let own = by_user.get(&sequences.user[place]).map_or(&[][..], Vec::as_slice);
-            let before = own.iter().rev().filter(|other| **other != place && end(**other) <= start as f64);
-            let days = |other: &usize| ((start - sequences.start[*other]) as f64 / 86_400.0) as f32;
-            before.take(most).map(|other| Earlier { place: *other, days: days(other) }).collect()
-        };
-        let earlier = (0..sequences.len()).map(earlier).collect();
+        let earlier = earlier(sequences, most);
         let width = Self::width(columns.len());
         // A workout without samples is nobody's history; its row of zeros is never looked at.
         let rows = rows.into_iter().flat_map(|mut row| {
@@ -77,6 +61,29 @@ impl History {
             row
         })
     }
+}
+
+/// The latest `most` workouts of the same user that were over before each workout began and hold a real sample, the
+/// latest first.
+pub fn earlier(sequences: &Sequences, most: usize) -> Vec<Vec<Earlier>> {
+    let measured = |place: &usize| sequences.real[sequences.steps(*place)].contains(&1);
+    let mut by_user: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    for place in (0..sequences.len()).filter(measured) {
+        by_user.entry(sequences.user[place]).or_default().push(place);
+    }
+    let end = |place: usize| {
+        let last = sequences.steps(place).rfind(|step| sequences.valid[*step] == 1);
+        sequences.start[place] as f64 + last.map_or(0.0, |step| f64::from(sequences.time[step]))
+    };
+    by_user.values_mut().for_each(|places| places.sort_by_key(|place| (sequences.start[*place], *place)));
+    let earlier = |place: usize| {
+        let start = sequences.start[place];
+        let own = by_user.get(&sequences.user[place]).map_or(&[][..], Vec::as_slice);
+        let before = own.iter().rev().filter(|other| **other != place && end(**other) <= start as f64);
+        let days = |other: &usize| ((start - sequences.start[*other]) as f64 / 86_400.0) as f32;
+        before.take(most).map(|other| Earlier { place: *other, days: days(other) }).collect()
+    };
+    (0..sequences.len()).map(earlier).collect()
 }
 
 /// A workout in numbers; empty where it has no real sample.

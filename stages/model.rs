@@ -9,6 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::about::About;
 use crate::head::Head;
+use crate::mixed::Mixed;
+pub use crate::scaler::Scaler;
 use crate::sequences::{DataSource, Sequences};
 use crate::split::SplitBy;
 use crate::tensors::{self, Array, Arrays};
@@ -63,6 +65,12 @@ pub enum Architecture {
     Ridge {
         /// The penalty that validation chose.
         alpha: f64,
+    },
+    /// A linear model whose weights differ between users (tensors `weight` `[F]`, `bias` `[1]`, in BPM: those of a
+    /// stranger).
+    Mixed {
+        /// The lines.
+        line: Mixed,
     },
     /// A recurrent network over the steps with a linear head.
     Recurrent {
@@ -121,19 +129,9 @@ pub struct UserInput {
     /// The users that it has numbers of its own for, rising.
     #[serde(default)]
     pub users: Vec<i64>,
-}
-
-/// Standardisation of features and target: `(x - mean) / sd`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Scaler {
-    /// Mean of each feature over unpadded training steps.
-    pub mean: Vec<f64>,
-    /// Standard deviation of each feature; 1 where it is constant.
-    pub sd: Vec<f64>,
-    /// Mean of the heart rate over real training samples, BPM.
-    pub target_mean: f64,
-    /// Standard deviation of the heart rate over real training samples, BPM.
-    pub target_sd: f64,
+    /// A line for each user that stands beside it.
+    #[serde(default)]
+    pub line: Option<Mixed>,
 }
 
 /// What a model has seen, for the reports.
@@ -167,6 +165,7 @@ impl Architecture {
             Self::Constant => "constant",
             Self::UserMean { .. } => "user_mean",
             Self::Ridge { .. } => "ridge",
+            Self::Mixed { .. } => "mixed",
             Self::Recurrent { .. } => "recurrent",
             Self::Hybrid { .. } => "hybrid",
             Self::Decoder { .. } => "decoder",
@@ -176,35 +175,10 @@ impl Architecture {
     /// What it is told about the user; none where it is no network.
     pub const fn user(&self) -> Option<&UserInput> {
         match self {
-            Self::Constant | Self::UserMean { .. } | Self::Ridge { .. } => None,
+            Self::Constant | Self::UserMean { .. } | Self::Ridge { .. } | Self::Mixed { .. } => None,
             Self::Recurrent { user, .. } | Self::Hybrid { user, .. } | Self::Decoder { user, .. } => Some(user),
         }
     }
-}
-
-impl Scaler {
-    /// Fits means and (population) standard deviations on the given workouts alone: features over their valid
-    /// steps, the target over their real samples. Sums run in f64 in the order of `workouts`.
-    pub fn fit(sequences: &Sequences, columns: &[usize], workouts: &[usize]) -> Result<Self> {
-        let steps = |mask: &[u8]| -> Vec<usize> {
-            let all = workouts.iter().flat_map(|&workout| sequences.steps(workout));
-            all.filter(|&step| mask[step] == 1).collect()
-        };
-        let (valid, real) = (steps(&sequences.valid), steps(&sequences.real));
-        ensure!(!real.is_empty(), "{} training workouts hold no real heart rate sample", workouts.len());
-        let feature = |&column: &usize| moments(valid.iter().map(|&step| f64::from(sequences.row(step)[column])));
-        let (mean, sd) = columns.iter().map(feature).unzip();
-        let (target_mean, target_sd) = moments(real.iter().map(|&step| f64::from(sequences.target[step])));
-        Ok(Self { mean, sd, target_mean, target_sd })
-    }
-}
-
-/// Mean and population standard deviation, in two passes; a deviation that is only rounding counts as 1.
-fn moments(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
-    let n = values.clone().count() as f64;
-    let mean = values.clone().sum::<f64>() / n;
-    let sd = (values.map(|value| (value - mean).powi(2)).sum::<f64>() / n).sqrt();
-    (mean, if sd > 1e-9 * mean.abs().max(1e-9) { sd } else { 1.0 })
 }
 
 impl Model {
@@ -236,7 +210,7 @@ impl Model {
         Ok(Self { config, tensors })
     }
 
-    /// Predicts the heart rate in BPM at every step, shape `[S]`, with a constant, user means or a ridge.
+    /// Predicts the heart rate in BPM at every step, shape `[S]`, with a constant, user means, a ridge or lines of users.
     ///
     /// Fails for architectures that compute with LibTorch and where a feature of the model is missing.
     pub fn predict_linear(&self, sequences: &Sequences) -> Result<Vec<f32>> {
@@ -244,6 +218,7 @@ impl Model {
             Architecture::Constant => Ok(vec![self.weights("value", 1)?[0]; sequences.target.len()]),
             Architecture::UserMean { means } => self.predict_user_mean(sequences, means),
             Architecture::Ridge { .. } => self.predict_ridge(sequences),
+            Architecture::Mixed { line } => line.along(&line.lines(sequences)?, sequences),
             Architecture::Recurrent { .. } | Architecture::Hybrid { .. } | Architecture::Decoder { .. } => {
                 bail!("`{}` is a network and needs LibTorch to predict", self.config.architecture.name())
             }
@@ -331,20 +306,6 @@ mod tests {
             },
             tensors: tensors.iter().map(|(name, values)| ((*name).into(), weights(values))).collect(),
         }
-    }
-
-    #[test]
-    fn the_scaler_sees_neither_padding_nor_held_out_workouts() {
-        let scaler = Scaler::fit(&sequences(), &[0, 1], &[0]).unwrap();
-        assert_eq!(scaler.mean, [3.0, 1.0]);
-        assert_eq!(scaler.sd, [1.0, 1.0], "sd of 2 and 4 is 1; a constant feature counts as 1");
-        assert_eq!((scaler.target_mean, scaler.target_sd), (130.0, 10.0));
-        let mut other = sequences();
-        other.target[3..].fill(180.0);
-        other.features[4] = -7.0;
-        other.features[6] = 1e6;
-        assert_eq!(Scaler::fit(&other, &[0, 1], &[0]).unwrap(), scaler);
-        assert!(Scaler::fit(&other, &[0, 1], &[]).is_err());
     }
 
     #[test]

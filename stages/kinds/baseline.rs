@@ -11,31 +11,40 @@ use serde_json::json;
 use crate::artifact::{Arity, ArtifactType, InputPort, OutputPort};
 use crate::features;
 use crate::head::Head;
+use crate::mixed::Mixed;
 use crate::model::{Architecture, Model, ModelConfig, Scaler, Training, Weights};
 use crate::score;
 use crate::sequences::Sequences;
 use crate::split::{Part, Split};
 use crate::stage::{Blame, Context, Metrics, ParameterFault, Run, Stage};
 
-/// Fits a model that any trained one must beat: a constant, each user's mean, or a ridge regression.
+/// Fits a model that any trained one must beat: a constant, each user's mean, a ridge, or a line for each user.
 ///
 /// Reads `sequences` and `split`; writes `model`. Only real samples of training workouts are fitted. `constant`
 /// is their mean heart rate. `user_mean` is the mean of each user's own training samples, and the constant for a
 /// user who has none. `ridge` is linear in the standardised `features`, in closed form:
 /// (XᵀX + alpha·I) w = Xᵀy with the intercept left unpenalised; with several `alphas` the one with the best mean
 /// absolute error on the validation part is kept.
+///
+/// `mixed` is a line for each user (a linear mixed model, fitted by expectation and maximisation): its weights differ
+/// between users around those of the population, and the `history` latest workouts before a run tell how. A stranger
+/// without earlier workouts has the population's line. It is what history is worth in closed form, so a network that is
+/// told the history has to beat it; and it may be the `backbone` of one.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Baseline {
-    /// `constant`, `user_mean` or `ridge`.
+    /// `constant`, `user_mean`, `ridge` or `mixed`.
     pub model: BaselineModel,
-    /// Features of the ridge, by the names that the sequences hold, such as `ema(power, 60)`.
+    /// Features of the ridge or of the lines, by the names that the sequences hold, such as `ema(power, 60)`.
     #[serde(default)]
     pub features: Vec<String>,
     /// Penalties of the ridge to choose from, in units of squared standardised features summed over the samples;
     /// one alone needs no validation part.
     #[serde(default = "one_alpha")]
     pub alphas: Vec<f64>,
+    /// Earlier workouts of the user that `mixed` looks at, the latest first.
+    #[serde(default = "thirty_two")]
+    pub history: usize,
 }
 
 /// Which baseline is fitted.
@@ -48,10 +57,16 @@ pub enum BaselineModel {
     UserMean,
     /// A linear model of features with a penalty on its weights.
     Ridge,
+    /// A linear model of features whose weights differ between users.
+    Mixed,
 }
 
 fn one_alpha() -> Vec<f64> {
     vec![1.0]
+}
+
+const fn thirty_two() -> usize {
+    32
 }
 
 const MODEL: OutputPort = OutputPort::fixed("model", ArtifactType::Model, "the fitted baseline");
@@ -76,13 +91,19 @@ impl Stage for Baseline {
 
     fn check(&self) -> Vec<ParameterFault> {
         let mut faults = Vec::new();
-        if self.model != BaselineModel::Ridge {
+        if !matches!(self.model, BaselineModel::Ridge | BaselineModel::Mixed) {
             if !self.features.is_empty() {
-                faults.push(ParameterFault::new("features", "only `model = \"ridge\"` takes features"));
+                faults.push(ParameterFault::new("features", "only `ridge` and `mixed` take features"));
             }
             return faults;
         }
         faults.extend(features::parse_all("features", &self.features).err().unwrap_or_default());
+        if self.model == BaselineModel::Mixed {
+            if self.alphas != one_alpha() {
+                faults.push(ParameterFault::new("alphas", "only `ridge` takes penalties: `mixed` finds its own"));
+            }
+            return faults;
+        }
         if self.alphas.is_empty() {
             faults.push(ParameterFault::new("alphas", "is empty; give at least one penalty, such as 1.0"));
         }
@@ -108,6 +129,7 @@ impl Run for Baseline {
             BaselineModel::Constant => (fit.constant()?, Metrics::new()),
             BaselineModel::UserMean => (fit.user_mean()?, Metrics::new()),
             BaselineModel::Ridge => fit.ridge(&self.features, &self.alphas)?,
+            BaselineModel::Mixed => fit.mixed(&self.features, self.history)?,
         };
         model.write(&context.output(&MODEL))?;
         let mut metrics = fit.metrics(&model)?;
@@ -181,6 +203,23 @@ impl Fit<'_> {
             chosen.insert("tried".into(), json!(tried));
         }
         Ok((model, chosen))
+    }
+
+    /// Fits a population of lines; its spread between users and days is told.
+    fn mixed(&self, names: &[String], history: usize) -> Result<(Model, Metrics)> {
+        let names = canonical(names)?;
+        self.sequences.select(&names).map_err(|error| blame("features", error))?;
+        let line = Mixed::fit(self.sequences, names.clone(), &self.train, history)?;
+        let (bias, weight) = line.weights.split_last().context("a line has an intercept")?;
+        let level = line.between.last().context("a line has an intercept")?.sqrt();
+        let told = [("sd_between_users", level), ("sd_between_days", line.days.sqrt())];
+        let told = told.map(|(name, value)| (name.to_owned(), json!(value)));
+        let tensors = [
+            ("weight", weight.iter().map(|weight| *weight as f32).collect()),
+            ("bias", vec![(bias + line.scaler.target_mean) as f32]),
+        ];
+        let model = self.model(Architecture::Mixed { line: line.clone() }, &names, line.scaler, tensors);
+        Ok((model, told.into_iter().collect()))
     }
 
     fn validate(&self, model: &Model) -> Result<f64> {

@@ -16,7 +16,9 @@ use crate::stage::{Course, ParameterFault, Stage};
 /// `model` chooses it: a recurrent network (`lstm`, `gru`); `hybrid`, a differential equation of demand and heart rate
 /// whose intensity is learnt; or `decoder`, a transformer that looks back at the features. Each may be told about the
 /// user (`about`) and may say an interval (`head`). With a ridge as `backbone`, a recurrent network learns what the
-/// ridge leaves over, and starts from its error.
+/// ridge leaves over, and starts from its error. With lines of users (`mixed`) as `backbone`, any network is told what
+/// the user's line says at each step, and its weights as they were known before the run; a recurrent one learns what it
+/// leaves over.
 ///
 /// Reads feature sequences and a split; fits the scaler and the weights on the training part alone and chooses
 /// the epoch by the mean absolute error on the validation part (without one, the last epoch stands). Only real
@@ -199,7 +201,7 @@ impl Stage for Pretrain {
             name: "backbone",
             accepts: &[ArtifactType::Model],
             arity: Arity::Optional,
-            doc: "a ridge whose error a recurrent network learns; its features are among the network's",
+            doc: "a `baseline` to stand beside the network: a ridge, whose features are among the network's, or `mixed`",
         },
     ];
     const OUTPUTS: &'static [OutputPort] = &[Self::MODEL, Self::HISTORY];

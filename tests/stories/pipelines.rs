@@ -95,6 +95,26 @@ fn quickstart_runs_to_a_table_of_errors_and_then_reuses_all_of_it() {
 }
 
 #[test]
+fn models_are_all_compared_in_one_table_with_what_nobody_could_say_better() {
+    let project = Project::new("");
+    let small = ["population.users=16", "population.runs=5.0", "train.epochs=1", "train.hidden=4"];
+    run(&project, "models.toml", &small);
+    let shown = show(&project, "models.toml", "evaluate", &small);
+    let networks = ["lstm", "gru", "ridge_lstm", "decoder", "lstm_history", "hybrid_history", "mixed_gru"];
+    let baselines = ["constant", "user_mean", "ridge_raw", "ridge_physiology", "mixed", "oracle_user", "oracle_day"];
+    figures_of_every_model(&shown, &[&networks[..], &baselines[..]].concat());
+    let of = |model: &str, figure: &str| shown["metrics"][model][figure].clone();
+    assert_eq!(of("user_mean", "mae"), of("constant", "mae"), "nobody in the test was seen");
+    assert!(of("mixed_gru", "coverage").is_number() && of("gru", "coverage").is_null(), "{shown}");
+    for (model, told) in [("lstm", ""), ("lstm_history", "32 earlier workouts")] {
+        assert_eq!(of(model, "told"), told);
+    }
+    for model in ["mixed", "mixed_gru"] {
+        assert_eq!(of(model, "told"), "a line through 32 earlier workouts");
+    }
+}
+
+#[test]
 fn endomondo_runs_on_a_file_that_the_user_gives() {
     let project = Project::new("");
     let raw = format!("data.fitrec={}", raw_runs(&project, 20, 6).display());

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use pacer_stages::floor::{Floor, ORACLE_USER};
 use pacer_stages::head::Head;
 use pacer_stages::kinds::evaluate::Evaluate;
+use pacer_stages::mixed::Mixed;
 use pacer_stages::model::{Architecture, Model, ModelConfig, Scaler, Training, Weights};
 use pacer_stages::predictions::{Interval, Predicted, Writer};
 use pacer_stages::recipe::{Batches, Loss};
@@ -216,10 +217,16 @@ fn figures(scores: &Scores, model: &Model, sequences: &Sequences, split: &Split,
 
 /// What a model is told beside the features: with the history of a stranger its question is an easier one.
 fn told(model: &Model) -> String {
-    let Some(user) = model.config.architecture.user() else { return String::new() };
+    let line = |line: &Mixed| format!("a line through {} earlier workouts", line.history);
+    let Some(user) = model.config.architecture.user() else {
+        return match &model.config.architecture {
+            Architecture::Mixed { line: own } => line(own),
+            _ => String::new(),
+        };
+    };
     let embedding = (user.about.embedding > 0).then_some("user".to_owned());
     let history = (user.about.history > 0).then(|| format!("{} earlier workouts", user.about.history));
-    embedding.into_iter().chain(history).collect::<Vec<_>>().join(", ")
+    embedding.into_iter().chain(history).chain(user.line.as_ref().map(line)).collect::<Vec<_>>().join(", ")
 }
 
 /// One row for each model and workout.

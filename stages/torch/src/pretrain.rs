@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, bail};
 use pacer_stages::kinds::pretrain::{Network, Pretrain};
+use pacer_stages::mixed::Mixed;
 use pacer_stages::model::{Architecture, Model, ModelConfig, Scaler, UserInput};
 use pacer_stages::sequences::Sequences;
 use pacer_stages::split::{Part, Split};
@@ -27,11 +28,11 @@ pub fn run(params: &Value, context: &Context<'_>) -> Result<Metrics> {
     let sequences = Sequences::read(context.job.input("sequences")?)?;
     let split = Split::read(context.job.input("split")?)?;
     let backbone = context.job.optional_input("backbone").map(Model::read).transpose()?;
-    let mut config = config(&params, &sequences, &split, backbone.is_some())?;
+    let mut config = config(&params, &sequences, &split, backbone.as_ref())?;
     let network = models::network(&config)?;
     let mut start = weights::initial(network.parameters(), context.job.seed);
-    if let Some(backbone) = &backbone {
-        place_backbone(backbone, &config, network.parameters(), &mut start)?;
+    if let Some(ridge) = backbone.as_ref().filter(|model| line(model).is_none()) {
+        place_backbone(ridge, &config, network.parameters(), &mut start)?;
     }
     let recipe = recipe(&params, network.parameters());
     let parts = Parts::new(&sequences, &split, &config, device, context)?;
@@ -49,14 +50,16 @@ pub fn run(params: &Value, context: &Context<'_>) -> Result<Metrics> {
 }
 
 /// What is to be trained, with a scaler that the training part alone was asked for.
-fn config(params: &Pretrain, sequences: &Sequences, split: &Split, backbone: bool) -> Result<ModelConfig> {
+fn config(params: &Pretrain, sequences: &Sequences, split: &Split, backbone: Option<&Model>) -> Result<ModelConfig> {
     let features = features(params, sequences)?;
     let columns = sequences.select(&features).map_err(|error| parts::blame("features", error))?;
     let places = split.workouts(sequences, Part::Train)?;
     let scaler = Scaler::fit(sequences, &columns, &places)?;
     let users: BTreeSet<i64> = places.iter().map(|place| sequences.user[*place]).collect();
     let users = if params.about.embedding > 0 { users.into_iter().collect() } else { Vec::new() };
-    let user = UserInput { about: params.about.clone(), users };
+    let line = backbone.and_then(line).cloned();
+    let backbone = backbone.is_some() && line.is_none();
+    let user = UserInput { about: params.about.clone(), users, line };
     let (layers, hidden, dropout) = (params.layers, params.hidden, params.dropout);
     let architecture = match params.model {
         Network::Lstm | Network::Gru => Architecture::Recurrent {
@@ -69,7 +72,7 @@ fn config(params: &Pretrain, sequences: &Sequences, split: &Split, backbone: boo
             backbone,
             user,
         },
-        _ if backbone => bail!("`{}` has no place for a backbone: wire it to a recurrent network", params.model.name()),
+        _ if backbone => bail!("`{}` has no place for a ridge: wire it to a recurrent network", params.model.name()),
         Network::Hybrid => Architecture::Hybrid { hidden, user },
         Network::Decoder => {
             let attention = params.attention.clone();
@@ -87,6 +90,14 @@ fn config(params: &Pretrain, sequences: &Sequences, split: &Split, backbone: boo
     Ok(ModelConfig { architecture, features, scaler, training, head: params.head.clone() })
 }
 
+/// The lines of users, where a backbone consists of them.
+fn line(backbone: &Model) -> Option<&Mixed> {
+    match &backbone.config.architecture {
+        Architecture::Mixed { line } => Some(line),
+        _ => None,
+    }
+}
+
 /// Puts a ridge into the place of the linear model beside the network, in the network's own units.
 ///
 /// The ridge says bias + Σ w · (x − m)/s in BPM of features x by its scaler; the network's linear model says the
@@ -94,7 +105,7 @@ fn config(params: &Pretrain, sequences: &Sequences, split: &Split, backbone: boo
 fn place_backbone(ridge: &Model, config: &ModelConfig, parameters: &[Parameter], theta: &mut [f32]) -> Result<()> {
     if !matches!(ridge.config.architecture, Architecture::Ridge { .. }) {
         let name = ridge.config.architecture.name();
-        bail!("the backbone is a model `{name}`: wire a `baseline` with `model = \"ridge\"` to it");
+        bail!("the backbone is a model `{name}`: wire a `baseline` with `model = \"ridge\"` or `\"mixed\"` to it");
     }
     let tensor = |name: &str| ridge.tensors.get(name).with_context(|| format!("the ridge lacks its tensor `{name}`"));
     let (weight, bias) = (&tensor("weight")?.values, tensor("bias")?.values[0]);

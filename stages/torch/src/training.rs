@@ -4,6 +4,7 @@
 pub mod adam;
 pub mod checkpoint;
 pub mod data;
+pub mod lines;
 pub mod loss;
 pub mod outcome;
 pub mod parts;

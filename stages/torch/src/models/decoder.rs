@@ -10,8 +10,7 @@ use crate::models::Network;
 use crate::models::input::Input;
 use crate::models::llama::Blocks;
 use crate::models::pass::Pass;
-use crate::models::recurrent::with_user;
-use crate::models::user::User;
+use crate::models::user::{User, with_user};
 use crate::models::weights::{Named, Parameter, Start};
 
 /// A decoder: its sizes, without its weights.
@@ -34,7 +33,7 @@ impl Decoder {
         }
         let (layers, heads, width, dropout) = (*layers, *heads, *width, *dropout);
         let (blocks, user) = (Blocks { layers, heads, width, dropout, stretch: 1.0 }, User::new(user, features));
-        let mut parameters = blocks.parameters(features * lags.len() + user.width());
+        let mut parameters = blocks.parameters(features * lags.len() + user.beside());
         parameters.extend(Parameter::linear("head", head.outputs(), blocks.size()));
         parameters.extend(user.parameters());
         if user.width() > 0 {
@@ -52,7 +51,7 @@ impl Network for Decoder {
     fn forward(&self, theta: &Tensor, input: &Input, pass: &mut Pass) -> Result<Tensor> {
         let weights = Named::new(theta, &self.parameters)?;
         let user = self.user.forward(&weights, input, pass)?;
-        let inputs = with_user(&lagged(&input.steps, &self.lags)?, user.as_ref())?;
+        let inputs = with_user(&lagged(&input.steps, &self.lags)?, input, user.as_ref())?;
         let rows = inputs.f_transpose(0, 1)?.f_contiguous()?;
         let steps = self.blocks.forward(&weights, &rows, None, pass)?;
         let outputs = weights.linear("head", &steps)?.f_transpose(0, 1)?;
@@ -83,14 +82,14 @@ mod tests {
     use crate::models::llama::plain::Plain;
     use crate::models::weights::{initial, to_host};
     use crate::random::{Purpose, stream, uniform};
-    use pacer_stages::about::{self, About};
+    use pacer_stages::about::About;
     use pacer_stages::model::UserInput;
     use tch::Device;
 
     const LAGS: [usize; 4] = [0, 1, 3, 40];
 
     fn decoder(about: About, head: &Head, dropout: f64) -> Decoder {
-        let user = UserInput { about, users: vec![5, 9] };
+        let user = UserInput { about, users: vec![5, 9], line: None };
         let architecture = Architecture::Decoder { layers: 2, heads: 2, width: 4, lags: LAGS.into(), dropout, user };
         Decoder::new(&architecture, 2, head).unwrap()
     }
@@ -159,7 +158,7 @@ mod tests {
         let theta = (0..length).map(|_| uniform(0.4, &mut generator)).collect();
         let mut input = Input::plain(steps(4, 2), vec![4, 4]).unwrap();
         input.users = Tensor::from_slice(&[1i64, 0]);
-        let numbers = about::History::width(2) as i64;
+        let numbers = pacer_stages::history::History::width(2) as i64;
         input.history = Some(History {
             rows: Tensor::arange(4 * numbers, (Kind::Float, Device::Cpu)).sin().view([2, 2, numbers]),
             there: Tensor::ones([2, 2], (Kind::Float, Device::Cpu)),
@@ -180,7 +179,7 @@ mod tests {
             (outputs * &weigh).sum(Kind::Double).double_value(&[])
         };
         let mut largest: f64 = 0.0;
-        for at in (0..theta.len()).step_by(97) {
+        for at in (0..theta.len()).step_by(31) {
             let moved = |by: f32| {
                 let mut theta = theta.clone();
                 theta[at] += by;

@@ -20,8 +20,8 @@ use crate::models::Network;
 use crate::models::hybrid::equation::{Body, Course, Gradient};
 use crate::models::input::Input;
 use crate::models::pass::Pass;
-use crate::models::recurrent::{moved, with_user};
-use crate::models::user::User;
+use crate::models::recurrent::moved;
+use crate::models::user::{User, with_user};
 use crate::models::weights::{Named, Parameter, Start, to_device, to_host};
 
 /// A number with bounds, and where it stands before training.
@@ -102,7 +102,7 @@ impl Hybrid {
 
 /// The weights: of the network, of what follows from the user, of the start, and of the head.
 fn declare(hidden: usize, features: usize, user: &User, head: &Head) -> Vec<Parameter> {
-    let (told, inputs) = (user.width(), features + user.width());
+    let (told, inputs) = (user.width(), features + user.beside());
     let mut all = Vec::new();
     all.extend(Parameter::linear("intensity.read", hidden, inputs));
     all.extend(Parameter::linear("intensity.say", 1, hidden));
@@ -141,7 +141,7 @@ impl Network for Hybrid {
     fn forward(&self, theta: &Tensor, input: &Input, pass: &mut Pass) -> Result<Tensor> {
         let weights = Named::new(theta, &self.parameters)?;
         let user = self.user.forward(&weights, input, pass)?;
-        let inputs = with_user(&input.steps, user.as_ref())?;
+        let inputs = with_user(&input.steps, input, user.as_ref())?;
         let workouts = inputs.size()[1];
         let bias = &weights["body.bias"];
         let free = match &user {
@@ -220,7 +220,7 @@ mod tests {
 
     fn network(about: About, head: &Head) -> Hybrid {
         let users = if about.embedding > 0 { vec![5, 9] } else { Vec::new() };
-        let architecture = Architecture::Hybrid { hidden: 4, user: UserInput { about, users } };
+        let architecture = Architecture::Hybrid { hidden: 4, user: UserInput { about, users, line: None } };
         let scaler = Scaler { mean: vec![0.0; 2], sd: vec![1.0; 2], target_mean: SCALER.0, target_sd: SCALER.1 };
         Hybrid::new(&architecture, 2, head, &scaler).unwrap()
     }

@@ -20,6 +20,16 @@ pub struct Input {
     pub users: Tensor,
     /// The users' earlier workouts, where the network asks for them.
     pub history: Option<History>,
+    /// The users' own lines, where one stands beside the network.
+    pub line: Option<Line>,
+}
+
+/// What linear models of the users say, both standardised.
+pub struct Line {
+    /// The heart rate at each step, shape `[longest, workouts]`.
+    pub rates: Tensor,
+    /// The weights, shape `[workouts, features of the line + 1]`.
+    pub weights: Tensor,
 }
 
 /// Earlier workouts of the users of some workouts.
@@ -36,7 +46,7 @@ impl Input {
         let (shape, device) = (steps.size(), steps.device());
         let seconds = Tensor::f_ones([shape[0], shape[1]], (tch::Kind::Float, device))?;
         let users = Tensor::f_zeros([shape[1]], (tch::Kind::Int64, device))?;
-        Ok(Self { steps, seconds, lengths, users, history: None })
+        Ok(Self { steps, seconds, lengths, users, history: None, line: None })
     }
 
     /// Where the tensors lie.

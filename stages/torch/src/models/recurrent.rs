@@ -13,7 +13,7 @@ use crate::models::Network;
 use crate::models::input::Input;
 use crate::models::layer::layer;
 use crate::models::pass::Pass;
-use crate::models::user::User;
+use crate::models::user::{User, line, with_user};
 use crate::models::weights::{Named, Parameter, Start};
 
 /// A recurrent network: its sizes, without its weights.
@@ -61,7 +61,7 @@ impl Recurrent {
     fn declare(&self, features: usize) -> Vec<Parameter> {
         let names: &[&str] = if self.bidirectional { &["", "_reverse"] } else { &[""] };
         let (rows, width) = (self.cell.gates() * self.hidden, self.hidden * self.directions());
-        let inputs = features + self.user.width();
+        let inputs = features + self.user.beside();
         let uniform = Start::Uniform(1.0 / (self.hidden as f32).sqrt());
         let mut all = Vec::new();
         for layer in 0..self.layers {
@@ -77,7 +77,7 @@ impl Recurrent {
             }
         }
         let mut head = Parameter::linear("head", self.head.outputs(), width);
-        if self.backbone {
+        if self.backbone || self.user.has_line() {
             // So that the network begins as the linear model alone.
             head.iter_mut().for_each(|parameter| parameter.start = Start::Fixed(0.0));
         }
@@ -123,7 +123,7 @@ impl Network for Recurrent {
     fn forward(&self, theta: &Tensor, input: &Input, pass: &mut Pass) -> Result<Tensor> {
         let weights = Named::new(theta, &self.parameters)?;
         let user = self.user.forward(&weights, input, pass)?;
-        let inputs = with_user(&input.steps, user.as_ref())?;
+        let inputs = with_user(&input.steps, input, user.as_ref())?;
         let states = self.states(&weights, &inputs)?;
         let mut states = states.chunks(self.cell.states());
         let reversal = self.bidirectional.then(|| input.reversal()).transpose()?;
@@ -156,16 +156,11 @@ impl Network for Recurrent {
             let [weight, bias] = BACKBONE.map(|name| &weights[name]);
             outputs = moved(&self.head, &outputs, &input.steps.f_linear(weight, Some(bias))?)?;
         }
+        if self.user.has_line() {
+            outputs = moved(&self.head, &outputs, &line(input)?.rates.f_unsqueeze(2)?)?;
+        }
         Ok(outputs)
     }
-}
-
-/// The steps `[longest, workouts, features]` with what is made of the user beside the features of each.
-pub fn with_user(steps: &Tensor, user: Option<&Tensor>) -> Result<Tensor> {
-    let Some(user) = user else { return Ok(steps.shallow_clone()) };
-    let shape = steps.size();
-    let user = user.f_unsqueeze(0)?.f_expand([shape[0], shape[1], -1], false)?;
-    Ok(Tensor::f_cat(&[steps.shallow_clone(), user], 2)?)
 }
 
 /// What the head says, moved by a heart rate `[longest, workouts, 1]`.
@@ -308,7 +303,7 @@ mod tests {
             bidirectional: true,
             start: true,
             backbone: true,
-            user: UserInput { about, users: vec![5, 9] },
+            user: UserInput { about, users: vec![5, 9], line: None },
         };
         let network = Recurrent::new(&architecture, 2, &Head::StudentT).unwrap();
         let mut generator = stream(3, Purpose::Weights, 1);

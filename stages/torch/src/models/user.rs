@@ -7,7 +7,7 @@ use pacer_stages::history::History as Past;
 use pacer_stages::model::UserInput;
 use tch::{Kind, Tensor};
 
-use crate::models::input::{History, Input};
+use crate::models::input::{History, Input, Line};
 use crate::models::pass::Pass;
 use crate::models::weights::{Named, Parameter, Start};
 
@@ -20,17 +20,30 @@ pub struct User {
     about: About,
     known: usize,
     numbers: usize,
+    /// Weights of the line that stands beside the network; 0 where there is none.
+    line: usize,
 }
 
 impl User {
     /// The part that an architecture describes, for workouts of so many features.
     pub fn new(input: &UserInput, features: usize) -> Self {
-        Self { about: input.about.clone(), known: input.users.len(), numbers: Past::width(features) }
+        let line = input.line.as_ref().map_or(0, |line| line.weights.len());
+        Self { about: input.about.clone(), known: input.users.len(), numbers: Past::width(features), line }
     }
 
     /// Numbers that it gives for each workout.
     pub fn width(&self) -> usize {
-        self.about.embedding + if self.about.history > 0 { self.about.width } else { 0 }
+        self.about.embedding + if self.about.history > 0 { self.about.width } else { 0 } + self.line
+    }
+
+    /// Numbers that stand beside the features of each step: [`Self::width`], and what a line says there.
+    pub fn beside(&self) -> usize {
+        self.width() + usize::from(self.has_line())
+    }
+
+    /// Whether a line of the user stands beside the network.
+    pub const fn has_line(&self) -> bool {
+        self.line > 0
     }
 
     /// Its weights. The embedding of place 0 stands for users that are not known.
@@ -63,8 +76,30 @@ impl User {
             let history = input.history.as_ref().context("the earlier workouts are not there")?;
             parts.push(looked_back(weights, history)?);
         }
+        if self.has_line() {
+            parts.push(line(input)?.weights.f_clamp(-FARTHEST, FARTHEST)?);
+        }
         if parts.is_empty() { Ok(None) } else { Ok(Some(Tensor::f_cat(&parts, 1)?)) }
     }
+}
+
+/// The features of some steps `[longest, workouts, features]`, and beside them what a line says there and what is made
+/// of the user.
+pub fn with_user(steps: &Tensor, input: &Input, user: Option<&Tensor>) -> Result<Tensor> {
+    let shape = steps.size();
+    let mut parts = vec![steps.shallow_clone()];
+    if let Some(line) = &input.line {
+        parts.push(line.rates.f_unsqueeze(2)?);
+    }
+    if let Some(user) = user {
+        parts.push(user.f_unsqueeze(0)?.f_expand([shape[0], shape[1], -1], false)?);
+    }
+    if parts.len() == 1 { Ok(parts.remove(0)) } else { Ok(Tensor::f_cat(&parts, 2)?) }
+}
+
+/// The lines of some users.
+pub fn line(input: &Input) -> Result<&Line> {
+    input.line.as_ref().context("the lines of the users are not there")
 }
 
 /// What is made of earlier workouts, shape `[workouts, width]`.

@@ -11,6 +11,7 @@ use tch::{Device, Tensor};
 
 use crate::models::input::{History, Input};
 use crate::training::checkpoint::file::checksum_of;
+use crate::training::lines::Lines;
 
 /// Some workouts of a set of sequences, end to end and standardised: on the device where that is a GPU, else
 /// computed from the sequences for each batch anew, so that memory holds no second copy of them.
@@ -23,6 +24,7 @@ pub struct Set {
     users: Vec<i64>,
     about: About,
     history: history::History,
+    lines: Option<Lines>,
     device: Device,
 }
 
@@ -88,7 +90,7 @@ impl Set {
     /// and is left behind here, so that nothing further on can read it.
     pub fn new(sequences: &Sequences, places: &[usize], config: &ModelConfig, device: Device) -> Result<Self> {
         let columns = sequences.select(&config.features)?;
-        let UserInput { about, users } = config.architecture.user().cloned().unwrap_or_default();
+        let UserInput { about, users, line } = config.architecture.user().cloned().unwrap_or_default();
         let known = |user: &i64| users.binary_search(user).map_or(0, |place| place as i64 + 1);
         let history = match about.history {
             0 => history::History::default(),
@@ -115,9 +117,10 @@ impl Set {
             columns,
             scaler: config.scaler.clone(),
         };
+        let lines = line.as_ref().map(|line| Lines::new(line, sequences, &config.scaler)).transpose()?;
         let resident = if device == Device::Cpu { None } else { Some(rows.to_device(&spans, device)?) };
         let users = sequences.user.iter().map(known).collect();
-        Ok(Self { rows, resident, steps: offset, spans, users, about, history, device })
+        Ok(Self { rows, resident, steps: offset, spans, users, about, history, lines, device })
     }
 
     /// The workouts that have any step.
@@ -147,7 +150,8 @@ impl Set {
         let users = self.spans.iter().flat_map(|span| {
             let earlier =
                 if self.about.history > 0 { self.history.of(span.place).flatten().collect() } else { Vec::new() };
-            earlier.into_iter().chain([self.users[span.place] as f32])
+            let line = self.lines.as_ref().map_or(&[][..], |lines| lines.weights(span.place));
+            earlier.into_iter().chain([self.users[span.place] as f32]).chain(line.iter().copied())
         });
         checksum_of(numbers.chain(users))
     }
@@ -189,6 +193,7 @@ impl Set {
                 lengths: spans.iter().map(|span| span.length).collect(),
                 users: Tensor::f_from_slice(&users)?.f_to(self.device)?,
                 history: (self.about.history > 0).then(|| self.history(&spans)).transpose()?,
+                line: self.lines.as_ref().map(|lines| lines.gather(longest, &spans, self.device)).transpose()?,
             },
             target: target.f_view(shape)?,
             weight: weight.f_view(shape)?,
