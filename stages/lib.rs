@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`artifact`] and [`job`] (what flows), [`stage`] and [`kind`] (the contract), [`workouts`],
 //! [`split`], [`sequences`], [`model`] (with [`head`] and [`about`], what a network says and is told), [`predictions`] and [`table`] (the files between stages; [`parquet`] and
-//! [`tensors`] fix how they are written; [`scale`], [`escape`] and [`plot`] draw), [`track`], [`physiology`], [`features`], [`statistics`], [`score`] and
+//! [`tensors`] fix how they are written; [`scale`], [`escape`] and [`plot`] draw), [`track`], [`physiology`], [`features`], [`statistics`], [`past`], [`score`] and
 //! [`quality`] (the science), [`simulate`] (made-up runners), [`read`] (formats), [`recipe`] (what trainings share),
 //! [`kinds`] (the table), [`fingerprint`] (the code behind each kind), [`worker`] (what a worker process says),
 //! [`compare`] (where two artifacts differ).
@@ -22,6 +22,7 @@ pub mod kind;
 pub mod kinds;
 pub mod model;
 pub mod parquet;
+pub mod past;
 pub mod physiology;
 pub mod plot;
 pub mod predictions;
