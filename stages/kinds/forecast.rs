@@ -57,6 +57,9 @@ impl Default for Forecast {
 /// The longest horizon: each step of a workout has random numbers of its own, as far as there are so many.
 const LONGEST: usize = 1 << 20;
 
+/// The most futures: they are drawn side by side, each with its past in memory.
+const MOST: usize = 10_000;
+
 impl Forecast {
     /// The figures by forecast.
     pub const METRICS: OutputPort =
@@ -108,8 +111,10 @@ impl Stage for Forecast {
             let message = format!("{} steps are fewer than the {} of `context`", self.warm_up, self.context);
             faults.push(ParameterFault::new("warm_up", message));
         }
-        if self.horizon > LONGEST {
-            faults.push(ParameterFault::new("horizon", format!("{} steps are more than {LONGEST}", self.horizon)));
+        for (path, count, most) in [("horizon", self.horizon, LONGEST), ("samples", self.samples, MOST)] {
+            if count > most {
+                faults.push(ParameterFault::new(path, format!("{count} are too many: at most {most}")));
+            }
         }
         faults.extend(require_positive("stretch", self.stretch));
         if !(self.interval > 0.0 && self.interval < 1.0) {
@@ -130,6 +135,7 @@ mod tests {
         let paths: Vec<_> = faulty.check().into_iter().map(|fault| fault.path).collect();
         assert_eq!(paths, ["horizon", "samples", "warm_up", "stretch", "interval"]);
         assert_eq!(Forecast::default().check(), []);
-        assert_eq!(Forecast { horizon: LONGEST + 1, ..Forecast::default() }.check()[0].path, "horizon");
+        let many = Forecast { horizon: LONGEST + 1, samples: MOST + 1, ..Forecast::default() }.check();
+        assert_eq!([&many[0].path, &many[1].path], ["horizon", "samples"]);
     }
 }

@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -41,8 +41,9 @@ const NAMED: usize = 10;
 pub fn run(params: &Value, context: &Context<'_>) -> Result<Metrics> {
     let params: Forecast = serde_json::from_value(params.clone())?;
     let device = device::open(context.job.device)?;
-    let weights = read(context.job.input("weights")?, context)?;
+    let weights = read(context.job.input("weights")?)?;
     let forecaster = Forecaster::published(&weights, params.stretch)?;
+    warn_of_others(&weights, &forecaster, context);
     let theta = to_device(&flatten(forecaster.parameters(), &weights)?, device)?;
     let sequences = Sequences::read(context.job.input("sequences")?)?;
     let split = Split::read(context.job.input("split")?)?;
@@ -89,28 +90,31 @@ struct Start {
 
 /// The arrays of a safetensors file that the user gives, all of 32-bit floats. It is read whole and not mapped, since
 /// nobody promised that it stays as it is.
-fn read(path: &Path, context: &Context<'_>) -> Result<BTreeMap<String, Weights>> {
+fn read(path: &Path) -> Result<BTreeMap<String, Weights>> {
     let bytes = fs::read(path).with_context(|| format!("`{}` cannot be read", path.display()))?;
     let file = SafeTensors::deserialize(&bytes).with_context(|| {
         format!("`{}` is no safetensors file: make one with `scripts/convert_lag_llama.py`", path.display())
     })?;
-    let (mut weights, mut others) = (BTreeMap::new(), Vec::new());
+    let mut weights = BTreeMap::new();
     for (name, view) in file.tensors() {
         if view.dtype() != Dtype::F32 {
             bail!("`{}`: `{name}` holds {} where F32 belongs", path.display(), view.dtype());
         }
         let number = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().expect("four bytes of a 32-bit float"));
         let values = view.data().chunks_exact(size_of::<f32>()).map(number).collect();
-        if !name.starts_with("model.transformer.") && !name.starts_with("model.param_proj.proj.") {
-            others.push(format!("`{name}`"));
-        }
         weights.insert(name, Weights { shape: view.shape().to_vec(), values });
     }
-    if !others.is_empty() {
-        others.sort();
-        context.warn(format!("{} in the weights are no part of the forecaster and not used", others.join(", ")));
-    }
     Ok(weights)
+}
+
+/// Names weights that no part of the forecaster uses: they may belong to another one.
+fn warn_of_others(weights: &BTreeMap<String, Weights>, forecaster: &Forecaster, context: &Context<'_>) {
+    let used: BTreeSet<&str> = forecaster.parameters().iter().map(|parameter| parameter.name.as_str()).collect();
+    let others: Vec<String> =
+        weights.keys().filter(|name| !used.contains(name.as_str())).map(|name| format!("`{name}`")).collect();
+    if !others.is_empty() {
+        context.warn(format!("not used, since no part of the forecaster has these weights: {}", others.join(", ")));
+    }
 }
 
 /// Seconds between steps, which must be even.

@@ -10,7 +10,7 @@ use super::*;
 use crate::models::weights::{initial, unpack};
 use crate::training::toy::{World, padded, sequences};
 
-/// A world with random weights of one block and one head.
+/// A world with random weights of one block and one head, and one weight too many.
 fn world(sequences: &Sequences) -> World {
     let world = World::of(sequences);
     write_weights(&world.path("weights.safetensors"));
@@ -23,6 +23,8 @@ fn write_weights(path: &Path) {
     let sizes = sizes.map(|(name, weights)| (format!("model.transformer.{name}"), weights));
     let forecaster = Forecaster::published(&BTreeMap::from(sizes), 1.0).unwrap();
     let weights = unpack(forecaster.parameters(), &initial(forecaster.parameters(), 5));
+    let odd = ("model.transformer.h.9.rms_1.scale".to_owned(), Weights { shape: vec![1], values: vec![1.0] });
+    let weights: BTreeMap<_, _> = weights.into_iter().chain([odd]).collect();
     let arrays = weights.iter().map(|(name, weights)| (name.as_str(), Array::f32(&weights.shape, &weights.values)));
     tensors::write(path, &"random", arrays).unwrap();
 }
@@ -114,9 +116,10 @@ fn workouts_that_cannot_be_continued_are_left_out_and_named() {
     let metrics = world.run("forecast", "told", quick()).unwrap();
     assert_eq!([&metrics["forecaster"]["n_workouts"], &metrics["forecaster"]["left_out"]], [6, 2]);
     let warnings = std::mem::take(&mut *world.warnings.lock().unwrap());
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
-    assert!(warnings[0].starts_with("2 of 8 workouts (104, 109): no real heart rate"), "{warnings:?}");
-    assert!(warnings[1].starts_with("1 of 8 workouts (114): the middle half"), "{warnings:?}");
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
+    assert!(warnings[0].ends_with("has these weights: `model.transformer.h.9.rms_1.scale`"), "{warnings:?}");
+    assert!(warnings[1].starts_with("2 of 8 workouts (104, 109): no real heart rate"), "{warnings:?}");
+    assert!(warnings[2].starts_with("1 of 8 workouts (114): the middle half"), "{warnings:?}");
     let long = json!({ "warm_up": 40, "horizon": 10, "context": 8, "samples": 2 });
     let error = world.run("forecast", "long", long).unwrap_err();
     let blame = error.downcast_ref::<Blame>().unwrap();
