@@ -1,11 +1,12 @@
 //! The bottom of the house: what a stage is, which kinds there are, and the kinds that need no LibTorch.
 //!
 //! Reading order: [`artifact`] and [`job`] (what flows), [`stage`] and [`kind`] (the contract), [`workouts`],
-//! [`split`], [`sequences`], [`model`] (with [`head`] and [`about`], what a network says and is told), [`predictions`] and [`table`] (the files between stages; [`parquet`] and
-//! [`tensors`] fix how they are written; [`scale`], [`escape`] and [`plot`] draw), [`track`], [`physiology`], [`features`], [`statistics`], [`past`], [`score`] and
-//! [`quality`] (the science), [`simulate`] (made-up runners), [`read`] (formats), [`recipe`] (what trainings share),
-//! [`kinds`] (the table), [`fingerprint`] (the code behind each kind), [`worker`] (what a worker process says),
-//! [`compare`] (where two artifacts differ).
+//! [`split`], [`sequences`], [`model`] (with [`head`] and [`about`], what a network says and is told), [`predictions`]
+//! and [`table`] (the files between stages; [`parquet`] and [`tensors`] fix how they are written; [`scale`],
+//! [`escape`] and [`plot`] draw), [`track`], [`physiology`], [`features`], [`statistics`], [`past`], [`score`],
+//! [`quality`] and [`history`] (the science), [`simulate`] (made-up runners, with [`floor`], what nobody could say better about them), [`read`]
+//! (formats), [`recipe`] (what trainings share), [`kinds`] (the table), [`fingerprint`] (the code behind each kind),
+//! [`worker`] (what a worker process says), [`compare`] (where two artifacts differ).
 //!
 //! Invariants: a kind never uses another kind; nothing here prints; every random draw takes its seed from the
 //! job; a stage writes nothing but its declared outputs.
@@ -16,7 +17,9 @@ pub mod compare;
 pub mod escape;
 pub mod features;
 pub mod fingerprint;
+pub mod floor;
 pub mod head;
+pub mod history;
 pub mod job;
 pub mod kind;
 pub mod kinds;

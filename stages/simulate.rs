@@ -19,6 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::simulate::course::Course;
+use crate::simulate::heart::Offset;
 use crate::simulate::noise::{bernoulli, log_normal, normal, uniform};
 use crate::simulate::recording::Recording;
 use crate::simulate::runner::Runner;
@@ -114,7 +115,7 @@ fn workout(
     let start = population.start + (progress * days * 86_400.0) as i64;
     let sport = if bernoulli(rng, population.other_sports) { course::other_sport(rng) } else { course::RUN };
     let course = Course::draw(rng, runner, sport);
-    let offset = normal(rng, 0.0, runner.offset_sd) + runner.trend * (progress - 0.5);
+    let offset = Offset { day: normal(rng, 0.0, runner.offset_sd), known: runner.trend * (progress - 0.5) };
     let heart = heart::answer(rng, runner, &course, offset);
     let id = 200_000_000 + (user * MOST_WORKOUTS + index) as i64;
     recording::record(rng, population, runner, &course, &heart, (id, start))
@@ -317,15 +318,26 @@ mod tests {
         assert!(shares.iter().all(|(&name, share)| name == "none" || (share - 0.1).abs() < 0.04), "{shares:?}");
     }
 
-    #[test]
-    fn the_oracle_errs_by_the_noise_alone() {
+    /// The mean size of an oracle's errors over sound runs.
+    fn error_of(oracle: fn(&super::Recording) -> &Vec<f64>) -> f64 {
         let runs: Vec<_> = (0..30).flat_map(|user| history(&population(), 7, user)).collect();
-        let errors = runs
-            .iter()
-            .filter(|run| run.flaw.is_none())
-            .flat_map(|run| run.oracle.iter().zip(&run.heart_rate).map(|(oracle, &rate)| (oracle - rate as f64).abs()));
-        let error = mean(&errors.collect::<Vec<_>>());
+        let sound = runs.iter().filter(|run| run.flaw.is_none());
+        let errors =
+            sound.flat_map(|run| oracle(run).iter().zip(&run.heart_rate).map(|(oracle, &rate)| oracle - rate as f64));
+        mean(&errors.map(f64::abs).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_oracle_of_the_day_errs_by_the_noise_alone() {
         // The mean size of normal noise of sd 5 is 3.99.
+        let error = error_of(|run| &run.oracle);
         assert!((error - 3.99).abs() < 0.3, "{error}");
+    }
+
+    #[test]
+    fn the_oracle_of_the_user_also_errs_by_what_days_add() {
+        // With sd 4 to 10 between days, the mean size of normal errors of sd √(25 + sd²) is 6.9 over such users.
+        let error = error_of(|run| &run.usual);
+        assert!((error - 6.9).abs() < 0.6, "{error}");
     }
 }

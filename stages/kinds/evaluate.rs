@@ -17,6 +17,10 @@ use crate::stage::Stage;
 /// Writes the metrics (an object for each model by its name: MAE, RMSE, bias in BPM, MAPE in percent, R², skill
 /// = 1 − MAE / MAE of the constant, the mean over users of the user's MAE, counts, and what the figures rest
 /// on), every prediction, and the errors of each workout.
+///
+/// With the `oracle` of simulated workouts there are two rows that no model is: `oracle_day`, scored like the models
+/// at the same samples, is the simulator itself that knows user, course and day; `oracle_user` knows user and course,
+/// but not what the day adds, which nothing but the heart rate betrays. `over_floor` is MAE / MAE of `oracle_user`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluate {
@@ -68,6 +72,12 @@ impl Stage for Evaluate {
             accepts: &[ArtifactType::Split],
             arity: Arity::One,
             doc: "which workouts are held out, and which the constant is taken from",
+        },
+        InputPort {
+            name: "oracle",
+            accepts: &[ArtifactType::Table],
+            arity: Arity::Optional,
+            doc: "the table `oracle` of the `synthesize` that these workouts are of",
         },
     ];
     const OUTPUTS: &'static [OutputPort] = &[Self::METRICS, Self::PREDICTIONS, Self::PER_WORKOUT];

@@ -29,9 +29,12 @@ pub mod oracle;
 /// Each user has a body (rest, highest rate, gain, time constants, drift) and a history of workouts over months; the
 /// heart answers running power with a lag. What devices keep of it matches the published statistics: irregular
 /// points, heart rates in whole BPM, speed (km/h) in a few workouts only, other sports, broken records. Writes `raw`
-/// (one Python dict a line, plain or gzipped; every `url` begins with `synthetic:`) and `oracle`: the heart rate
-/// without noise of each run, the best that a model could say if it knew user and day. No model can read it: it is a
-/// table. The seed alone decides every draw.
+/// (one Python dict a line, plain or gzipped; every `url` begins with `synthetic:`) and `oracle`, two heart rates
+/// without noise at each point of each run. `heart_rate` is what a model could say at best if it knew user, course and
+/// the day, whose offset (standard deviation 4 to 10 BPM) nothing but the heart rate itself betrays. `heart_rate_usual`
+/// is what it could say if it knew user and course: the floor that a model can come near by the user's earlier runs. No
+/// model can read them: it is a table, and `evaluate` sets its figures beside those of models. The seed alone decides
+/// every draw.
 ///
 /// With `view = "apple"`, `raw` is the zip of an export: `export.xml`, a route for each workout outdoors, and the
 /// traps of real ones. Its heart rates get denser from year to year and become averages over spans as they grow old.
@@ -98,7 +101,7 @@ const RAW: OutputPort =
 const ORACLE: OutputPort = OutputPort::fixed(
     "oracle",
     ArtifactType::Table,
-    "Heart rate without noise (BPM) at each point of each run: workout, user, seconds since the start.",
+    "Heart rates without noise (BPM) at each point of each run, with the day known and on a usual day.",
 );
 
 /// Users simulated at a time; they decide where the oracle's row groups end.
@@ -197,8 +200,10 @@ impl Synthesize {
             counts.count(&recording);
             if recording.sport == "run" {
                 let start = recording.time.first().copied().unwrap_or_default();
-                let time = recording.time.iter().map(|&time| (time - start) as f64);
-                oracle.push((recording.id, recording.user), time.zip(recording.oracle.iter().copied()));
+                let rates = recording.oracle.iter().zip(&recording.usual);
+                let points = recording.time.iter().zip(rates);
+                let points = points.map(|(&time, (&rate, &usual))| [(time - start) as f64, rate, usual]);
+                oracle.push((recording.id, recording.user, start), points);
             }
         }
         let bytes = if self.gzip { gzip(text.as_bytes()) } else { text.into_bytes() };
@@ -387,7 +392,7 @@ mod tests {
         let metrics = synthesize(&small(), 1, 2, folder.path()).unwrap();
         let oracle = Table::read(&folder.path().join("oracle.parquet")).unwrap();
         let names: Vec<&str> = oracle.columns().iter().map(|column| column.name.as_str()).collect();
-        assert_eq!(names, ["workout", "user", "time_s", "heart_rate"]);
+        assert_eq!(names, ["workout", "user", "start", "time_s", "heart_rate", "heart_rate_usual"]);
         let runs: Vec<Workout> = workouts(folder.path()).into_iter().filter(|workout| workout.sport == "run").collect();
         let points: usize = runs.iter().map(|run| run.time.as_ref().map_or(0, Vec::len)).sum();
         assert_eq!((oracle.rows(), metrics["runs"].as_u64()), (points, Some(runs.len() as u64)));

@@ -66,6 +66,8 @@ pub struct Truth {
     pub time: Vec<f64>,
     /// BPM; the mean over a span.
     pub heart_rate: Vec<f64>,
+    /// The same on a day like any other.
+    pub usual: Vec<f64>,
     /// Sum of the sizes of the watch's errors there, BPM.
     pub error: f64,
 }
@@ -329,10 +331,11 @@ fn session(outing: &Outing, samples: &[Sample], weather: (f64, f64)) -> Session 
 }
 
 fn truth<'a>(run: i64, samples: impl Iterator<Item = &'a Sample>) -> Truth {
-    let mut truth = Truth { run, time: Vec::new(), heart_rate: Vec::new(), error: 0.0 };
+    let mut truth = Truth { run, time: Vec::new(), heart_rate: Vec::new(), usual: Vec::new(), error: 0.0 };
     for sample in samples {
         truth.time.push((sample.start + sample.end) as f64 / 2.0);
         truth.heart_rate.push(sample.clean);
+        truth.usual.push(sample.usual);
         truth.error += (sample.rate - sample.clean).abs();
     }
     truth

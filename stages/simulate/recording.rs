@@ -24,8 +24,10 @@ pub struct Recording {
     pub time: Vec<i64>,
     /// Whole BPM.
     pub heart_rate: Vec<i64>,
-    /// Heart rate without noise, BPM: what a model that knew user and day could say at best.
+    /// Heart rate without noise, BPM: what a model that knew user, course and day could say at best.
     pub oracle: Vec<f64>,
+    /// The same on a day like any other, BPM: what a model that knew user and course could say at best.
+    pub usual: Vec<f64>,
     /// Speed in km/h, where the device kept it.
     pub speed: Option<Vec<f64>>,
     /// Altitude in m, with the device's offset and noise.
@@ -99,6 +101,7 @@ pub fn record(
         time: seconds.iter().map(|&second| start + second as i64).collect(),
         heart_rate,
         oracle: at(&heart.clean),
+        usual: at(&heart.usual),
         speed: has_speed.then(|| at(&track.speed).into_iter().map(|speed| speed * 3.6).collect()),
         altitude: at(&track.altitude),
         latitude: at(&track.latitude),

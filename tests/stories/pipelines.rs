@@ -82,6 +82,15 @@ fn quickstart_runs_to_a_table_of_errors_and_then_reuses_all_of_it() {
     for (name, figures) in shown["metrics"].as_object().unwrap() {
         assert_eq!((&figures["data"], &figures["split"]), (&"synthetic".into(), &"user".into()), "{name}");
     }
+    for stage in ["evaluate", "watch_evaluate"] {
+        let shown = show(&project, "quickstart.toml", stage, &small);
+        figures_of_every_model(&shown, &["oracle_day", "oracle_user"]);
+        let mae = |name: &str| shown["metrics"][name]["mae"].as_f64().unwrap();
+        assert!(mae("oracle_day") < 5.5 && mae("oracle_day") < mae("oracle_user"), "{stage}: {shown}");
+        assert!(mae("oracle_user") < mae("ridge_physiology"), "{stage}: {shown}");
+        let over = shown["metrics"]["constant"]["over_floor"].as_f64().unwrap();
+        assert!((over - mae("constant") / mae("oracle_user")).abs() < 1e-9, "{stage}: {shown}");
+    }
     let done = run(&project, "quickstart.toml", &small);
     assert_eq!(done["ran"], 0);
 }

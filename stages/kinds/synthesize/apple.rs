@@ -51,7 +51,8 @@ pub fn write(view: &AppleView, context: &Context<'_>, raw: &Path, oracle: &Path)
             archive.add(day.records, day.workouts, day.routes).with_context(unwritable)?;
             if let Some(truth) = day.truth {
                 error = (error.0 + truth.error, error.1 + truth.time.len());
-                rows.push((truth.run, USER), truth.time.into_iter().zip(truth.heart_rate));
+                let points = truth.time.into_iter().zip(truth.heart_rate).zip(truth.usual);
+                rows.push((truth.run, USER, truth.run), points.map(|((time, rate), usual)| [time, rate, usual]));
             }
         }
         table.write(&rows.table()?)?;

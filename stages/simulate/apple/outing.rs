@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::simulate::apple::plan::{Activity, Planned};
 use crate::simulate::course::{self, Course};
-use crate::simulate::heart::{self, Heart};
+use crate::simulate::heart::{self, Heart, Offset};
 use crate::simulate::noise::{Wander, bernoulli, clipped, log_normal, normal, uniform};
 use crate::simulate::recording::Track;
 use crate::simulate::runner::Runner;
@@ -27,6 +27,8 @@ pub struct Outing {
     pub track: Track,
     /// Heart rate without noise, BPM.
     pub clean: Vec<f64>,
+    /// The same on a day like any other, BPM.
+    pub usual: Vec<f64>,
     /// What the sensor says, BPM.
     pub sensor: Vec<f64>,
 }
@@ -67,7 +69,8 @@ impl Outing {
         let speed = runner.speed * (0.97 + 0.06 * planned.progress);
         let fitter = Runner { speed, rest: runner.rest + FRESH, ..runner.clone() };
         let warm = -2.0 * (start as f64 / (365.25 * 86_400.0) * std::f64::consts::TAU).cos();
-        let offset = normal(rng, 0.0, runner.offset_sd) + runner.trend * (planned.progress - 0.5) + warm;
+        let known = runner.trend * (planned.progress - 0.5) + warm;
+        let offset = Offset { day: normal(rng, 0.0, runner.offset_sd), known };
         let (sport, effort) = match planned.activity {
             Activity::Running => (course::RUN, 1.0),
             Activity::Walking => (course::WALKING, 0.35),
@@ -77,12 +80,12 @@ impl Outing {
         course.demand.iter_mut().for_each(|demand| *demand *= effort);
         warm_up(&mut course);
         let pauses = if planned.traits.paused { pause(rng, &mut course) } else { Vec::new() };
-        let Heart { clean, noisy } = heart::answer(rng, &fitter, &course, offset);
+        let Heart { clean, usual, noisy } = heart::answer(rng, &fitter, &course, offset);
         let sensor = sensor(rng, noisy, planned);
         let mut track = Track::draw(rng, &fitter, &course);
         // A barometer knows height better than a receiver.
         smooth(&mut track.altitude, 6.0);
-        Self { planned, start, pauses, speed: course.speed, grade: course.grade, track, clean, sensor }
+        Self { planned, start, pauses, speed: course.speed, grade: course.grade, track, clean, usual, sensor }
     }
 
     /// Seconds from start to end, with pauses.

@@ -18,6 +18,8 @@ pub struct Sample {
     pub rate: f64,
     /// The same without noise, BPM.
     pub clean: f64,
+    /// The same on a day like any other, BPM.
+    pub usual: f64,
     /// Whether the watch was paused.
     pub paused: bool,
 }
@@ -38,8 +40,14 @@ fn instants(rng: &mut ChaCha8Rng, outing: &Outing, step: f64) -> Vec<Sample> {
     let mut at = uniform(rng, 0.0, step);
     while (at as usize) < outing.seconds() {
         let second = at as usize;
-        let (rate, clean) = (outing.sensor[second].round(), outing.clean[second]);
-        samples.push(Sample { start: second, end: second, rate, clean, paused: outing.is_paused(second) });
+        samples.push(Sample {
+            start: second,
+            end: second,
+            rate: outing.sensor[second].round(),
+            clean: outing.clean[second],
+            usual: outing.usual[second],
+            paused: outing.is_paused(second),
+        });
         at += (step * STEPS[uniform(rng, 0.0, 10.0) as usize]).max(1.0);
     }
     samples
@@ -59,8 +67,9 @@ fn spans(rng: &mut ChaCha8Rng, outing: &Outing, step: f64) -> Vec<Sample> {
             let gap = (share * uniform(rng, 0.01, 0.2)) as usize;
             let end = (start + ((place + 1) as f64 * share) as usize - gap).max(first + 1);
             let paused = outing.is_paused(first.midpoint(end));
-            let (rate, clean) = (mean(&outing.sensor[first..end]), mean(&outing.clean[first..end]));
-            samples.push(Sample { start: first, end, rate, clean, paused });
+            let [rate, clean, usual] =
+                [&outing.sensor, &outing.clean, &outing.usual].map(|series| mean(&series[first..end]));
+            samples.push(Sample { start: first, end, rate, clean, usual, paused });
         }
         start = border;
     }

@@ -134,7 +134,7 @@ fn describe_device(driver: &Library, index: c_int) -> Result<CudaDevice> {
 
 /// The instruction set that LibTorch's kernels choose by, as `ATen/native/DispatchStub.cpp` does.
 #[cfg(target_arch = "x86_64")]
-fn capability() -> &'static str {
+pub fn capability() -> &'static str {
     use std::arch::is_x86_feature_detected as has;
     match std::env::var("ATEN_CPU_CAPABILITY").as_deref() {
         Ok("avx512") => return "AVX512",
@@ -153,7 +153,7 @@ fn capability() -> &'static str {
 
 /// The instruction set that LibTorch's kernels choose by.
 #[cfg(not(target_arch = "x86_64"))]
-fn capability() -> &'static str {
+pub fn capability() -> &'static str {
     "DEFAULT"
 }
 

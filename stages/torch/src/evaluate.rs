@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Context as _, Result, bail};
+use pacer_stages::floor::{Floor, ORACLE_USER};
 use pacer_stages::head::Head;
 use pacer_stages::kinds::evaluate::Evaluate;
 use pacer_stages::model::{Architecture, Model, ModelConfig, Scaler, Training, Weights};
@@ -55,12 +56,46 @@ pub fn run(params: &Value, context: &Context<'_>) -> Result<Metrics> {
         metrics.insert(name.clone(), figures.into());
         rows.extend(by_workout.into_iter().map(|row| (name.as_str(), row)));
     }
+    if let Some(path) = context.job.optional_input("oracle") {
+        let floor = Floor::read(path, &sequences, &places)?;
+        let basis = [("split", label(split.by)), ("part", params.part.name().to_owned())];
+        for (name, rates, told) in floor.oracles() {
+            let (scores, _) = score(rates, &sequences, &places, constant_mae)?;
+            let mut figures = oracle_figures(&scores, &sequences, told)?;
+            figures.extend(basis.clone().map(|(name, value)| (name.to_owned(), json!(value))));
+            if metrics.insert(name.to_owned(), figures.into()).is_some() {
+                bail!("model `{name}` bears the name of an oracle: choose another");
+            }
+        }
+        compare_with_floor(&mut metrics);
+    }
     predictions.finish()?;
     per_workout(&rows)?.write(&context.output(&Evaluate::PER_WORKOUT))?;
     let path = context.output(&Evaluate::METRICS);
     let text = serde_json::to_string_pretty(&metrics)? + "\n";
     fs::write(&path, text).with_context(|| format!("`{}` cannot be written", path.display()))?;
     Ok(metrics)
+}
+
+/// An oracle's figures and what it knows.
+fn oracle_figures(scores: &Scores, sequences: &Sequences, told: &str) -> Result<Metrics> {
+    let mut figures = serde_json::to_value(scores)?;
+    let basis = [("architecture", "no model"), ("data", sequences.header.data.name()), ("told", told)];
+    let object = figures.as_object_mut().expect("a struct is an object");
+    object.extend(basis.map(|(name, value)| (name.to_owned(), json!(value))));
+    Ok(std::mem::take(object))
+}
+
+/// Adds to all figures how many times the error is that of the oracle of the user.
+fn compare_with_floor(metrics: &mut Metrics) {
+    let mae = |figures: &Value| figures["mae"].as_f64().unwrap_or(f64::NAN);
+    let floor = metrics.get(ORACLE_USER).map_or(f64::NAN, mae);
+    for figures in metrics.values_mut() {
+        let over = json!(mae(figures) / floor);
+        if let Some(figures) = figures.as_object_mut() {
+            figures.insert("over_floor".to_owned(), over);
+        }
+    }
 }
 
 /// The models by name, a constant among them.

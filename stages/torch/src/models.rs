@@ -6,7 +6,9 @@
 
 pub mod decoder;
 pub mod forecaster;
+pub mod hybrid;
 pub mod input;
+pub mod layer;
 pub mod llama;
 pub mod pass;
 pub mod recurrent;
@@ -18,6 +20,7 @@ use pacer_stages::model::{Architecture, ModelConfig};
 use tch::Tensor;
 
 use crate::models::decoder::Decoder;
+use crate::models::hybrid::Hybrid;
 use crate::models::input::Input;
 use crate::models::pass::Pass;
 use crate::models::recurrent::Recurrent;
@@ -37,6 +40,10 @@ pub fn network(config: &ModelConfig) -> Result<Box<dyn Network>> {
     match &config.architecture {
         Architecture::Recurrent { .. } => {
             Ok(Box::new(Recurrent::new(&config.architecture, config.features.len(), &config.head)?))
+        }
+        Architecture::Hybrid { .. } => {
+            let features = config.features.len();
+            Ok(Box::new(Hybrid::new(&config.architecture, features, &config.head, &config.scaler)?))
         }
         Architecture::Decoder { .. } => {
             Ok(Box::new(Decoder::new(&config.architecture, config.features.len(), &config.head)?))

@@ -12,6 +12,8 @@ mod resuming;
 pub mod state;
 pub mod team;
 #[cfg(test)]
+mod telling;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 pub mod toy;

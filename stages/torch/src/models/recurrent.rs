@@ -8,8 +8,10 @@ use pacer_stages::head::Head;
 use pacer_stages::model::Architecture;
 use tch::{Kind, Tensor};
 
+use crate::kernels::Cell;
 use crate::models::Network;
 use crate::models::input::Input;
+use crate::models::layer::layer;
 use crate::models::pass::Pass;
 use crate::models::user::User;
 use crate::models::weights::{Named, Parameter, Start};
@@ -27,30 +29,6 @@ pub struct Recurrent {
     user: User,
     head: Head,
     parameters: Vec<Parameter>,
-}
-
-/// The recurrent cell; it decides how many gates a layer has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cell {
-    Lstm,
-    Gru,
-}
-
-impl Cell {
-    const fn gates(self) -> usize {
-        match self {
-            Self::Lstm => 4,
-            Self::Gru => 3,
-        }
-    }
-
-    /// Arrays that one step hands to the next: the output, and an LSTM's cell.
-    const fn states(self) -> usize {
-        match self {
-            Self::Lstm => 2,
-            Self::Gru => 1,
-        }
-    }
 }
 
 /// The weight and the bias of the linear model beside a network.
@@ -132,17 +110,6 @@ impl Recurrent {
         Ok(all.f_chunk(count as i64, 2)?)
     }
 
-    /// One layer in one direction: `[longest, workouts, hidden]` from `[longest, workouts, width]`.
-    fn direction(&self, steps: &Tensor, weights: &[Tensor; 4], states: &[Tensor], pass: &Pass) -> Result<Tensor> {
-        let train = pass.learns();
-        let states: Vec<Tensor> = states.iter().map(Tensor::f_contiguous).collect::<Result<_, _>>()?;
-        let output = match self.cell {
-            Cell::Lstm => steps.f_lstm(&states, weights, true, 1, 0.0, train, false, false)?.0,
-            Cell::Gru => steps.f_gru(&states[0], weights, true, 1, 0.0, train, false, false)?.0,
-        };
-        Ok(output)
-    }
-
     fn directions(&self) -> usize {
         1 + usize::from(self.bidirectional)
     }
@@ -161,22 +128,22 @@ impl Network for Recurrent {
         let mut states = states.chunks(self.cell.states());
         let reversal = self.bidirectional.then(|| input.reversal()).transpose()?;
         let mut steps = inputs;
-        for layer in 0..self.layers {
+        for number in 0..self.layers {
             // Dropout stands here and not within LibTorch's layers, because cuDNN keeps a random state of its
             // own that could not be set again when a training is resumed.
-            if layer > 0 {
+            if number > 0 {
                 steps = pass.dropout(&steps, self.dropout)?;
             }
             let own = |direction: &str| {
                 ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
-                    .map(|name| weights[format!("rnn.{name}_l{layer}{direction}").as_str()].shallow_clone())
+                    .map(|name| weights[format!("rnn.{name}_l{number}{direction}").as_str()].shallow_clone())
             };
             let mut state = || states.next().expect("each layer and direction has one");
-            let ahead = self.direction(&steps, &own(""), state(), pass)?;
+            let ahead = layer(self.cell, &steps, &own(""), state(), pass)?;
             steps = match &reversal {
                 None => ahead,
                 Some(reversal) => {
-                    let back = self.direction(&reordered(&steps, reversal)?, &own("_reverse"), state(), pass)?;
+                    let back = layer(self.cell, &reordered(&steps, reversal)?, &own("_reverse"), state(), pass)?;
                     Tensor::f_cat(&[ahead, reordered(&back, reversal)?], 2)?
                 }
             };
@@ -354,7 +321,7 @@ mod tests {
         let steps = Tensor::from_slice(&(0..16).map(|i| (i as f32).sin()).collect::<Vec<_>>()).view([4, 2, 2]);
         let mut input = Input::plain(steps, vec![4, 4]).unwrap();
         input.users = Tensor::from_slice(users);
-        let numbers = pacer_stages::about::History::width(2) as i64;
+        let numbers = pacer_stages::history::History::width(2) as i64;
         let rows = Tensor::arange(2 * history as i64 * numbers, (Kind::Float, Device::Cpu)).sin();
         input.history = Some(crate::models::input::History {
             rows: rows.view([2, history as i64, numbers]),

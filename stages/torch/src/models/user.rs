@@ -2,7 +2,8 @@
 //! workouts. Unaware of what the network does with it.
 
 use anyhow::{Context as _, Result};
-use pacer_stages::about::{About, History};
+use pacer_stages::about::About;
+use pacer_stages::history::History;
 use pacer_stages::model::UserInput;
 use tch::{Kind, Tensor};
 

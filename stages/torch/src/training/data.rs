@@ -2,7 +2,8 @@
 //! Unaware of models and of the order in which batches are taken.
 
 use anyhow::Result;
-use pacer_stages::about::{self, About};
+use pacer_stages::about::About;
+use pacer_stages::history;
 use pacer_stages::model::{ModelConfig, Scaler, UserInput};
 use pacer_stages::sequences::Sequences;
 use pacer_stages::tensors::column::Column;
@@ -21,7 +22,7 @@ pub struct Set {
     /// The place of each workout's user among the known ones, by its place among the sequences.
     users: Vec<i64>,
     about: About,
-    history: about::History,
+    history: history::History,
     device: Device,
 }
 
@@ -90,8 +91,8 @@ impl Set {
         let UserInput { about, users } = config.architecture.user().cloned().unwrap_or_default();
         let known = |user: &i64| users.binary_search(user).map_or(0, |place| place as i64 + 1);
         let history = match about.history {
-            0 => about::History::default(),
-            most => about::History::new(sequences, &columns, &config.scaler, most),
+            0 => history::History::default(),
+            most => history::History::new(sequences, &columns, &config.scaler, most),
         };
         let mut spans = Vec::with_capacity(places.len());
         let mut offset = 0;
@@ -198,7 +199,7 @@ impl Set {
 
     /// The earlier workouts of the users of some workouts.
     fn history(&self, spans: &[Span]) -> Result<History> {
-        let (most, width) = (self.about.history, about::History::width(self.rows.columns.len()));
+        let (most, width) = (self.about.history, history::History::width(self.rows.columns.len()));
         let (mut rows, mut there) = (Vec::new(), Vec::new());
         for (at, span) in spans.iter().enumerate() {
             rows.extend(self.history.of(span.place).flatten());

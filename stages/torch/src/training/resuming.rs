@@ -72,6 +72,10 @@ fn a_training_stopped_at_random_steps_ends_as_one_never_stopped() {
     for (kind, params) in [
         ("pretrain", rich(json!({ "model": "lstm", "epochs": 7 }))),
         ("pretrain", rich(json!({ "model": "gru", "epochs": 7 }))),
+        (
+            "pretrain",
+            rich(json!({ "about": { "embedding": 2, "hide": 0.3, "history": 2 }, "batches": { "bucket": 2 } })),
+        ),
         ("pretrain", rich(json!({ "epochs": 7, "bidirectional": true, "schedule": { "shape": "cosine" } }))),
         ("pretrain", decoder(json!({ "epochs": 5, "dropout": 0.3, "about": { "embedding": 2, "history": 2 } }))),
         ("pretrain", hasty(30, Some(3))),

@@ -70,6 +70,19 @@ fn a_decoder_learns_a_late_answer_and_is_trained_further_block_by_block() {
 }
 
 #[test]
+fn a_differential_equation_learns_the_late_answer_too_and_is_told_about_the_user() {
+    let world = World::usual();
+    let about = json!({ "embedding": 2, "history": 3, "width": 4 });
+    let params =
+        json!({ "model": "hybrid", "epochs": 60, "hidden": 8, "about": about, "schedule": { "shape": "cosine" } });
+    world.run("pretrain", "first", quick(params)).unwrap();
+    let scored = world.run("evaluate", "scored", json!({})).unwrap();
+    let network = mae(&scored, "lstm");
+    assert!(network < 2.0, "{network} where a constant has {}", mae(&scored, "constant"));
+    assert_eq!(scored["lstm"]["told"], "user, 3 earlier workouts");
+}
+
+#[test]
 fn the_same_job_writes_the_same_bytes_and_another_cell_others() {
     let world = World::usual();
     let params = |cell| quick(json!({ "model": cell, "layers": 2, "dropout": 0.3, "bidirectional": true }));
@@ -87,9 +100,10 @@ fn the_same_job_writes_the_same_bytes_and_another_cell_others() {
 
 #[test]
 fn a_training_stopped_at_every_single_step_ends_with_the_bytes_of_one_never_stopped() {
-    for cell in ["lstm", "gru"] {
+    let about = json!({ "embedding": 2, "history": 3 });
+    for (cell, dropout) in [("lstm", 0.3), ("gru", 0.3), ("hybrid", 0.0)] {
         let world = World::usual();
-        let params = quick(json!({ "model": cell, "layers": 2, "dropout": 0.3, "patience": 3 }));
+        let params = quick(json!({ "model": cell, "layers": 2, "dropout": dropout, "patience": 3, "about": about }));
         world.run("pretrain", "whole", params.clone()).unwrap();
         // 24 training workouts in batches of 8 make 3 steps in each of 4 epochs.
         let mut steps = 0;

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::Result;
 use pacer_stages::head::Head;
 use pacer_stages::job::{Checkpoints, Device, JOB_VERSION, Job, Slot};
+use pacer_stages::kinds::baseline::Baseline;
 use pacer_stages::model::{Architecture, ModelConfig, Scaler, Training, UserInput};
 use pacer_stages::sequences::{DataSource, Grid, Header, Sequences};
 use pacer_stages::split::{Part, Split, SplitBy};
@@ -229,13 +230,16 @@ impl World {
         let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         match kind {
             "pretrain" => pretrain::run(&job.params, &context),
+            "pretrain over ridge" => pretrain::run(&job.params, &context),
             "finetune" => finetune::run(&job.params, &context),
             "forecast" => forecast::run(&job.params, &context),
+            "baseline" => pacer_stages::kind::run::<Baseline>(&job.params, &context),
             _ => evaluate::run(&job.params, &context),
         }
     }
 
-    /// A job; `finetune` and `evaluate` take the model that the stage `first` wrote, `forecast` its weights.
+    /// A job; `finetune` and `evaluate` take the model that the stage `first` wrote, `pretrain over ridge` the one of
+    /// the stage `ridge`, `forecast` weights.
     pub fn job(&self, kind: &str, name: &str, params: Value) -> Job {
         let one = |name: &str| Slot::One(self.path(name));
         let mut inputs = BTreeMap::from([
@@ -246,6 +250,7 @@ impl World {
         match kind {
             "finetune" => inputs.insert("model".into(), one(model)),
             "forecast" => inputs.insert("weights".into(), one("weights.safetensors")),
+            "pretrain over ridge" => inputs.insert("backbone".into(), one("ridge/model.safetensors")),
             "evaluate" => inputs.insert("models".into(), Slot::Named([("lstm".into(), self.path(model))].into())),
             _ => None,
         };
