@@ -7,6 +7,7 @@ pub mod density;
 pub mod evaluate;
 pub mod filter;
 pub mod finetune;
+pub mod forecast;
 pub mod import;
 pub mod inspect;
 pub mod pretrain;
@@ -33,6 +34,7 @@ pub static KINDS: &[Kind] = &[
     Kind::in_worker::<pretrain::Pretrain>(),
     Kind::in_worker::<finetune::Finetune>(),
     Kind::in_worker::<evaluate::Evaluate>(),
+    Kind::in_worker::<forecast::Forecast>(),
     Kind::here::<command::Command>(),
     Kind::here::<trivial::Trivial>(),
 ];

@@ -3,8 +3,8 @@
 //! Reading order: [`artifact`] and [`job`] (what flows), [`stage`] and [`kind`] (the contract), [`workouts`],
 //! [`split`], [`sequences`], [`model`] (with [`head`] and [`about`], what a network says and is told), [`predictions`]
 //! and [`table`] (the files between stages; [`parquet`] and [`tensors`] fix how they are written; [`scale`],
-//! [`escape`] and [`plot`] draw), [`track`], [`physiology`], [`features`], [`statistics`], [`score`], [`quality`]
-//! and [`history`] (the science), [`simulate`] (made-up runners, with [`floor`], what nobody could say better about them), [`read`]
+//! [`escape`] and [`plot`] draw), [`track`], [`physiology`], [`features`], [`statistics`], [`past`], [`score`],
+//! [`quality`] and [`history`] (the science), [`simulate`] (made-up runners, with [`floor`], what nobody could say better about them), [`read`]
 //! (formats), [`recipe`] (what trainings share), [`kinds`] (the table), [`fingerprint`] (the code behind each kind),
 //! [`worker`] (what a worker process says), [`compare`] (where two artifacts differ).
 //!
@@ -25,6 +25,7 @@ pub mod kind;
 pub mod kinds;
 pub mod model;
 pub mod parquet;
+pub mod past;
 pub mod physiology;
 pub mod plot;
 pub mod predictions;

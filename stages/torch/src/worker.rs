@@ -13,11 +13,15 @@ use pacer_stages::stage::{Blame, Context, Interrupted, Metrics, Notice};
 use pacer_stages::worker::{Event, Failure, FailureClass, REBUILD, STOP};
 
 use crate::training::NotFinite;
-use crate::{device, evaluate, finetune, pretrain};
+use crate::{device, evaluate, finetune, forecast, pretrain};
 
 /// The kinds that this program runs.
-const RUNS: [(&str, RunFn); 3] =
-    [("pretrain", pretrain::run), ("finetune", finetune::run), ("evaluate", evaluate::run)];
+const RUNS: [(&str, RunFn); 4] = [
+    ("pretrain", pretrain::run),
+    ("finetune", finetune::run),
+    ("evaluate", evaluate::run),
+    ("forecast", forecast::run),
+];
 
 /// Set by `stop` on stdin and by SIGTERM and SIGINT; the run ends at the next point it can be resumed from.
 static CANCELLED: AtomicBool = AtomicBool::new(false);
