@@ -231,3 +231,50 @@ fn a_killed_sweep_does_the_missing_trials_alone() {
     assert_eq!(last["ran"].as_u64().unwrap() + last["reused"].as_u64().unwrap(), 8);
     assert!(last["reused"].as_u64().unwrap() >= 2, "{last}");
 }
+
+/// What `pacer sweep` says as JSON.
+fn sweep(project: &Project, arguments: &[&str]) -> Value {
+    let said = project.pacer(&[&["sweep"], arguments, &["--format", "json"]].concat());
+    serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err))
+}
+
+#[test]
+fn the_table_ranks_configurations_over_their_seeds_and_says_whether_that_is_noise() {
+    let trial = |run: u32| format!("[\"sh\", \"-c\", \"echo '{{\\\"mae\\\": {run}.5}}' > {{outputs.figures}}\"]");
+    let project = Project::new(&format!(
+        "[stages.toy]\nkind = \"command\"\noutputs = {{ figures = \"metrics\" }}\n\
+         [stages.toy.sweep]\nrun = [{}, {}, {}]\nseed = [1, 2]\n",
+        trial(7),
+        trial(5),
+        trial(6)
+    ));
+    let missing = sweep(&project, &["status", "pipeline.toml"]);
+    assert_eq!(missing["sweeps"][0]["trials"].as_array().unwrap().len(), 6);
+    let said = project.pacer(&["sweep", "table", "pipeline.toml"]);
+    assert!(said.code == 2 && said.err.contains("no trial has a figure to rank by yet"), "{}", said.err);
+    project.run(&[]);
+    let table = sweep(&project, &["table", "pipeline.toml", "toy"]);
+    let rows = table["sweeps"][0]["configurations"].as_array().unwrap();
+    let means: Vec<_> = rows.iter().map(|row| (row["mean"].as_f64().unwrap(), row["n"].as_u64().unwrap())).collect();
+    assert_eq!(means, [(5.5, 2), (6.5, 2), (7.5, 2)]);
+    assert_eq!(table["sweeps"][0]["noise"]["alike"], 1);
+    let best = project.pacer(&["sweep", "best", "pipeline.toml", "--better", "highest"]);
+    assert!(best.out.contains("7.500") && best.out.contains("flatters it"), "{}", best.out);
+    for format in ["table", "markdown", "csv"] {
+        let said = project.pacer(&["sweep", "table", "pipeline.toml", "--format", format]);
+        assert!(said.code == 0 && said.out.contains("5.500"), "{format}: {}{}", said.out, said.err);
+    }
+    let said = project.pacer(&["sweep", "table", "pipeline.toml", "other"]);
+    assert!(said.code == 2 && said.err.contains("`other` is no swept stage"), "{}", said.err);
+}
+
+#[test]
+fn the_status_of_a_sweep_names_what_failed_and_how() {
+    let project = toy(&[1, 3]);
+    project.run(&[]);
+    let said = project.pacer(&["sweep", "status", "pipeline.toml"]);
+    assert!(said.out.contains("failed trial") && said.out.contains("ended with exit status: 1"), "{}", said.out);
+    let status = sweep(&project, &["status", "pipeline.toml"]);
+    let states: Vec<_> = status["sweeps"][0]["trials"].as_array().unwrap().iter().map(|it| &it["state"]).collect();
+    assert!(states.contains(&&Value::from("done")) && states.contains(&&Value::from("failed")), "{status}");
+}
