@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`artifact`] and [`job`] (what flows), [`stage`] and [`kind`] (the contract), [`workouts`],
 //! [`split`], [`sequences`], [`model`], [`predictions`] and [`table`] (the files between stages; [`parquet`] and
-//! [`tensors`] fix how they are written; [`scale`], [`escape`] and [`plot`] draw), [`track`], [`physiology`], [`features`], [`statistics`], [`score`] and
+//! [`tensors`] fix how they are written; [`scale`], [`escape`] and [`plot`] draw), [`track`], [`physiology`], [`features`], [`statistics`], [`score`], [`ranking`] and
 //! [`quality`] (the science), [`simulate`] (made-up runners), [`read`] (formats), [`recipe`] (what trainings share),
 //! [`kinds`] (the table), [`fingerprint`] (the code behind each kind), [`worker`] (what a worker process says),
 //! [`compare`] (where two artifacts differ).
@@ -24,6 +24,7 @@ pub mod physiology;
 pub mod plot;
 pub mod predictions;
 pub mod quality;
+pub mod ranking;
 pub mod read;
 pub mod recipe;
 pub mod scale;

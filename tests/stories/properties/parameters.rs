@@ -52,6 +52,8 @@ fn by_hand(kind: &str, path: &str) -> Vec<Value> {
         ("split", "/explicit/validation") => vec![json!({"explicit": {"validation": [7]}})],
         ("split", "/explicit/test") => vec![json!({"explicit": {"test": [7]}})],
         ("split", "/test_users") => vec![json!({"test_users": [7]})],
+        ("choose", "/better") => vec![json!({"better": "highest"})],
+        ("choose", "/pick") => vec![json!({"pick": "best"})],
         ("pretrain", "/features") => vec![json!({"features": ["speed"]})],
         ("command", "/outputs") => vec![json!({"outputs": {"a": "table"}}), json!({"outputs": {"b": "file"}})],
         _ => Vec::new(),
