@@ -121,6 +121,7 @@ impl Wiring<'_> {
         faults: &mut Vec<Diagnostic>,
     ) -> Option<Wired> {
         let source = match &node.data {
+            Data::Text(path) if self.is_typed_path(path, &node.place) => self.typed_file(path, &node.place, faults)?,
             Data::Text(reference) => self.reference(at, port, reference, &node.place, faults)?,
             Data::Table(table) => match table.get("each").map(|entry| &entry.value) {
                 Some(Node { data: Data::Text(reference), place }) if table.len() == 1 && name.is_some() => {
@@ -202,6 +203,19 @@ impl Wiring<'_> {
                 Vec::new()
             }
         }
+    }
+
+    /// Whether a text was typed on the command line (`--set data.source=runs.jsonl`) and names no stage: then it is a
+    /// path, for nobody types a table there.
+    fn is_typed_path(&self, text: &str, place: &Place) -> bool {
+        let is_typed = matches!(place, Place::Argument { .. });
+        is_typed && !self.by_name.contains_key(graph::stage_and_artifact(text).0)
+    }
+
+    fn typed_file(&self, text: &str, place: &Place, faults: &mut Vec<Diagnostic>) -> Option<Source> {
+        let path = Path::new(text);
+        let found = files::one(path);
+        found.map(Source::File).map_err(|refusal| faults.push(refused(refusal, place, path))).ok()
     }
 
     /// Finds the file of `{ path = "FILE" }`.
