@@ -14,6 +14,8 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::search::Search;
+
 /// A stage's place in the graph.
 pub type StageId = NodeIndex<u32>;
 
@@ -27,6 +29,8 @@ pub struct Graph {
     pub stages: DiGraph<Stage, ()>,
     /// Producers before consumers, otherwise as in the file.
     pub order: Vec<StageId>,
+    /// Searches that add trials when those so far have ended.
+    pub searches: Vec<Search>,
 }
 
 /// One node of the graph.
@@ -138,7 +142,7 @@ impl Graph {
             depth[id.index()] = above.max().unwrap_or(0);
         }
         order.sort_by_key(|id| (depth[id.index()], id.index()));
-        Some(Self { name, path, stages, order })
+        Some(Self { name, path, stages, order, searches: Vec::new() })
     }
 
     /// The stage of this name.

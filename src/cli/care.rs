@@ -256,7 +256,7 @@ fn age(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads a size such as `500MB` or `2GB`.
-fn bytes(text: &str) -> Result<u64, String> {
+pub fn bytes(text: &str) -> Result<u64, String> {
     let (number, unit) = text.split_at(text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len()));
     let factor = match unit.to_ascii_uppercase().as_str() {
         "" | "B" => 1.0,

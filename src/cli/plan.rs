@@ -289,7 +289,7 @@ fn explanation(graph: &Graph, planned: &Planned) -> Value {
 
 /// Draws the graph.
 pub fn graph(args: &GraphArgs, session: &Session) -> Result<Exit> {
-    let graph = match project::graph(&args.pipeline)? {
+    let graph = match project::graph(&args.pipeline, session)? {
         Ok(graph) => graph,
         Err(exit) => return Ok(exit),
     };

@@ -1,5 +1,6 @@
 //! Opens what a command is about: the pipeline, its store, the machine. Unaware of commands.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use pacer_stages::kind::Place;
 use crate::cache::Cache;
 use crate::cli::{Exit, PipelineArgs, Session};
 use crate::diagnostic::{Diagnostic, Place as FaultPlace};
+use crate::engine::rounds;
 use crate::executor::machine::Machine;
 use crate::graph::{DeviceWish, Graph, StageId};
 use crate::resolve::{self, Overrides};
@@ -36,13 +38,21 @@ pub struct Project {
 }
 
 /// Reads and checks a pipeline; its faults are drawn, and `Err(Exit::Fault)` says so.
-pub fn graph(args: &PipelineArgs) -> Result<Result<Graph, Exit>> {
+pub fn graph(args: &PipelineArgs, session: &Session) -> Result<Result<Graph, Exit>> {
     let text = read(&args.file)?;
     if args.file.to_str().is_none() {
         bail!("the path of the pipeline `{}` is not UTF-8: give it another name", args.file.display());
     }
-    let overrides = Overrides { set: args.set.clone(), seed: args.seed };
-    match resolve::resolve(&args.file, &text, &overrides) {
+    let mut overrides = Overrides { set: args.set.clone(), seed: args.seed, points: BTreeMap::new() };
+    let mut resolved = resolve::resolve(&args.file, &text, &overrides);
+    if let Ok(graph) = &resolved
+        && !graph.searches.is_empty()
+    {
+        let store = Store::open(&store_folder(session, Some(&args.file)))?;
+        overrides.points = rounds::points(&store, graph);
+        resolved = resolve::resolve(&args.file, &text, &overrides);
+    }
+    match resolved {
         Ok(graph) => Ok(Ok(graph)),
         Err(faults) => {
             draw(&faults, &args.file, &text);
@@ -69,7 +79,7 @@ fn draw(faults: &[Diagnostic], path: &Path, text: &str) {
 
 /// Opens a pipeline with its store and the machine.
 pub fn open(args: &PipelineArgs, session: &Session) -> Result<Result<Project, Exit>> {
-    let graph = match graph(args)? {
+    let graph = match graph(args, session)? {
         Ok(graph) => graph,
         Err(exit) => return Ok(Err(exit)),
     };

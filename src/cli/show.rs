@@ -329,7 +329,7 @@ pub fn status(args: &StatusArgs, session: &Session) -> Result<Exit> {
 
 /// Prints the newest log of a stage.
 pub fn log(args: &LogArgs, session: &Session) -> Result<Exit> {
-    let graph = match project::graph(&args.pipeline)? {
+    let graph = match project::graph(&args.pipeline, session)? {
         Ok(graph) => graph,
         Err(exit) => return Ok(exit),
     };

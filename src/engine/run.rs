@@ -22,8 +22,8 @@ use crate::engine::records::{self, Known, Prepared, Results};
 use crate::engine::slots::{Held, Slots};
 use crate::engine::task::{Message, Ran, Task};
 use crate::event::Event;
-use crate::executor::Stop;
 use crate::executor::machine::Machine;
+use crate::executor::{Pool, Stop};
 use crate::graph::{Graph, Origin, Stage, StageId};
 use crate::index::Index;
 use crate::journal::Journal;
@@ -45,6 +45,9 @@ pub struct Options {
     pub forced: Vec<StageId>,
     /// Which stages are needed.
     pub needed: Vec<bool>,
+    /// Bytes of memory that worker processes may take together, judged by what earlier ones took; any where none is
+    /// given.
+    pub memory: Option<u64>,
     /// Whether trials that failed in an earlier run are tried again.
     pub retry_failed: bool,
     /// Whether stages start as soon as their inputs can be read, rather than when these are safe on the disk.
@@ -90,6 +93,7 @@ struct Scheduler<'a> {
     machine: &'a Machine,
     options: &'a Options,
     stop: &'a Stop,
+    pool: &'a Pool,
     journal: Journal,
     show: &'a mut dyn FnMut(&Event),
     stats: StatCache,
@@ -97,6 +101,8 @@ struct Scheduler<'a> {
     remaining_path: Vec<usize>,
     ready: BinaryHeap<(usize, Reverse<usize>)>,
     slots: Slots,
+    /// The most memory that workers took so far, by the name of their stage in the file.
+    peaks: BTreeMap<String, u64>,
     courses: Courses,
     running: usize,
     committing: usize,
@@ -120,19 +126,22 @@ pub fn run(
 ) -> (Tally, Results) {
     let began = Instant::now();
     let journal = Journal::begin(&cache.store, &graph.name, &graph.path);
+    let pool = Pool::default();
     let mut scheduler = Scheduler {
         graph,
         cache,
         machine,
         options,
         stop,
+        pool: &pool,
         journal,
         show,
         stats: StatCache::load(&cache.store),
         states: initial_states(graph, &options.needed),
         remaining_path: remaining_paths(graph),
         ready: BinaryHeap::new(),
-        slots: Slots::new(options.jobs, machine.gpus()),
+        slots: Slots::new(options.jobs, machine.gpus(), options.memory),
+        peaks: BTreeMap::new(),
         courses: Courses::default(),
         running: 0,
         committing: 0,
@@ -197,6 +206,7 @@ impl<'a> Scheduler<'a> {
                     break;
                 }
                 self.journal.flush();
+                self.pool.trim();
                 // Looks up now and then, for a signal sends no message.
                 if let Ok(message) = receiver.recv_timeout(LOOK_INTERVAL) {
                     self.handle(message);
@@ -329,7 +339,8 @@ impl<'a> Scheduler<'a> {
             }
             let resources = &self.graph.stages[id].resources;
             let on_gpu = records::runs_on_gpu(resources.device, resources.gpus, self.machine);
-            match self.slots.take(resources, on_gpu, self.ready.len()) {
+            let memory = self.expected_memory(id);
+            match self.slots.take(resources, on_gpu, self.ready.len(), memory) {
                 Some(held) => self.start(id, held, scope, sender),
                 None => postponed.push((path, Reverse(at))),
             }
@@ -359,6 +370,7 @@ impl<'a> Scheduler<'a> {
             stage,
             cache: self.cache,
             worker: self.machine.worker.as_deref(),
+            pool: self.pool,
             stop: self.stop,
             id,
             held,
@@ -386,6 +398,7 @@ impl<'a> Scheduler<'a> {
         let stage = self.name(id);
         let Hit { key, seconds, .. } = ran.hit;
         self.index.learn(&stage, &ran.hit);
+        self.learn_peak(id, ran.peak_bytes);
         if !ran.diverged.is_empty() {
             let names = ran.diverged.join("`, `");
             let message = format!(

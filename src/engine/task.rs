@@ -21,7 +21,7 @@ use crate::digest::Digest;
 use crate::engine::records::{self, Prepared};
 use crate::engine::run::class_name;
 use crate::engine::slots::Held;
-use crate::executor::{self, Output, Stop, Surroundings};
+use crate::executor::{self, Output, Pool, Stop, Surroundings};
 use crate::graph::{Stage, StageId};
 use crate::store::{BAD_DISK, DISK_FULL, READ_ONLY};
 
@@ -54,6 +54,8 @@ pub struct Ran {
     pub hit: Hit,
     /// Its figures; none where another process made the result while this one waited for the lock.
     pub metrics: Option<Metrics>,
+    /// The most memory that its worker held, where it had one.
+    pub peak_bytes: Option<u64>,
     /// Artifacts whose bytes differ from those of an earlier result with the same key.
     pub diverged: Vec<String>,
 }
@@ -84,6 +86,8 @@ pub struct Task<'a> {
     pub cache: &'a Cache,
     /// The worker program.
     pub worker: Option<&'a Path>,
+    /// Workers that wait for a job.
+    pub pool: &'a Pool,
     /// Asks it to stop.
     pub stop: &'a Stop,
     /// Its place in the graph.
@@ -138,7 +142,7 @@ impl Task<'_> {
         };
         let claimant = Claimant { run: &self.run, forced: self.forced, course: self.course, waiting: &waiting };
         let ticket = match self.cache.claim(prepared.record.clone(), &claimant).map_err(plain)? {
-            Claim::Hit(hit) => return Ok(Ran { hit, metrics: None, diverged: Vec::new() }),
+            Claim::Hit(hit) => return Ok(Ran { hit, metrics: None, peak_bytes: None, diverged: Vec::new() }),
             Claim::Ticket(ticket) => ticket,
         };
         let job = describe(self.stage, inputs, ticket.out(), ticket.partial(), &self.held);
@@ -164,6 +168,7 @@ impl Task<'_> {
         };
         let surroundings = Surroundings {
             worker: self.worker,
+            pool: Some(self.pool),
             gpu: self.held.gpu.map(|(gpu, _)| gpu),
             log: &self.log,
             stop: self.stop,
@@ -188,13 +193,14 @@ impl Task<'_> {
             bail!("`{}` changed while the stage read it: run again", path.display());
         }
         let metrics = Some(output.metrics.clone());
-        let produced = Produced { metrics: output.metrics, warnings, seconds, peak_bytes: output.peak_bytes };
+        let peak_bytes = output.peak_bytes;
+        let produced = Produced { metrics: output.metrics, warnings, seconds, peak_bytes };
         let pending = ticket.take_in(&self.stage.outputs, produced)?;
         if self.hand_on {
             self.tell(Message::Made(self.id, pending.hit()));
         }
         let committed = pending.publish()?;
-        Ok(Ran { hit: committed.hit, metrics, diverged: committed.diverged })
+        Ok(Ran { hit: committed.hit, metrics, peak_bytes, diverged: committed.diverged })
     }
 
     /// Appends a line to the stage's log; a log that cannot be written is no reason to fail.

@@ -18,7 +18,8 @@ use crate::diagnostic::{Diagnostic, Place};
 use crate::graph::Trial;
 use crate::resolve::expand::axes::{Axes, Variant, join, project};
 use crate::resolve::expand::reads::{Read, Way};
-use crate::resolve::sweep::{self, MOST_STAGES, Sweep};
+use crate::resolve::sweep::{self, MOST_STAGES, Sweep, Swept};
+use crate::search::{EPOCHS, How, Point, Search};
 use crate::spec::{Data, Entry, Node, Table};
 
 /// A stage as it is written, its parameters put in.
@@ -59,26 +60,51 @@ impl Expanded {
 const NO_PARAMETERS: [&str; 5] = ["kind", "inputs", "resources", "checkpoints", "sweep"];
 
 /// Makes the stages of templates, in their order.
-pub fn expand(mut templates: Vec<Template>, faults: &mut Vec<Diagnostic>) -> Vec<Expanded> {
-    let sweeps: Vec<_> = templates.iter_mut().map(|template| take_sweep(template, faults)).collect();
+pub fn expand(
+    mut templates: Vec<Template>,
+    points: &BTreeMap<String, Vec<Point>>,
+    faults: &mut Vec<Diagnostic>,
+) -> (Vec<Expanded>, Vec<Search>) {
+    let mut sweeps: Vec<_> = templates.iter_mut().map(|template| take_sweep(template, points, faults)).collect();
+    let searches = sweeps.iter_mut().flatten().filter_map(|sweep| sweep.search.take()).collect::<Vec<_>>();
     if sweeps.iter().all(Option::is_none) {
-        return templates.into_iter().map(Expanded::plain).collect();
+        return (templates.into_iter().map(Expanded::plain).collect(), searches);
     }
     let by_name = templates.iter().enumerate().map(|(at, template)| (template.name.clone(), at)).collect();
     let reads: Vec<Vec<Read>> = templates.iter().map(|template| reads::of(template, &by_name)).collect();
-    let mut whole = Whole { templates, by_name, reads, axes: Axes::default(), variants: Vec::new() };
+    let mut whole = Whole { templates, by_name, reads, axes: Axes::default(), variants: Vec::new(), rungs: Vec::new() };
     let before = faults.len();
     let reached = whole.reached(&sweeps, faults);
+    whole.rungs = rungs(&whole, &searches);
     if !whole.find_variants(reached, &sweeps, faults) || faults.len() > before {
-        return whole.templates.into_iter().map(Expanded::plain).collect();
+        return (whole.templates.into_iter().map(Expanded::plain).collect(), searches);
     }
-    whole.make(faults)
+    (whole.make(faults), searches)
 }
 
-fn take_sweep(template: &mut Template, faults: &mut Vec<Diagnostic>) -> Option<Sweep> {
+fn take_sweep(
+    template: &mut Template,
+    points: &BTreeMap<String, Vec<Point>>,
+    faults: &mut Vec<Diagnostic>,
+) -> Option<Sweep> {
     let Data::Table(table) = &mut template.node.data else { return None };
     let entry = table.shift_remove("sweep")?;
-    sweep::read(&template.name, &entry, faults)
+    let epochs = match table.get(EPOCHS).map(|entry| &entry.value.data) {
+        Some(Data::Integer(epochs)) => u64::try_from(*epochs).ok(),
+        _ => None,
+    };
+    let points = points.get(&template.name).map(Vec::as_slice).unwrap_or_default();
+    sweep::read(&Swept { stage: &template.name, epochs, points }, &entry, faults)
+}
+
+/// The stages that are searched by halving, each with the axis of its rungs.
+fn rungs(whole: &Whole, searches: &[Search]) -> Vec<(usize, usize)> {
+    let halved = searches.iter().filter(|search| matches!(search.how, How::Halving { .. }));
+    let axis = |search: &Search| {
+        let stage = *whole.by_name.get(&search.stage)?;
+        Some((stage, whole.axes.find(stage, EPOCHS)?))
+    };
+    halved.filter_map(axis).collect()
 }
 
 /// All templates and what reaches them.
@@ -88,6 +114,8 @@ struct Whole {
     reads: Vec<Vec<Read>>,
     axes: Axes,
     variants: Vec<Vec<Variant>>,
+    /// Stages that are searched by halving, and their axes of epochs: who reads them reads the highest rung.
+    rungs: Vec<(usize, usize)>,
 }
 
 /// Variants that sweeps ask of a stage, by the axes that they have.
@@ -251,7 +279,10 @@ impl Whole {
 
     /// The variants of a producer that a reference means.
     fn selected(&self, read: &Read) -> Vec<Variant> {
-        let all = self.variants[read.producer].iter();
+        let rung = self.rungs.iter().find(|(stage, _)| *stage == read.producer).map(|(_, axis)| *axis);
+        let epochs = |variant: &Variant| rung.and_then(|axis| self.axes.whole(axis, variant));
+        let highest = self.variants[read.producer].iter().filter_map(epochs).max();
+        let all = self.variants[read.producer].iter().filter(|variant| rung.is_none() || epochs(variant) == highest);
         all.filter(|variant| self.axes.meets(&self.templates, read.producer, variant, &read.selection))
             .cloned()
             .collect()

@@ -1,14 +1,17 @@
 //! Reads `[stages.NAME.sweep]`: lists, `zip`, `points`, random draws and `where` become trials, each a value for every
 //! swept parameter. Unaware of what becomes of them, and of graphs.
 
+mod adaptive;
 mod condition;
 mod draws;
 
 use std::collections::BTreeSet;
 
 use crate::diagnostic::{Diagnostic, Place};
+use crate::resolve::sweep::adaptive::{Asked, Way};
 use crate::resolve::sweep::condition::{Condition, Misread, Value};
 use crate::resolve::sweep::draws::Draw;
+use crate::search::{EPOCHS, How, Point, Search};
 use crate::spec::{Data, Entry, Node, Table};
 
 /// The most stages that sweeps may make of a pipeline.
@@ -26,6 +29,18 @@ pub struct Sweep {
     pub trials: Vec<Vec<Node>>,
     /// Where the sweep is written.
     pub place: Place,
+    /// The search that goes on from these trials.
+    pub search: Option<Search>,
+}
+
+/// A stage whose sweep is read.
+pub struct Swept<'a> {
+    /// Its name.
+    pub stage: &'a str,
+    /// The epochs that it trains, where it says so.
+    pub epochs: Option<u64>,
+    /// What its search has decided so far.
+    pub points: &'a [Point],
 }
 
 /// Keys that take their values together, and those values.
@@ -42,7 +57,8 @@ struct Written {
 }
 
 /// Reads the sweep of a stage; `None` where it has faults, each of which is told.
-pub fn read(stage: &str, entry: &Entry, faults: &mut Vec<Diagnostic>) -> Option<Sweep> {
+pub fn read(swept: &Swept<'_>, entry: &Entry, faults: &mut Vec<Diagnostic>) -> Option<Sweep> {
+    let stage = swept.stage;
     let before = faults.len();
     let Data::Table(table) = &entry.value.data else {
         let fault = Diagnostic::new(format!("`sweep` is {}", entry.value.data.sort())).place(&entry.value.place);
@@ -51,7 +67,19 @@ pub fn read(stage: &str, entry: &Entry, faults: &mut Vec<Diagnostic>) -> Option<
     };
     let mut written = Written::default();
     gather("", table, &mut written, faults);
+    let asked = table.get("search").map(|entry| adaptive::read(entry, faults));
+    let asked = asked.flatten();
+    let draws = written.draws.clone();
     let mut dimensions = dimensions(table, written, faults);
+    let mut search = None;
+    if let Some(Asked { way: Way::Parzen { startup, round }, .. }) = &asked {
+        search = parzen(&draws, (*startup, *round), table, &mut dimensions, swept.points);
+        if search.is_none() {
+            let fault = Diagnostic::new("a search by tpe draws, and nothing is drawn here").place(&entry.key);
+            faults
+                .push(fault.help("draw a parameter: `learning_rate = { log_uniform = [1e-4, 1e-2] }`, `trials = 40`"));
+        }
+    }
     let starts_at = |(_, place): &(String, Place)| match place {
         Place::File(span) => span.start,
         Place::Argument { .. } | Place::Whole => 0,
@@ -74,7 +102,90 @@ pub fn read(stage: &str, entry: &Entry, faults: &mut Vec<Diagnostic>) -> Option<
     if let Some(conditions) = table.get("where") {
         keep_where(&keys, &mut trials, &conditions.value, faults);
     }
-    (faults.len() == before).then(|| Sweep { keys, trials, place: entry.key.clone() })
+    let mut keys = keys;
+    if let Some(Asked { way: Way::Halving { min_epochs, eta }, place, .. }) = &asked {
+        let how = halving((*min_epochs, *eta), swept, place, &keys, faults)?;
+        keys.push((EPOCHS.to_owned(), place.clone()));
+        add_rungs(&mut trials, *min_epochs, place, swept.points);
+        search = Some((keys.iter().map(|(key, _)| key.clone()).collect(), how));
+    }
+    let written = format!("{} {:?}", entry.value.json(), swept.epochs);
+    let search = asked.zip(search).map(|(asked, (keys, how))| Search {
+        stage: stage.to_owned(),
+        keys,
+        how,
+        metric: asked.metric,
+        better: asked.better,
+        written,
+    });
+    (faults.len() == before).then(|| Sweep { keys, trials, place: entry.key.clone(), search })
+}
+
+/// The draws of a search by Parzen estimators: the first blindly, then what was decided.
+fn parzen(
+    draws: &[(String, Place, Draw)],
+    (startup, round): (u64, u64),
+    table: &Table,
+    dimensions: &mut [Dimension],
+    points: &[Point],
+) -> Option<(Vec<String>, How)> {
+    let keys: Vec<String> = draws.iter().map(|(name, _, _)| name.clone()).collect();
+    let is_drawn = |it: &&mut Dimension| !keys.is_empty() && it.keys.iter().map(|(key, _)| key).eq(&keys);
+    let drawn = dimensions.iter_mut().find(is_drawn)?;
+    let trials = drawn.values.len();
+    drawn.values.truncate(usize::try_from(startup).unwrap_or(usize::MAX));
+    let nodes =
+        |point: &Point| point.iter().zip(draws).map(|(value, (_, place, _))| Node::of_json(value, place)).collect();
+    drawn.values.extend(points.iter().filter(|point| point.len() == keys.len()).map(nodes));
+    let draw_seed = match table.get("draw_seed").map(|entry| &entry.value.data) {
+        Some(Data::Integer(seed)) => seed.unsigned_abs(),
+        _ => 0,
+    };
+    let space = draws.iter().map(|(_, _, draw)| draw.dimension()).collect();
+    let round = usize::try_from(round).unwrap_or(usize::MAX);
+    Some((keys, How::Parzen { space, trials, round, draw_seed }))
+}
+
+/// The rungs of a search by halving, up to the epochs of the stage.
+fn halving(
+    (min_epochs, eta): (u64, u64),
+    swept: &Swept<'_>,
+    place: &Place,
+    keys: &[(String, Place)],
+    faults: &mut Vec<Diagnostic>,
+) -> Option<How> {
+    let fault = match swept.epochs {
+        _ if keys.iter().any(|(key, _)| key == EPOCHS) => {
+            Diagnostic::new("`epochs` is swept, and a search by halving gives it").help("leave it out of the sweep")
+        }
+        None => Diagnostic::new(format!("the search needs the most `epochs` that `{}` may train", swept.stage))
+            .help("write `epochs = 30` in the stage"),
+        Some(epochs) if epochs <= min_epochs => Diagnostic::new(format!(
+            "the first rung has {min_epochs} epochs, and no trial may train more than {epochs}"
+        ))
+        .help("give it fewer, `min_epochs = 3`, or the stage more `epochs`"),
+        Some(epochs) => return Some(How::Halving { min_epochs, eta, epochs }),
+    };
+    faults.push(fault.place(place));
+    None
+}
+
+/// Lets every trial stand on the first rung, and those that were promoted on theirs.
+fn add_rungs(trials: &mut Vec<Vec<Node>>, min_epochs: u64, place: &Place, points: &[Point]) {
+    let first = Node::of_json(&min_epochs.into(), place);
+    trials.iter_mut().for_each(|trial| trial.push(first.clone()));
+    let known = |point: &Point| {
+        let (epochs, rest) = point.split_last()?;
+        let is_same = |trial: &&Vec<Node>| {
+            trial.len() == point.len() && trial.iter().map(Node::json).take(rest.len()).eq(rest.iter().cloned())
+        };
+        let mut trial = trials.iter().find(is_same)?.clone();
+        trial.pop();
+        trial.push(Node::of_json(epochs, place));
+        Some(trial)
+    };
+    let promoted: Vec<_> = points.iter().filter_map(known).collect();
+    trials.extend(promoted);
 }
 
 /// The fault of a sweep that makes more stages than anybody meant.

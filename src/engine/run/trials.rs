@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pacer_stages::kind::Place;
 use pacer_stages::stage::Notice;
 
 use crate::cache::KnownFailure;
@@ -10,6 +11,9 @@ use crate::digest::Digest;
 use crate::engine::run::{Scheduler, State};
 use crate::event::Event;
 use crate::graph::{Graph, Source, Stage, StageId};
+
+/// Results of siblings of which the memory is looked up.
+const LOOKED_AT: usize = 8;
 
 /// Failed trials that a warning names; of more, the number is told.
 const NAMED: usize = 5;
@@ -119,6 +123,33 @@ impl Scheduler<'_> {
     pub(super) fn has_to_end(&self) -> bool {
         let counts = |id: &StageId| self.graph.stages[*id].trial.is_none();
         !self.options.keep_going && self.failures.iter().any(counts)
+    }
+
+    /// The memory that a stage's worker is expected to take at most: the most that one of its trials took, in this run
+    /// or before; 0 where that is not known.
+    pub(super) fn expected_memory(&mut self, id: StageId) -> u64 {
+        let stage = &self.graph.stages[id];
+        if !matches!(stage.kind.place, Place::Worker) {
+            return 0;
+        }
+        if let Some(peak) = self.peaks.get(stage.written_name()) {
+            return *peak;
+        }
+        let is_sibling = |other: &&StageId| self.graph.stages[**other].written_name() == stage.written_name();
+        let siblings = self.results.iter().filter(|(other, _)| is_sibling(other)).map(|(_, hit)| hit.key);
+        let mut keys: Vec<_> = siblings.take(LOOKED_AT).collect();
+        keys.extend(self.index.earlier(&stage.name, &self.cache.store).into_iter().take(LOOKED_AT));
+        let peaks = keys.iter().filter_map(|key| self.cache.result(key).ok()?.peak_bytes);
+        let peak = peaks.max().unwrap_or(0);
+        // Nothing is known until a first one has run.
+        self.peaks.insert(stage.written_name().to_owned(), peak);
+        peak
+    }
+
+    pub(super) fn learn_peak(&mut self, id: StageId, peak: Option<u64>) {
+        let Some(peak) = peak else { return };
+        let known = self.peaks.entry(self.graph.stages[id].written_name().to_owned()).or_default();
+        *known = peak.max(*known);
     }
 
     /// Counts failures: those of trials of which others succeeded are passed over, for the run did what it could be

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value;
 
 use crate::resolve::expand::Template;
-use crate::spec::Node;
+use crate::spec::{Data, Node};
 
 /// The longest text of a value within a name.
 const VALUE_CHARS: usize = 32;
@@ -30,11 +30,21 @@ struct Axis {
 impl Axes {
     /// The number of a parameter of a stage.
     pub fn axis(&mut self, stage: usize, path: &str) -> usize {
-        let known = self.all.iter().position(|axis| axis.stage == stage && axis.path == path);
-        known.unwrap_or_else(|| {
+        self.find(stage, path).unwrap_or_else(|| {
             self.all.push(Axis { stage, path: path.to_owned(), values: Vec::new(), by_text: HashMap::new() });
             self.all.len() - 1
         })
+    }
+
+    /// The number of a parameter of a stage that is swept.
+    pub fn find(&self, stage: usize, path: &str) -> Option<usize> {
+        self.all.iter().position(|axis| axis.stage == stage && axis.path == path)
+    }
+
+    /// The whole number that a variant has on an axis.
+    pub fn whole(&self, axis: usize, variant: &Variant) -> Option<i64> {
+        let (_, value) = variant.iter().find(|(known, _)| *known == axis)?;
+        if let Data::Integer(number) = self.node(axis, *value).data { Some(number) } else { None }
     }
 
     /// The number of a value.

@@ -2,6 +2,7 @@
 //! so that more trials keep the earlier ones. Unaware of stages.
 
 use crate::diagnostic::Diagnostic;
+use crate::search::Dimension;
 use crate::spec::{Data, Node, Table};
 
 /// Digits that a drawn number keeps: enough to tell trials apart, few enough to read.
@@ -73,6 +74,16 @@ impl Draw {
             Self::LogUniform(from, to) => *from > 0.0 && from < to,
             Self::IntUniform(from, to) => from < to,
             Self::Choice(items) => !items.is_empty(),
+        }
+    }
+
+    /// The same for a search.
+    pub fn dimension(&self) -> Dimension {
+        match self {
+            Self::Uniform(from, to) => Dimension::Uniform(*from, *to),
+            Self::LogUniform(from, to) => Dimension::LogUniform(*from, *to),
+            Self::IntUniform(from, to) => Dimension::IntUniform(*from, *to),
+            Self::Choice(items) => Dimension::Choice(items.iter().map(Node::json).collect()),
         }
     }
 
