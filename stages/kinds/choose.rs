@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::artifact::{Arity, ArtifactType, InputPort, OutputPort};
-use crate::ranking::{Better, Configuration, Noise, configuration, rank};
+use crate::ranking::{Better, Configuration, Noise, Tried, rank};
 use crate::stage::{Context, Metrics, ParameterFault, Run, Stage};
 use crate::statistics::rounded;
 use crate::table::{Column, Table};
@@ -91,7 +91,7 @@ impl Run for Choose {
     fn run(&self, context: &Context<'_>) -> Result<Metrics> {
         let figures = self.figures(context)?;
         let better = self.better.unwrap_or_else(|| Better::of(&self.metric));
-        let trials: Vec<_> = figures.iter().map(|(name, value)| (configuration(name, &self.over), *value)).collect();
+        let trials: Vec<_> = figures.iter().map(|(name, value)| Tried::new(name, &self.over, *value)).collect();
         let ranked = rank(&trials, better);
         let best = ranked.first().context("no model has a figure to choose by")?;
         let chosen = match self.pick {
@@ -180,6 +180,7 @@ fn told(name: &str, value: f64, best: &Configuration, ranked: &[Configuration], 
         ("second", json!(ranked.get(1).map(|second| second.name.as_str()))),
         ("margin", json!(noise.margin.map(rounded))),
         ("standard_error", json!(noise.standard_error.map(rounded))),
+        ("least", json!(noise.least.map(rounded))),
         ("alike", json!(noise.alike)),
         ("noise", json!(noise.sentence())),
     ];

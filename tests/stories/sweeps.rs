@@ -332,3 +332,21 @@ fn parzen_estimators_propose_trials_in_rounds() {
 fn sweep_rows(project: &Project) -> usize {
     sweep(project, &["table", "pipeline.toml"])["sweeps"][0]["configurations"].as_array().unwrap().len()
 }
+
+#[test]
+fn trials_whose_memory_together_is_too_much_run_one_after_the_other() {
+    let project = training(30, "seed = [1, 2, 3, 4]");
+    project.run(&["lstm[seed=1]", "--jobs", "2"]);
+    let most_at_once = |arguments: &[&str]| {
+        let events =
+            project.events(&[&["lstm", "--jobs", "2", "--strict-sync", "--force", "lstm"], arguments].concat());
+        let (mut now, mut most) = (0_i64, 0);
+        for event in events.iter().filter(|event| event["stage"].as_str().is_some_and(|it| it.starts_with("lstm"))) {
+            now += i64::from(event["event"] == "running") - i64::from(event["event"] == "finished");
+            most = most.max(now);
+        }
+        most
+    };
+    assert_eq!(most_at_once(&["--memory", "100MB"]), 1, "each takes more than LibTorch alone");
+    assert_eq!(most_at_once(&["--memory", "100GB"]), 2);
+}

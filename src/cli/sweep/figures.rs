@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pacer_stages::ranking::{self, Better, Configuration};
+use pacer_stages::ranking::{self, Better, Configuration, Tried};
 use pacer_stages::stage::Metrics;
 use serde_json::Value;
 
@@ -102,7 +102,7 @@ impl Sweep {
 
     /// Its configurations, the best first.
     pub fn ranking(&self, better: Better) -> Vec<Configuration> {
-        let trial = |row: &Row| Some((ranking::configuration(&row.name, &["seed"]), row.figure?));
+        let trial = |row: &Row| Some(Tried::new(&row.name, &["seed"], row.figure?));
         ranking::rank(&self.rows.iter().filter_map(trial).collect::<Vec<_>>(), better)
     }
 
