@@ -10,6 +10,7 @@ mod plan;
 mod project;
 mod run;
 mod show;
+mod sweep;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -108,6 +109,10 @@ enum Command {
     Show(show::ShowArgs),
     /// Print the newest log of a stage
     Log(show::LogArgs),
+    /// Say how the trials of a sweep stand, which configuration is best, and whether that is more than noise
+    #[command(after_help = "Examples:\n  pacer sweep table pipelines/batch_size.toml\n  \
+        pacer sweep best pipelines/batch_size.toml lstm --from validate --metric mae")]
+    Sweep(sweep::SweepArgs),
     /// List the kinds of stage, or describe one
     #[command(after_help = "Example:\n  pacer stages resample")]
     Stages(kinds::StagesArgs),
@@ -155,6 +160,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => show::status(args, &session),
         Command::Graph(args) => plan::graph(args, &session),
         Command::Show(args) => show::show(args, &session),
+        Command::Sweep(args) => sweep::sweep(args, &session),
         Command::Log(args) => show::log(args, &session),
         Command::Stages(args) => kinds::stages(args, &session),
         Command::Verify(args) => care::verify(args, &session),

@@ -2,6 +2,7 @@
 
 pub mod diagnostics;
 pub mod draw;
+pub mod groups;
 pub mod output;
 pub mod progress;
 pub mod tables;

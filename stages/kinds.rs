@@ -1,6 +1,7 @@
 //! The table of kinds. Unaware of the engine and of LibTorch.
 
 pub mod baseline;
+pub mod choose;
 pub mod command;
 pub mod correlate;
 pub mod density;
@@ -35,6 +36,7 @@ pub static KINDS: &[Kind] = &[
     Kind::in_worker::<finetune::Finetune>(),
     Kind::in_worker::<evaluate::Evaluate>(),
     Kind::in_worker::<forecast::Forecast>(),
+    Kind::here::<choose::Choose>(),
     Kind::here::<command::Command>(),
     Kind::here::<trivial::Trivial>(),
 ];

@@ -3,7 +3,7 @@
 //! Reading order: [`artifact`] and [`job`] (what flows), [`stage`] and [`kind`] (the contract), [`workouts`],
 //! [`split`], [`sequences`], [`model`] (with [`head`] and [`about`], what a network says and is told), [`predictions`]
 //! and [`table`] (the files between stages; [`parquet`] and [`tensors`] fix how they are written; [`scale`],
-//! [`escape`] and [`plot`] draw), [`track`], [`physiology`], [`features`], [`statistics`], [`past`], [`score`],
+//! [`escape`] and [`plot`] draw), [`track`], [`physiology`], [`features`], [`statistics`], [`past`], [`score`], [`ranking`],
 //! [`quality`] and [`history`] (the science), [`simulate`] (made-up runners, with [`floor`], what nobody could say better about them), [`read`]
 //! (formats), [`recipe`] (what trainings share), [`kinds`] (the table), [`fingerprint`] (the code behind each kind),
 //! [`worker`] (what a worker process says), [`compare`] (where two artifacts differ).
@@ -30,6 +30,7 @@ pub mod physiology;
 pub mod plot;
 pub mod predictions;
 pub mod quality;
+pub mod ranking;
 pub mod read;
 pub mod recipe;
 pub mod scale;

@@ -1,5 +1,6 @@
 //! Opens what a command is about: the pipeline, its store, the machine. Unaware of commands.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use pacer_stages::kind::Place;
 use crate::cache::Cache;
 use crate::cli::{Exit, PipelineArgs, Session};
 use crate::diagnostic::{Diagnostic, Place as FaultPlace};
+use crate::engine::rounds;
 use crate::executor::machine::Machine;
 use crate::graph::{DeviceWish, Graph, StageId};
 use crate::resolve::{self, Overrides};
@@ -36,13 +38,21 @@ pub struct Project {
 }
 
 /// Reads and checks a pipeline; its faults are drawn, and `Err(Exit::Fault)` says so.
-pub fn graph(args: &PipelineArgs) -> Result<Result<Graph, Exit>> {
+pub fn graph(args: &PipelineArgs, session: &Session) -> Result<Result<Graph, Exit>> {
     let text = read(&args.file)?;
     if args.file.to_str().is_none() {
         bail!("the path of the pipeline `{}` is not UTF-8: give it another name", args.file.display());
     }
-    let overrides = Overrides { set: args.set.clone(), seed: args.seed };
-    match resolve::resolve(&args.file, &text, &overrides) {
+    let mut overrides = Overrides { set: args.set.clone(), seed: args.seed, points: BTreeMap::new() };
+    let mut resolved = resolve::resolve(&args.file, &text, &overrides);
+    if let Ok(graph) = &resolved
+        && !graph.searches.is_empty()
+    {
+        let store = Store::open(&store_folder(session, Some(&args.file)))?;
+        overrides.points = rounds::points(&store, graph);
+        resolved = resolve::resolve(&args.file, &text, &overrides);
+    }
+    match resolved {
         Ok(graph) => Ok(Ok(graph)),
         Err(faults) => {
             draw(&faults, &args.file, &text);
@@ -69,7 +79,7 @@ fn draw(faults: &[Diagnostic], path: &Path, text: &str) {
 
 /// Opens a pipeline with its store and the machine.
 pub fn open(args: &PipelineArgs, session: &Session) -> Result<Result<Project, Exit>> {
-    let graph = match graph(args)? {
+    let graph = match graph(args, session)? {
         Ok(graph) => graph,
         Err(exit) => return Ok(Err(exit)),
     };
@@ -131,17 +141,30 @@ pub fn store_folder(session: &Session, pipeline: Option<&Path>) -> PathBuf {
     })
 }
 
-/// The stages of these names; a wrong name is drawn like any other fault.
+/// The one stage of a name; of a sweep, a trial must be named.
+pub fn target(graph: &Graph, name: &str) -> Result<Result<StageId, Exit>> {
+    match targets(graph, &[name.to_owned()]).as_deref() {
+        Err(exit) => Ok(Err(*exit)),
+        Ok([id]) => Ok(Ok(*id)),
+        Ok(trials) => bail!(
+            "`{name}` stands for {} trials: name one, such as '{}' (`pacer sweep table` compares them)",
+            trials.len(),
+            graph.stages[trials[0]].name
+        ),
+    }
+}
+
+/// The stages of these names, all trials for that of a sweep; a wrong name is drawn like any other fault.
 pub fn targets(graph: &Graph, names: &[String]) -> Result<Vec<StageId>, Exit> {
     let mut ids = Vec::new();
     let mut faults = Vec::new();
     for name in names {
-        match graph.find(name) {
-            Some(id) => ids.push(id),
-            None => {
+        match graph.named(name).as_slice() {
+            found @ [_, ..] => ids.extend(found),
+            [] => {
                 let place = FaultPlace::Argument { text: name.clone(), span: 0..name.len() };
                 let fault = Diagnostic::new(format!("the pipeline has no stage `{name}`")).place(&place);
-                let known: Vec<_> = graph.order.iter().map(|&id| graph.stages[id].name.as_str()).collect();
+                let known = graph.names();
                 let fault = fault.label("unknown stage").help(format!("its stages: {}", known.join(", ")));
                 faults.push(fault.did_you_mean(name, known.iter().copied()));
             }

@@ -108,6 +108,38 @@ fn endomondo_runs_on_a_file_that_the_user_gives() {
 }
 
 #[test]
+fn batch_size_chooses_on_validation_and_touches_the_test_part_once() {
+    let project = Project::new("");
+    let small = ["population.users=16", "train.epochs=2", "train.hidden=4", "grid.step_s=60.0"];
+    let done = run(&project, "batch_size.toml", &small);
+    assert_eq!((&done["ran"], &done["passed_over"]), (&28.into(), &0.into()));
+    let chosen = show(&project, "batch_size.toml", "choose", &small)["metrics"].clone();
+    assert_eq!((&chosen["configurations"], &chosen["n"]), (&4.into(), &5.into()), "{chosen}");
+    let test = show(&project, "batch_size.toml", "test", &small);
+    figures_of_every_model(&test, &["constant", "chosen"]);
+    assert_eq!(test["metrics"]["chosen"]["part"], "test");
+    let mut command = project.command(&["sweep", "table", &shipped("batch_size.toml"), "--format", "json"]);
+    small.iter().for_each(|set| {
+        command.args(["--set", set]);
+    });
+    let said = said(&command.output().unwrap());
+    let table: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err));
+    let rows = table["sweeps"][0]["configurations"].as_array().unwrap();
+    assert_eq!(rows.len(), 4);
+    assert!(
+        rows.iter().all(|row| row["n"] == 5 && row["epochs"] == 2.0 && row["seconds_per_epoch"].is_number()),
+        "{table}"
+    );
+    // What the trainings say of the validation part themselves is what `validate` finds.
+    let best = table["sweeps"][0]["configurations"][0]["mean"].as_f64().unwrap();
+    assert!((best - chosen["mean"].as_f64().unwrap()).abs() < 1e-3, "{best} {chosen}");
+    let raw = format!("data.source={}", raw_runs(&project, 16, 4).display());
+    let set = [raw.as_str(), "train.epochs=1", "train.hidden=4", "grid.step_s=60.0"];
+    run(&project, "batch_size.toml", &set);
+    figures_of_every_model(&show(&project, "batch_size.toml", "test", &set), &["constant", "chosen"]);
+}
+
+#[test]
 fn heart_rate_goes_through_both_sources_from_pretraining_to_finetuning() {
     let project = Project::new("");
     let (raw, apple) = (raw_runs(&project, 20, 6), export(&project, 24));
