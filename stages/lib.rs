@@ -12,9 +12,11 @@
 
 pub mod artifact;
 pub mod compare;
+pub mod comparison;
 pub mod escape;
 pub mod features;
 pub mod fingerprint;
+pub mod inference;
 pub mod job;
 pub mod kind;
 pub mod kinds;
