@@ -3,6 +3,7 @@
 //! Exit codes: 0 done; 1 a stage failed; 2 a fault of usage or of the pipeline; 130 interrupted.
 
 mod care;
+mod compare;
 mod doctor;
 mod kinds;
 mod locked;
@@ -106,6 +107,15 @@ enum Command {
     #[command(after_help = "Examples:\n  pacer show pipelines/quickstart.toml evaluate\n  \
         pacer show pipelines/quickstart.toml filter.funnel --export funnel.csv")]
     Show(show::ShowArgs),
+    /// Set configurations side by side, by user and over seeds, with a verdict; or two artifacts
+    #[command(
+        after_help = "Examples:\n  pacer compare pipelines/quickstart.toml evaluate --baseline ridge_physiology\n  \
+        pacer compare pipelines/quickstart.toml evaluate:lstm evaluate:gru\n  \
+        pacer compare old.toml new.toml evaluate --fail-on worse\n  \
+        pacer compare ../before/artifacts//x.toml:evaluate x.toml:evaluate\n  \
+        pacer compare old.toml new.toml filter.funnel"
+    )]
+    Compare(compare::CompareArgs),
     /// Print the newest log of a stage
     Log(show::LogArgs),
     /// List the kinds of stage, or describe one
@@ -155,6 +165,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => show::status(args, &session),
         Command::Graph(args) => plan::graph(args, &session),
         Command::Show(args) => show::show(args, &session),
+        Command::Compare(args) => compare::compare(args, &session),
         Command::Log(args) => show::log(args, &session),
         Command::Stages(args) => kinds::stages(args, &session),
         Command::Verify(args) => care::verify(args, &session),

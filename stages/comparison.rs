@@ -467,7 +467,7 @@ mod tests {
         let by_user = compare(&make(), SETTINGS).unwrap();
         let difference = by_user.rows[1].difference.as_ref().unwrap();
         assert_eq!((difference.interval, difference.p_holm), (None, None));
-        assert_eq!(difference.judgement.because, ["5 users are too few for an interval"]);
+        assert_eq!(difference.judgement.because, ["5 users, and an interval takes 10"]);
         let by_workout = compare(&make(), Settings { unit: Unit::Workout, ..SETTINGS }).unwrap();
         let difference = by_workout.rows[1].difference.as_ref().unwrap();
         assert_eq!((difference.judgement.verdict, difference.by_unit.len()), (Verdict::Better, 10));

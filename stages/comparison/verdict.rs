@@ -129,7 +129,7 @@ impl Evidence {
         let (mut because, mut needs) = (Vec::new(), Needs::default());
         match self.interval {
             None => {
-                because.push(format!("{} are too few for an interval", self.unit.count(self.units)));
+                because.push(format!("{}, and an interval takes {FEWEST_UNITS}", self.unit.count(self.units)));
                 needs.units = Some(FEWEST_UNITS);
             }
             Some([low, high]) if low <= 0.0 && high >= 0.0 && (low < -self.margin || high > self.margin) => {
@@ -155,10 +155,7 @@ impl Evidence {
         let least = differences_needed(LEVEL / self.tests.max(1) as f64);
         match &self.seeds {
             Seeds::Differences(differences) if differences.len() < least => {
-                let n = differences.len();
-                let seeds = if n == 1 { "1 seed decides".to_owned() } else { format!("{n} seeds decide") };
-                let smallest = 2f64.powi(1 - n as i32);
-                because.push(format!("{seeds} nothing (smallest p {smallest:.2})"));
+                because.push(self.too_few_seeds(differences.len()));
                 needs.seeds = Some(least);
             }
             Seeds::Differences(differences) if p > LEVEL => {
@@ -171,6 +168,16 @@ impl Evidence {
             }
             Seeds::Differences(_) | Seeds::NoneDrawn => {}
         }
+    }
+
+    fn too_few_seeds(&self, n: usize) -> String {
+        let smallest = 2f64.powi(1 - n as i32);
+        let holm = match self.tests {
+            0 | 1 => String::new(),
+            tests => format!(", {:.2} by Holm among {tests} candidates", (smallest * tests as f64).min(1.0)),
+        };
+        let seeds = if n == 1 { "1 seed decides".to_owned() } else { format!("{n} seeds decide") };
+        format!("{seeds} nothing (smallest p {smallest:.2}{holm})")
     }
 
     /// Units at which an interval of this half-width would leave 0, or keep within the margin, whichever is fewer:
@@ -277,7 +284,7 @@ mod tests {
     fn few_users_give_no_interval_and_several_candidates_ask_for_more() {
         let told =
             judged(&Evidence { units: 4, interval: None, p_holm: None, ..evidence(-2.0, 1.0, Seeds::NoneDrawn) });
-        let because = "4 users are too few for an interval";
+        let because = "4 users, and an interval takes 10";
         assert_eq!(told, (Verdict::CannotTell, because.to_owned(), needs(Some(10), None)));
         let told = judged(&Evidence { tests: 5, p_holm: Some(0.08), ..evidence(-2.0, 1.9, Seeds::NoneDrawn) });
         assert_eq!((told.0, told.1.as_str()), (Verdict::CannotTell, "its p is 0.08 among 5 candidates (Holm)"));

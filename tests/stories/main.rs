@@ -2,6 +2,7 @@
 
 mod caching;
 mod collecting;
+mod comparing;
 mod damage;
 mod disk;
 mod explaining;

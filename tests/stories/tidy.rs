@@ -46,13 +46,16 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    ("ui", &["diagnostic", "event", "graph"]),
+    ("compare", &["cache", "digest", "key"]),
+    ("ui", &["compare", "diagnostic", "event", "graph"]),
     (
         "cli",
         &[
             "cache",
             "care",
+            "compare",
             "diagnostic",
+            "digest",
             "engine",
             "event",
             "executor",

@@ -1,0 +1,283 @@
+//! `pacer compare`: configurations, results and artifacts side by side.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+use pacer_stages::artifact::ArtifactType;
+use pacer_stages::comparison::points::Differing;
+use pacer_stages::comparison::verdict::Verdict;
+use pacer_stages::comparison::{Judged, Settings, Unit};
+
+use crate::cache::{Cache, StageResult};
+use crate::cli::project::{self, Project};
+use crate::cli::{Exit, Format, PipelineArgs, Session};
+use crate::compare::operand::{self, Of, Operand, Place};
+use crate::compare::{Answer, Question, Source, artifacts, provenance};
+use crate::engine::plan;
+use crate::graph::StageId;
+use crate::journal;
+use crate::store::Store;
+use crate::ui::{comparison, output};
+
+/// Beginnings of runs and keys shorter than this name nothing.
+const FEWEST_DIGITS: usize = 8;
+
+/// The arguments of `pacer compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// What to compare: [STORE//]PLACE[:STAGE[:MODEL]] or …:STAGE.ARTIFACT, where PLACE is a pipeline file, a run or a
+    /// key; STAGE alone is of the places before it
+    #[arg(required = true, value_name = "WHAT")]
+    what: Vec<String>,
+    /// The configuration that the others are held against [default: the first; of several results, the namesake in the
+    /// first]
+    #[arg(long, value_name = "NAME")]
+    baseline: Option<String>,
+    /// Differences up to this many BPM count as none
+    #[arg(long, value_name = "BPM", default_value_t = 0.25, value_parser = margin)]
+    margin: f64,
+    /// Where test sets differ, compare on what all have in common
+    #[arg(long)]
+    common: bool,
+    /// What counts once and is resampled; by workout nothing is said of other users
+    #[arg(long, value_enum, default_value_t = By::User)]
+    by: By,
+    /// What the verdict is about; that on trainings says nothing of other seeds
+    #[arg(long, value_enum, default_value_t = Judge::Configurations)]
+    judge: Judge,
+    /// Exit with 1 where a candidate has this verdict; may be given again
+    #[arg(long, value_enum, value_name = "VERDICT")]
+    fail_on: Vec<FailOn>,
+    /// Set a parameter of [params] of the pipelines
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
+    /// Seed of stages that name none
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum By {
+    User,
+    Workout,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Judge {
+    Configurations,
+    Trainings,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    Worse,
+    CannotTell,
+}
+
+fn margin(text: &str) -> Result<f64, String> {
+    let margin: f64 = text.parse().map_err(|_| "must be a number of BPM".to_owned())?;
+    if margin >= 0.0 && margin.is_finite() { Ok(margin) } else { Err("must be 0 or more".to_owned()) }
+}
+
+/// Compares what was named.
+pub fn compare(args: &CompareArgs, session: &Session) -> Result<Exit> {
+    let look = |store: Option<&PathBuf>, text: &str| look(store, text, session);
+    let operands = operand::parse(&args.what, &look)?;
+    let mut sources = Vec::new();
+    for operand in &operands {
+        match source(operand, args, session)? {
+            Ok(source) => sources.push(source),
+            Err(exit) => return Ok(exit),
+        }
+    }
+    let tells_stages = operands.iter().any(|it| it.stage != operands[0].stage || matches!(it.of, Of::Artifact(_)));
+    for (source, operand) in sources.iter_mut().zip(&operands).filter(|_| tells_stages) {
+        source.label.extend(operand.stage.iter().map(|stage| format!(":{stage}")));
+    }
+    let named: Vec<Option<String>> =
+        sources.iter().zip(&operands).map(|(source, operand)| artifact(source, operand)).collect::<Result<_>>()?;
+    if named.iter().any(Option::is_some) {
+        return compare_artifacts(&sources, &named, session.format);
+    }
+    let settings = Settings {
+        unit: if args.by == By::User { Unit::User } else { Unit::Workout },
+        judged: if args.judge == Judge::Configurations { Judged::Configurations } else { Judged::Trainings },
+        margin: args.margin,
+        differing: if args.common { Differing::Common } else { Differing::Refuse },
+    };
+    let answer = crate::compare::compare(&sources, &Question { settings, baseline: args.baseline.clone() })?;
+    match session.format {
+        Format::Json => output::print_json(&answer)?,
+        Format::Table => output::print(&comparison::text(&answer)),
+        Format::Markdown => output::print(&comparison::markdown(&answer)),
+        Format::Csv => output::print(&comparison::csv(&answer)),
+    }
+    Ok(verdict(&answer, &args.fail_on))
+}
+
+fn verdict(answer: &Answer, fail_on: &[FailOn]) -> Exit {
+    let fails = |verdict: Verdict| match verdict {
+        Verdict::Worse => fail_on.contains(&FailOn::Worse),
+        Verdict::CannotTell => fail_on.contains(&FailOn::CannotTell),
+        Verdict::Better | Verdict::Same => false,
+    };
+    let differences = answer.comparison.rows.iter().filter_map(|row| row.difference.as_ref());
+    let failed = differences.into_iter().any(|difference| fails(difference.judgement.verdict));
+    if failed { Exit::Failed } else { Exit::Done }
+}
+
+fn compare_artifacts(sources: &[Source], named: &[Option<String>], format: Format) -> Result<Exit> {
+    let ([one, other], [Some(first), Some(second)]) = (sources, named) else {
+        bail!("artifacts are compared two by two: name two of them, STAGE.ARTIFACT");
+    };
+    let compared = artifacts::compare([(one, first), (other, second)])?;
+    match format {
+        Format::Json => output::print_json(&compared)?,
+        Format::Table => output::print(&comparison::artifacts_text(&compared)),
+        Format::Markdown => output::print(&comparison::artifacts_markdown(&compared)),
+        Format::Csv => output::print(&comparison::artifacts_csv(&compared)),
+    }
+    Ok(Exit::Done)
+}
+
+/// The artifact that an operand means; none where it means predictions.
+fn artifact(source: &Source, operand: &Operand) -> Result<Option<String>> {
+    let artifacts = &source.result.artifacts;
+    match &operand.of {
+        Of::Artifact(name) => Ok(Some(name.clone())),
+        Of::Model(_) => Ok(None),
+        Of::AllModels if artifacts.iter().any(|artifact| artifact.artifact == ArtifactType::Predictions) => Ok(None),
+        Of::AllModels => match artifacts.as_slice() {
+            [only] => Ok(Some(only.name.clone())),
+            several => {
+                let names: Vec<_> = several.iter().map(|artifact| artifact.name.as_str()).collect();
+                bail!(
+                    "`{}` scored no models; name one of its artifacts, STAGE.ARTIFACT: {}",
+                    source.label,
+                    names.join(", ")
+                )
+            }
+        },
+    }
+}
+
+/// What a text names in a store: a pipeline file, a run or a key.
+fn look(store: Option<&PathBuf>, text: &str, session: &Session) -> Result<Option<Place>> {
+    if Path::new(text).is_file() {
+        return Ok(Some(Place::File(text.into())));
+    }
+    let is_id = |c: char| c.is_ascii_hexdigit() || "-.".contains(c);
+    if text.len() < FEWEST_DIGITS || !text.chars().all(is_id) {
+        return Ok(None);
+    }
+    let cache = cache(store, None, session)?;
+    let runs: Vec<String> = journal::runs(&cache.store).into_iter().filter(|run| run.starts_with(text)).collect();
+    let keys = provenance::keys_beginning(&cache, text);
+    match (runs.as_slice(), keys.as_slice()) {
+        ([run], _) => Ok(Some(Place::Run(run.clone()))),
+        ([], [key]) => Ok(Some(Place::Key(*key))),
+        ([], []) => Ok(None),
+        ([], several) => bail!("`{text}` begins {} keys: give more digits", several.len()),
+        (several, _) => bail!("`{text}` begins {} runs, such as {}: give more digits", several.len(), several[0]),
+    }
+}
+
+fn cache(store: Option<&PathBuf>, pipeline: Option<&Path>, session: &Session) -> Result<Cache> {
+    let folder = store.cloned().unwrap_or_else(|| project::store_folder(session, pipeline));
+    if store.is_some() && !folder.join("FORMAT").is_file() {
+        bail!("`{}` is no store", folder.display());
+    }
+    Ok(Cache { store: Store::open(&folder)? })
+}
+
+/// The result that an operand means.
+fn source(operand: &Operand, args: &CompareArgs, session: &Session) -> Result<Result<Source, Exit>> {
+    let prefix = operand.store.as_ref().map_or_else(String::new, |store| format!("{}//", store.display()));
+    let (label, cache, result, beside) = match &operand.place {
+        Place::File(path) => match of_pipeline(path, operand, args, session)? {
+            Ok((cache, result, beside)) => (path.display().to_string(), cache, result, beside),
+            Err(exit) => return Ok(Err(exit)),
+        },
+        Place::Run(run) => {
+            let cache = cache(operand.store.as_ref(), None, session)?;
+            let keys = journal::keys(&cache.store, run);
+            let scoring = |key: &crate::digest::Digest| cache.result(key).is_ok_and(|result| scores(&result));
+            let key = match &operand.stage {
+                Some(stage) => {
+                    keys.get(stage).with_context(|| format!("run `{run}` has no result of a stage `{stage}`"))?
+                }
+                None => {
+                    let scored: Vec<_> = keys.iter().filter(|(_, key)| scoring(key)).collect();
+                    only(&scored.iter().map(|(stage, _)| stage.as_str()).collect::<Vec<_>>(), run)?;
+                    scored[0].1
+                }
+            };
+            let result = cache.result(key)?;
+            (run.clone(), cache, result, keys.into_values().collect())
+        }
+        Place::Key(key) => {
+            let cache = cache(operand.store.as_ref(), None, session)?;
+            let result = cache.result(key)?;
+            (key.short(), cache, result, BTreeSet::new())
+        }
+    };
+    let model = match &operand.of {
+        Of::Model(model) => Some(model.clone()),
+        Of::AllModels | Of::Artifact(_) => None,
+    };
+    Ok(Ok(Source { label: prefix + &label, cache, result, model, beside }))
+}
+
+type Found = (Cache, StageResult, BTreeSet<crate::digest::Digest>);
+
+/// The result of a stage that a run of a pipeline would reuse now.
+fn of_pipeline(path: &Path, operand: &Operand, args: &CompareArgs, session: &Session) -> Result<Result<Found, Exit>> {
+    let pipeline = PipelineArgs { file: path.to_owned(), set: args.set.clone(), seed: args.seed };
+    let session = Session { store: operand.store.clone().or_else(|| session.store.clone()), ..*session };
+    let Project { graph, cache, machine } = match project::open(&pipeline, &session)? {
+        Ok(project) => project,
+        Err(exit) => return Ok(Err(exit)),
+    };
+    let id = match &operand.stage {
+        Some(stage) => match project::targets(&graph, std::slice::from_ref(stage)) {
+            Ok(targets) => targets[0],
+            Err(exit) => return Ok(Err(exit)),
+        },
+        None => {
+            let scores = |id: &&StageId| {
+                graph.stages[**id].outputs.iter().any(|port| port.artifact == ArtifactType::Predictions)
+            };
+            let scoring: Vec<StageId> = graph.order.iter().filter(scores).copied().collect();
+            let names: Vec<&str> = scoring.iter().map(|id| graph.stages[*id].name.as_str()).collect();
+            only(&names, &path.display().to_string())?;
+            scoring[0]
+        }
+    };
+    let plan = plan::plan(&graph, &graph.needed(&[id]), &[], &cache, &machine)?;
+    let name = &graph.stages[id].name;
+    let hit = plan.results.get(&id).with_context(|| {
+        let command = project::again("run", &pipeline, &session, std::slice::from_ref(name));
+        format!(
+            "`{name}` of `{}` has no result for these parameters and inputs; make it with: {command}",
+            path.display()
+        )
+    })?;
+    let result = cache.result(&hit.key)?;
+    Ok(Ok((cache, result, plan.results.values().map(|hit| hit.key).collect())))
+}
+
+/// Whether a result holds predictions.
+fn scores(result: &StageResult) -> bool {
+    result.artifacts.iter().any(|artifact| artifact.artifact == ArtifactType::Predictions)
+}
+
+/// Fails unless exactly one stage scores models.
+fn only(stages: &[&str], place: &str) -> Result<()> {
+    match stages {
+        [_] => Ok(()),
+        [] => bail!("no stage of `{place}` scored models: name a stage, or an artifact, STAGE.ARTIFACT"),
+        several => bail!("several stages of `{place}` scored models, say which: {}", several.join(", ")),
+    }
+}
