@@ -28,6 +28,8 @@ const VERSION: u32 = 1;
 
 /// A result that is to be compared.
 pub struct Source {
+    /// Which of the things that were named it belongs to: the trials of a sweep are one.
+    pub operand: usize,
     /// What people call its place.
     pub label: String,
     /// The store that it lies in.

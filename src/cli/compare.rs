@@ -15,6 +15,7 @@ use crate::cli::project::{self, Project};
 use crate::cli::{Exit, Format, PipelineArgs, Session};
 use crate::compare::operand::{self, Of, Operand, Place};
 use crate::compare::{Answer, Question, Source, artifacts, provenance};
+use crate::digest::Digest;
 use crate::engine::plan;
 use crate::graph::StageId;
 use crate::journal;
@@ -86,18 +87,14 @@ pub fn compare(args: &CompareArgs, session: &Session) -> Result<Exit> {
     let look = |store: Option<&PathBuf>, text: &str| look(store, text, session);
     let operands = operand::parse(&args.what, &look)?;
     let mut sources = Vec::new();
-    for operand in &operands {
-        match source(operand, args, session)? {
-            Ok(source) => sources.push(source),
+    for (at, operand) in operands.iter().enumerate() {
+        match found(at, operand, args, session)? {
+            Ok(found) => sources.extend(found),
             Err(exit) => return Ok(exit),
         }
     }
-    let tells_stages = operands.iter().any(|it| it.stage != operands[0].stage || matches!(it.of, Of::Artifact(_)));
-    for (source, operand) in sources.iter_mut().zip(&operands).filter(|_| tells_stages) {
-        source.label.extend(operand.stage.iter().map(|stage| format!(":{stage}")));
-    }
     let named: Vec<Option<String>> =
-        sources.iter().zip(&operands).map(|(source, operand)| artifact(source, operand)).collect::<Result<_>>()?;
+        sources.iter().map(|source| artifact(source, &operands[source.operand])).collect::<Result<_>>()?;
     if named.iter().any(Option::is_some) {
         return compare_artifacts(&sources, &named, session.format);
     }
@@ -192,47 +189,74 @@ fn cache(store: Option<&PathBuf>, pipeline: Option<&Path>, session: &Session) ->
     Ok(Cache { store: Store::open(&folder)? })
 }
 
-/// The result that an operand means.
-fn source(operand: &Operand, args: &CompareArgs, session: &Session) -> Result<Result<Source, Exit>> {
+/// Results of stages, by the stages' names, and the keys beside them.
+struct Found {
+    cache: Cache,
+    stages: Vec<(String, StageResult)>,
+    beside: BTreeSet<Digest>,
+}
+
+/// The results that an operand means: one, or those of all trials of a sweep.
+fn found(at: usize, operand: &Operand, args: &CompareArgs, session: &Session) -> Result<Result<Vec<Source>, Exit>> {
     let prefix = operand.store.as_ref().map_or_else(String::new, |store| format!("{}//", store.display()));
-    let (label, cache, result, beside) = match &operand.place {
+    let (label, found) = match &operand.place {
         Place::File(path) => match of_pipeline(path, operand, args, session)? {
-            Ok((cache, result, beside)) => (path.display().to_string(), cache, result, beside),
+            Ok(found) => (path.display().to_string(), found),
             Err(exit) => return Ok(Err(exit)),
         },
-        Place::Run(run) => {
-            let cache = cache(operand.store.as_ref(), None, session)?;
-            let keys = journal::keys(&cache.store, run);
-            let scoring = |key: &crate::digest::Digest| cache.result(key).is_ok_and(|result| scores(&result));
-            let key = match &operand.stage {
-                Some(stage) => {
-                    keys.get(stage).with_context(|| format!("run `{run}` has no result of a stage `{stage}`"))?
-                }
-                None => {
-                    let scored: Vec<_> = keys.iter().filter(|(_, key)| scoring(key)).collect();
-                    only(&scored.iter().map(|(stage, _)| stage.as_str()).collect::<Vec<_>>(), run)?;
-                    scored[0].1
-                }
-            };
-            let result = cache.result(key)?;
-            (run.clone(), cache, result, keys.into_values().collect())
-        }
+        Place::Run(run) => (run.clone(), of_run(run, operand, session)?),
         Place::Key(key) => {
             let cache = cache(operand.store.as_ref(), None, session)?;
             let result = cache.result(key)?;
-            (key.short(), cache, result, BTreeSet::new())
+            (key.short(), Found { cache, stages: vec![(String::new(), result)], beside: BTreeSet::new() })
         }
     };
     let model = match &operand.of {
         Of::Model(model) => Some(model.clone()),
         Of::AllModels | Of::Artifact(_) => None,
     };
-    Ok(Ok(Source { label: prefix + &label, cache, result, model, beside }))
+    let source = |(stage, result): (String, StageResult)| Source {
+        operand: at,
+        label: if stage.is_empty() { format!("{prefix}{label}") } else { format!("{prefix}{label}:{stage}") },
+        cache: found.cache.clone(),
+        result,
+        model: model.clone(),
+        beside: found.beside.clone(),
+    };
+    Ok(Ok(found.stages.into_iter().map(source).collect()))
 }
 
-type Found = (Cache, StageResult, BTreeSet<crate::digest::Digest>);
+/// The results of a stage, or of its trials, in a run.
+fn of_run(run: &str, operand: &Operand, session: &Session) -> Result<Found> {
+    let cache = cache(operand.store.as_ref(), None, session)?;
+    let keys = journal::keys(&cache.store, run);
+    let scoring = |key: &Digest| cache.result(key).is_ok_and(|result| scores(&result));
+    let names: Vec<&str> = match &operand.stage {
+        Some(stage) => meant(stage, keys.keys().map(String::as_str)),
+        None => {
+            let names: Vec<&str> = keys.iter().filter(|(_, key)| scoring(key)).map(|(name, _)| name.as_str()).collect();
+            only(&names, run)?;
+            names
+        }
+    };
+    if let (Some(stage), []) = (&operand.stage, names.as_slice()) {
+        bail!("run `{run}` has no result of a stage `{stage}`");
+    }
+    let result = |name: &&str| Ok(((*name).to_owned(), cache.result(&keys[*name])?));
+    let stages = names.iter().map(result).collect::<Result<_>>()?;
+    Ok(Found { cache, stages, beside: keys.values().copied().collect() })
+}
 
-/// The result of a stage that a run of a pipeline would reuse now.
+/// The stage of this name, or the trials that a sweep made of it.
+fn meant<'a>(stage: &str, names: impl Iterator<Item = &'a str> + Clone) -> Vec<&'a str> {
+    let is_trial = |name: &&str| name.strip_prefix(stage).is_some_and(|rest| rest.starts_with('['));
+    match names.clone().find(|name| *name == stage) {
+        Some(name) => vec![name],
+        None => names.filter(is_trial).collect(),
+    }
+}
+
+/// The results of a stage, or of its trials, that a run of a pipeline would reuse now.
 fn of_pipeline(path: &Path, operand: &Operand, args: &CompareArgs, session: &Session) -> Result<Result<Found, Exit>> {
     let pipeline = PipelineArgs { file: path.to_owned(), set: args.set.clone(), seed: args.seed };
     let session = Session { store: operand.store.clone().or_else(|| session.store.clone()), ..*session };
@@ -240,32 +264,38 @@ fn of_pipeline(path: &Path, operand: &Operand, args: &CompareArgs, session: &Ses
         Ok(project) => project,
         Err(exit) => return Ok(Err(exit)),
     };
-    let id = match &operand.stage {
-        Some(stage) => match project::targets(&graph, std::slice::from_ref(stage)) {
-            Ok(targets) => targets[0],
-            Err(exit) => return Ok(Err(exit)),
-        },
+    let all = graph.order.iter().map(|id| graph.stages[*id].name.as_str());
+    let names = match &operand.stage {
+        Some(stage) => meant(stage, all),
         None => {
-            let scores = |id: &&StageId| {
+            let is_scoring = |id: &&StageId| {
                 graph.stages[**id].outputs.iter().any(|port| port.artifact == ArtifactType::Predictions)
             };
-            let scoring: Vec<StageId> = graph.order.iter().filter(scores).copied().collect();
-            let names: Vec<&str> = scoring.iter().map(|id| graph.stages[*id].name.as_str()).collect();
+            let scoring = graph.order.iter().filter(is_scoring).map(|id| graph.stages[*id].name.as_str());
+            let names: Vec<&str> = scoring.collect();
             only(&names, &path.display().to_string())?;
-            scoring[0]
+            names
         }
     };
-    let plan = plan::plan(&graph, &graph.needed(&[id]), &[], &cache, &machine)?;
-    let name = &graph.stages[id].name;
-    let hit = plan.results.get(&id).with_context(|| {
-        let command = project::again("run", &pipeline, &session, std::slice::from_ref(name));
-        format!(
-            "`{name}` of `{}` has no result for these parameters and inputs; make it with: {command}",
-            path.display()
-        )
-    })?;
-    let result = cache.result(&hit.key)?;
-    Ok(Ok((cache, result, plan.results.values().map(|hit| hit.key).collect())))
+    let mut ids = Vec::new();
+    for name in operand.stage.iter().map(String::as_str).filter(|_| names.is_empty()).chain(names.iter().copied()) {
+        match project::targets(&graph, &[name.to_owned()]) {
+            Ok(found) => ids.extend(found),
+            Err(exit) => return Ok(Err(exit)),
+        }
+    }
+    let plan = plan::plan(&graph, &graph.needed(&ids), &[], &cache, &machine)?;
+    let mut stages = Vec::new();
+    for id in ids {
+        let name = &graph.stages[id].name;
+        let hit = plan.results.get(&id).with_context(|| {
+            let command = project::again("run", &pipeline, &session, std::slice::from_ref(name));
+            let file = path.display();
+            format!("`{name}` of `{file}` has no result for these parameters and inputs; make it with: {command}")
+        })?;
+        stages.push((name.clone(), cache.result(&hit.key)?));
+    }
+    Ok(Ok(Found { cache, stages, beside: plan.results.values().map(|hit| hit.key).collect() }))
 }
 
 /// Whether a result holds predictions.
@@ -273,10 +303,11 @@ fn scores(result: &StageResult) -> bool {
     result.artifacts.iter().any(|artifact| artifact.artifact == ArtifactType::Predictions)
 }
 
-/// Fails unless exactly one stage scores models.
+/// Fails unless exactly one stage scores models, or all that do are trials of one.
 fn only(stages: &[&str], place: &str) -> Result<()> {
+    let written = |name: &str| name.split('[').next().unwrap_or_default().to_owned();
     match stages {
-        [_] => Ok(()),
+        [first, rest @ ..] if rest.iter().all(|other| written(other) == written(first)) => Ok(()),
         [] => bail!("no stage of `{place}` scored models: name a stage, or an artifact, STAGE.ARTIFACT"),
         several => bail!("several stages of `{place}` scored models, say which: {}", several.join(", ")),
     }

@@ -75,8 +75,9 @@ impl Stores {
 pub fn gather(sources: &[Source], question: &Question) -> Result<Candidates> {
     let stores = Stores::of(sources);
     let mut predictions = read_all(sources)?;
-    let mut notes = Vec::new();
     let mut groups: Vec<Group> = Vec::new();
+    // How often a training was found again, by where it stands first.
+    let mut again: BTreeMap<String, usize> = BTreeMap::new();
     for (at, source) in sources.iter().enumerate() {
         let mut models: Vec<String> = predictions[at].keys().cloned().collect();
         models.sort_by_key(|model| natural(model));
@@ -90,14 +91,17 @@ pub fn gather(sources: &[Source], question: &Question) -> Result<Candidates> {
             let found = found(at, source, model, stores.of_source(source));
             match groups.iter_mut().find(|group| group.found[0].configuration.id == found.configuration.id) {
                 None => groups.push(Group { found: vec![found], name: String::new() }),
-                Some(group) => group.take(found, sources, &mut notes),
+                Some(group) => group.take(found, &mut again),
             }
         }
     }
+    let stands_once =
+        |(model, n): (String, usize)| format!("`{model}` is the same in {} results, and stands here once", n + 1);
+    let mut notes: Vec<String> = again.into_iter().map(stands_once).collect();
     name(&mut groups, sources);
     let against = against(&groups, sources, question)?;
     for (group, against) in groups.iter().zip(&against) {
-        if against.is_none() && group.found[0].source > 0 && question.baseline.is_none() {
+        if against.is_none() && sources[group.found[0].source].operand > 0 && question.baseline.is_none() {
             notes.push(format!("`{}` has no namesake in `{}` and stands for itself", group.name, sources[0].label));
         }
     }
@@ -117,13 +121,10 @@ pub fn gather(sources: &[Source], question: &Question) -> Result<Candidates> {
 
 impl Group {
     /// Takes a training of the same configuration, unless it is one that is there already.
-    fn take(&mut self, found: Found, sources: &[Source], notes: &mut Vec<String>) {
+    fn take(&mut self, found: Found, again: &mut BTreeMap<String, usize>) {
         match self.found.iter().find(|other| other.configuration.seed == found.configuration.seed) {
             None => self.found.push(found),
-            Some(other) => notes.push(format!(
-                "`{}` of `{}` is the same as `{}` of `{}`, and stands here once",
-                found.model, sources[found.source].label, other.model, sources[other.source].label
-            )),
+            Some(other) => *again.entry(other.model.clone()).or_default() += 1,
         }
     }
 }
@@ -213,7 +214,9 @@ fn against(groups: &[Group], sources: &[Source], question: &Question) -> Result<
             }
         };
     }
-    let versions = sources.len() > 1 && sources.iter().all(|source| source.model.is_none());
+    let several = sources.iter().any(|source| source.operand > 0);
+    let versions = several && sources.iter().all(|source| source.model.is_none());
+    let is_first = |group: &Group| sources[group.found[0].source].operand == 0;
     if versions {
         let base_name = |group: &Group| {
             let names: Vec<&str> = group.found.iter().map(|found| found.model.as_str()).collect();
@@ -221,8 +224,8 @@ fn against(groups: &[Group], sources: &[Source], question: &Question) -> Result<
         };
         let namesake = |at: usize| {
             let own = base_name(&groups[at]);
-            let of_first = |other: &usize| groups[*other].found[0].source == 0 && base_name(&groups[*other]) == own;
-            (groups[at].found[0].source > 0).then(|| (0..groups.len()).find(of_first)).flatten()
+            let of_first = |other: &usize| is_first(&groups[*other]) && base_name(&groups[*other]) == own;
+            (!is_first(&groups[at])).then(|| (0..groups.len()).find(of_first)).flatten()
         };
         let paired: Vec<Option<usize>> = (0..groups.len()).map(namesake).collect();
         if paired.iter().any(Option::is_some) {

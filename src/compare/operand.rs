@@ -104,12 +104,22 @@ fn placed(word: &str, look: Look<'_>) -> Result<Option<Operand>> {
 }
 
 fn stage_and_part(text: &str) -> (Option<String>, Of) {
-    // A model's name may hold points, so the colon is looked for first.
-    match (text.split_once(':'), text.split_once('.')) {
-        (Some((stage, model)), _) => (Some(stage.to_owned()), Of::Model(model.to_owned())),
-        (None, Some((stage, artifact))) => (Some(stage.to_owned()), Of::Artifact(artifact.to_owned())),
-        (None, None) => (Some(text.to_owned()), Of::AllModels),
-    }
+    let (name, rest) = text.split_at(stage_end(text));
+    let of = match (rest.strip_prefix(':'), rest.strip_prefix('.')) {
+        (Some(model), _) => Of::Model(model.to_owned()),
+        (None, Some(artifact)) => Of::Artifact(artifact.to_owned()),
+        (None, None) => Of::AllModels,
+    };
+    (Some(name.to_owned()), of)
+}
+
+/// Where the name of a stage ends; one that a sweep made holds its values in brackets.
+fn stage_end(text: &str) -> usize {
+    let within = match text.find(['[', ':', '.']) {
+        Some(at) if text[at..].starts_with('[') => text[at..].find(']').map_or(text.len(), |end| at + end),
+        _ => 0,
+    };
+    text[within..].find([':', '.']).map_or(text.len(), |at| within + at)
 }
 
 #[cfg(test)]
@@ -161,6 +171,10 @@ mod tests {
         assert_eq!(
             read("a.toml b.toml filter.funnel"),
             ["a.toml filter artifact funnel", "b.toml filter artifact funnel"]
+        );
+        assert_eq!(
+            read("a.toml:e[x=0.5,y=1]:m[x=0.5] a.toml:e[x=0.5].table"),
+            ["a.toml e[x=0.5,y=1] model m[x=0.5]", "a.toml e[x=0.5] artifact table"]
         );
         assert_eq!(read("abcd abcd:lstm abcd:.funnel"), ["key -", "key - model lstm", "key - artifact funnel"]);
     }

@@ -263,7 +263,7 @@ fn two_versions_are_paired_by_name_and_what_did_not_change_stands_once() {
     let (one, other) = (lab.score(&[&constant, &old], RUNNERS), lab.score(&[&constant, &new], RUNNERS));
     let told = lab.told(&[&one, &other, "--judge", "trainings"]);
     assert_snapshot!(told.replace(&one[..12], "<key of one>").replace(&other[..12], "<key of two>"), @r#"
-    `constant` of `<key of two>` is the same as `constant` of `<key of one>`, and stands here once
+    `constant` is the same in 2 results, and stands here once
     part test, split by user, data recorded: 24 workouts of 12 users, 168 samples; 3 configurations here, 3 tried on these workouts
 
     configuration     seeds   mae  sd  difference  95 %            improved  worst tenth  p        verdict
