@@ -3,6 +3,7 @@
 pub mod comparison;
 pub mod diagnostics;
 pub mod draw;
+pub mod groups;
 pub mod output;
 pub mod progress;
 pub mod tables;

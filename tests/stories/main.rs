@@ -22,6 +22,7 @@ mod properties;
 mod recordings;
 mod security;
 mod signals;
+mod sweeps;
 mod tidy;
 mod tracer;
 mod trainings;

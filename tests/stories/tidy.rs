@@ -16,7 +16,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("diagnostic", &[]),
     ("graph", &[]),
     ("lock", &[]),
-    ("event", &["digest"]),
+    ("event", &["digest", "graph"]),
     ("hash", &["digest"]),
     ("key", &["digest"]),
     ("spec", &["diagnostic"]),
