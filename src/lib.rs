@@ -46,6 +46,7 @@
 //! - [`care`]: `verify`; in [`care::collect`] `gc`, beside runs that go on.
 //!
 //! What is told afterwards:
+//! - [`history`]: the runs, how they stand, and the best error that each came to.
 //! - [`compare`]: configurations and artifacts side by side, as data; [`compare::provenance`] knows what each artifact
 //!   was made from, and so which trainings differ in their seed alone.
 //!
@@ -120,6 +121,7 @@ pub mod event;
 pub mod executor;
 pub mod graph;
 pub mod hash;
+pub mod history;
 pub mod index;
 pub mod journal;
 pub mod key;

@@ -11,6 +11,7 @@ use pacer_stages::comparison::verdict::Verdict;
 use pacer_stages::comparison::{Judged, Settings, Unit};
 
 use crate::cache::{Cache, StageResult};
+use crate::cli::ls;
 use crate::cli::project::{self, Project};
 use crate::cli::{Exit, Format, PipelineArgs, Session};
 use crate::compare::operand::{self, Of, Operand, Place};
@@ -170,14 +171,13 @@ fn look(store: Option<&PathBuf>, text: &str, session: &Session) -> Result<Option
         return Ok(None);
     }
     let cache = cache(store, None, session)?;
-    let runs: Vec<String> = journal::runs(&cache.store).into_iter().filter(|run| run.starts_with(text)).collect();
-    let keys = provenance::keys_beginning(&cache, text);
-    match (runs.as_slice(), keys.as_slice()) {
-        ([run], _) => Ok(Some(Place::Run(run.clone()))),
-        ([], [key]) => Ok(Some(Place::Key(*key))),
-        ([], []) => Ok(None),
-        ([], several) => bail!("`{text}` begins {} keys: give more digits", several.len()),
-        (several, _) => bail!("`{text}` begins {} runs, such as {}: give more digits", several.len(), several[0]),
+    if let Some(run) = ls::run_beginning(&cache.store, text)? {
+        return Ok(Some(Place::Run(run)));
+    }
+    match provenance::keys_beginning(&cache, text).as_slice() {
+        [key] => Ok(Some(Place::Key(*key))),
+        [] => Ok(None),
+        several => bail!("`{text}` begins {} keys: give more digits", several.len()),
     }
 }
 

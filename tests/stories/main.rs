@@ -14,6 +14,7 @@ mod harness;
 mod interruption;
 mod kills;
 mod limits;
+mod listing;
 mod many;
 mod memory;
 mod paths;

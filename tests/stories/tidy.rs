@@ -47,6 +47,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("compare", &["cache", "digest", "key"]),
+    ("history", &["cache", "digest", "journal", "store"]),
     ("ui", &["compare", "diagnostic", "event", "graph"]),
     (
         "cli",
@@ -60,6 +61,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "event",
             "executor",
             "graph",
+            "history",
             "index",
             "journal",
             "key",
