@@ -14,12 +14,14 @@
 pub mod about;
 pub mod artifact;
 pub mod compare;
+pub mod comparison;
 pub mod escape;
 pub mod features;
 pub mod fingerprint;
 pub mod floor;
 pub mod head;
 pub mod history;
+pub mod inference;
 pub mod job;
 pub mod kind;
 pub mod kinds;

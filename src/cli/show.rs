@@ -11,6 +11,7 @@ use pacer_stages::table::Table;
 use serde_json::{Value, json};
 
 use crate::cache::{Artifact, StageResult};
+use crate::cli::ls;
 use crate::cli::plan::in_format;
 use crate::cli::project::{self, Project};
 use crate::cli::{Exit, Format, PipelineArgs, Session};
@@ -29,8 +30,8 @@ const SHOWN_ROWS: usize = 40;
 pub struct ShowArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// The stage, or STAGE.ARTIFACT
-    stage: String,
+    /// The stage, or STAGE.ARTIFACT; without it the pipeline is a run, by its id
+    stage: Option<String>,
     /// Write the artifact to this path; a table becomes CSV if the path ends so
     #[arg(long, value_name = "PATH")]
     export: Option<PathBuf>,
@@ -54,11 +55,12 @@ pub struct LogArgs {
 
 /// Shows a result or an artifact.
 pub fn show(args: &ShowArgs, session: &Session) -> Result<Exit> {
+    let Some(stage) = &args.stage else { return ls::show_run(&args.pipeline.file.to_string_lossy(), session) };
     let project = match project::open(&args.pipeline, session)? {
         Ok(project) => project,
         Err(exit) => return Ok(exit),
     };
-    let (stage, artifact) = graph::stage_and_artifact(&args.stage);
+    let (stage, artifact) = graph::stage_and_artifact(stage);
     let id = match project::target(&project.graph, stage)? {
         Ok(id) => id,
         Err(exit) => return Ok(exit),

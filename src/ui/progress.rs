@@ -293,7 +293,7 @@ fn time_left(elapsed: f64, done: u64, total: Option<u64>) -> String {
 }
 
 /// The figures of a stage in one line: the first few plain numbers.
-fn brief(metrics: &pacer_stages::stage::Metrics) -> String {
+pub fn brief(metrics: &pacer_stages::stage::Metrics) -> String {
     let plain = metrics.iter().filter_map(|(name, value)| {
         let number = value.as_f64()?;
         let text = match value.is_f64() {
