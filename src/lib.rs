@@ -34,6 +34,7 @@
 //! - [`spec`]: TOML as a tree of values with their places.
 //! - [`graph`]: the checked graph of stages; unaware of TOML, of keys and of running.
 //! - [`resolve`]: makes the one from the other; the only place that does.
+//! - [`schema`]: the JSON Schema of a pipeline, for editors.
 //!
 //! What is remembered:
 //! - [`key`]: the encoding of a key record, and the differences between two; one walk serves both.
@@ -121,6 +122,7 @@ pub mod key;
 pub mod lock;
 pub mod lockfile;
 pub mod resolve;
+pub mod schema;
 pub mod spec;
 pub mod stat_cache;
 pub mod store;

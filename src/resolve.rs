@@ -1,7 +1,7 @@
 //! Turns the text of a pipeline into a checked graph, or into all of its faults at once. The only place where
 //! TOML becomes a graph; unaware of keys and of running.
 
-mod files;
+pub mod files;
 mod params;
 mod settings;
 mod stage;
@@ -15,6 +15,7 @@ use petgraph::graph::DiGraph;
 use crate::diagnostic::{Diagnostic, Lines, Place};
 use crate::graph::{Graph, Source, Stage};
 use crate::resolve::params::Parameters;
+pub use crate::resolve::stage::RESERVED as STAGE_KEYS;
 use crate::spec::{self, Data, Entry, Node, Table};
 
 /// What the command line says about a pipeline.

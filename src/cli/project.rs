@@ -37,18 +37,22 @@ pub struct Project {
 
 /// Reads and checks a pipeline; its faults are drawn, and `Err(Exit::Fault)` says so.
 pub fn graph(args: &PipelineArgs) -> Result<Result<Graph, Exit>> {
+    let (text, resolved) = resolved(args)?;
+    Ok(resolved.map_err(|faults| {
+        draw(&faults, &args.file, &text);
+        Exit::Fault
+    }))
+}
+
+/// The text of a pipeline, and what comes of it.
+pub fn resolved(args: &PipelineArgs) -> Result<(String, Result<Graph, Vec<Diagnostic>>)> {
     let text = read(&args.file)?;
     if args.file.to_str().is_none() {
         bail!("the path of the pipeline `{}` is not UTF-8: give it another name", args.file.display());
     }
     let overrides = Overrides { set: args.set.clone(), seed: args.seed };
-    match resolve::resolve(&args.file, &text, &overrides) {
-        Ok(graph) => Ok(Ok(graph)),
-        Err(faults) => {
-            draw(&faults, &args.file, &text);
-            Ok(Err(Exit::Fault))
-        }
-    }
+    let resolved = resolve::resolve(&args.file, &text, &overrides);
+    Ok((text, resolved))
 }
 
 /// The text of a pipeline; what is larger than any, or never ends, is refused.
@@ -63,7 +67,8 @@ fn read(path: &Path) -> Result<String> {
     Ok(text)
 }
 
-fn draw(faults: &[Diagnostic], path: &Path, text: &str) {
+/// Draws faults on stderr.
+pub fn draw(faults: &[Diagnostic], path: &Path, text: &str) {
     output::say(diagnostics::render(faults, &path.display().to_string(), text, true).trim_end());
 }
 
@@ -161,10 +166,14 @@ pub fn again(command: &str, args: &PipelineArgs, session: &Session, tail: &[Stri
     args.set.iter().for_each(|set| words.extend(["--set".to_owned(), set.clone()]));
     args.seed.iter().for_each(|seed| words.extend(["--seed".to_owned(), seed.to_string()]));
     session.store.iter().for_each(|store| words.extend(["--store".to_owned(), store.display().to_string()]));
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// A word as a person would type it in a shell.
+pub fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "._-/=:,+@%".contains(c);
-    let quoted = words.into_iter().map(|word| match !word.is_empty() && word.chars().all(is_plain) {
-        true => word,
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
         false => format!("'{}'", word.replace('\'', "'\\''")),
-    });
-    quoted.collect::<Vec<_>>().join(" ")
+    }
 }

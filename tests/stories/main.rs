@@ -2,6 +2,7 @@
 
 mod caching;
 mod collecting;
+mod commands;
 mod damage;
 mod disk;
 mod explaining;
