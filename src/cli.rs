@@ -5,6 +5,7 @@
 mod care;
 mod check;
 mod doctor;
+mod export;
 mod init;
 mod kinds;
 mod locked;
@@ -124,6 +125,17 @@ enum Command {
     #[command(after_help = "Examples:\n  pacer show pipelines/quickstart.toml evaluate\n  \
         pacer show pipelines/quickstart.toml filter.funnel --export funnel.csv")]
     Show(show::ShowArgs),
+    /// Write results for other programs and machines: Parquet, CSV, safetensors, TensorBoard, MLflow, an archive
+    #[command(after_help = "Examples:\n  \
+        pacer export predictions pipelines/quickstart.toml evaluate --out predictions.csv\n  \
+        pacer export model pipelines/quickstart.toml lstm --out lstm.safetensors\n  \
+        pacer export tensorboard latest --out tb\n  \
+        pacer export mlflow latest --uri http://127.0.0.1:5000\n  \
+        pacer export archive latest --out run.zip")]
+    Export(export::ExportArgs),
+    /// Put an archive of a run into a store, to look at it there
+    #[command(after_help = "Example:\n  pacer unpack run.zip --store from_the_server")]
+    Unpack(export::UnpackArgs),
     /// Print the newest log of a stage
     #[command(after_help = "Example:\n  pacer log pipelines/quickstart.toml lstm")]
     Log(show::LogArgs),
@@ -196,6 +208,8 @@ pub fn main() -> ExitCode {
         Command::Status(args) => show::status(args, &session),
         Command::Graph(args) => plan::graph(args, &session),
         Command::Show(args) => show::show(args, &session),
+        Command::Export(args) => export::export(args, &session),
+        Command::Unpack(args) => export::unpack(args, &session),
         Command::Log(args) => show::log(args, &session),
         Command::Stages(args) => kinds::stages(args, &session),
         Command::Schema => check::schema(),

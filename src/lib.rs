@@ -52,6 +52,7 @@
 //!   [`reason`](engine::reason) explains, [`forward`](engine::forward) looks ahead, [`run`](engine::run) schedules,
 //!   [`courses`](engine::courses) orders trainings of which one is the beginning of the other, [`rerun`](engine::rerun)
 //!   runs a stage again to compare bits.
+//! - [`export`]: results for other programs: event files, an MLflow server, an archive.
 //! - [`ui`]: the only part that writes to the terminal; results on stdout, progress on stderr.
 //! - [`cli`]: the commands; each calls one operation of the above. `main.rs` only calls it.
 //!
@@ -114,6 +115,7 @@ pub mod digest;
 pub mod engine;
 pub mod event;
 pub mod executor;
+pub mod export;
 pub mod graph;
 pub mod hash;
 pub mod index;

@@ -30,6 +30,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("lockfile", &["cache", "digest"]),
     ("care", &["cache", "digest", "hash", "journal", "lock", "store"]),
     ("executor", &["stat_cache", "store"]),
+    ("export", &["cache", "event", "journal", "store"]),
     (
         "engine",
         &[
@@ -57,6 +58,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "engine",
             "event",
             "executor",
+            "export",
             "graph",
             "index",
             "journal",
