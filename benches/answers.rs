@@ -10,7 +10,7 @@ use pacer::cache::{Artifact, Cache, RESULT_VERSION, StageResult};
 use pacer::digest::Digest;
 use pacer::store::Store;
 use pacer_stages::artifact::ArtifactType;
-use pacer_stages::predictions::Writer;
+use pacer_stages::predictions::{Predicted, Writer};
 use pacer_stages::sequences::{DataSource, Grid, Header, Sequences};
 use serde_json::{Map, Value, json};
 
@@ -120,7 +120,9 @@ fn score(cache: &Cache, folder: &Path, trials: &[usize]) -> String {
         let truth = sequences.target.iter().enumerate();
         let prediction: Vec<f32> = truth.map(|(step, truth)| truth + error(step)).collect();
         let name = format!("trial_{trial}");
-        writer.add(&name, &sequences, &places, &prediction).expect("predictions can be written");
+        writer
+            .add(&name, &sequences, &places, &Predicted { rate: prediction, interval: None })
+            .expect("predictions can be written");
         metrics.insert(name.clone(), json!({"data": "recorded", "split": "user", "part": "test", "mae": 9.5}));
         models.insert(name, model(cache, folder, *trial).hex().into());
     }

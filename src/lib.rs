@@ -36,6 +36,7 @@
 //! - [`resolve`]: makes the one from the other; the only place that does. Here a sweep becomes trials, which from then
 //!   on are stages like any other.
 //! - [`search`]: which trials come next, from the figures of those that are done.
+//! - [`schema`]: the JSON Schema of a pipeline, for editors.
 //!
 //! What is remembered:
 //! - [`key`]: the encoding of a key record, and the differences between two; one walk serves both.
@@ -58,6 +59,7 @@
 //!   [`reason`](engine::reason) explains, [`forward`](engine::forward) looks ahead, [`run`](engine::run) schedules,
 //!   [`courses`](engine::courses) orders trainings of which one is the beginning of the other, [`rounds`](engine::rounds)
 //!   goes on with searches, [`rerun`](engine::rerun) runs a stage again to compare bits.
+//! - [`export`]: results for other programs: event files, an MLflow server, an archive.
 //! - [`ui`]: the only part that writes to the terminal; results on stdout, progress on stderr.
 //! - [`cli`]: the commands; each calls one operation of the above. `main.rs` only calls it.
 //!
@@ -129,6 +131,7 @@ pub mod digest;
 pub mod engine;
 pub mod event;
 pub mod executor;
+pub mod export;
 pub mod graph;
 pub mod hash;
 pub mod history;
@@ -138,6 +141,7 @@ pub mod key;
 pub mod lock;
 pub mod lockfile;
 pub mod resolve;
+pub mod schema;
 pub mod search;
 pub mod spec;
 pub mod stat_cache;

@@ -2,7 +2,7 @@
 //! TOML becomes a graph; unaware of keys and of running.
 
 mod expand;
-mod files;
+pub mod files;
 mod params;
 mod settings;
 mod stage;
@@ -18,6 +18,7 @@ use crate::diagnostic::{Diagnostic, Lines, Place};
 use crate::graph::{Graph, Source, Stage};
 use crate::resolve::params::Parameters;
 use crate::resolve::stage::Draft;
+pub use crate::resolve::stage::RESERVED as STAGE_KEYS;
 use crate::search::{How, Point, Search};
 use crate::spec::{self, Data, Entry, Node, Table};
 

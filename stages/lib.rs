@@ -6,7 +6,7 @@
 //! [`escape`] and [`plot`] draw), [`track`], [`physiology`], [`features`], [`statistics`], [`past`], [`score`], [`ranking`],
 //! [`quality`] and [`history`] (the science), [`simulate`] (made-up runners, with [`floor`], what nobody could say better about them), [`read`]
 //! (formats), [`recipe`] (what trainings share), [`kinds`] (the table), [`fingerprint`] (the code behind each kind),
-//! [`worker`] (what a worker process says), [`compare`] (where two artifacts differ).
+//! [`worker`] (what a worker process says), [`compare`] (where two artifacts differ), [`spreadsheet`] (any table as CSV).
 //!
 //! Invariants: a kind never uses another kind; nothing here prints; every random draw takes its seed from the
 //! job; a stage writes nothing but its declared outputs.
@@ -40,6 +40,7 @@ pub mod score;
 pub mod sequences;
 pub mod simulate;
 pub mod split;
+pub mod spreadsheet;
 pub mod stage;
 pub mod statistics;
 pub mod suggest;

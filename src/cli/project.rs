@@ -39,6 +39,15 @@ pub struct Project {
 
 /// Reads and checks a pipeline; its faults are drawn, and `Err(Exit::Fault)` says so.
 pub fn graph(args: &PipelineArgs, session: &Session) -> Result<Result<Graph, Exit>> {
+    let (text, resolved) = resolved(args, session)?;
+    Ok(resolved.map_err(|faults| {
+        draw(&faults, &args.file, &text);
+        Exit::Fault
+    }))
+}
+
+/// The text of a pipeline, and what comes of it.
+pub fn resolved(args: &PipelineArgs, session: &Session) -> Result<(String, Result<Graph, Vec<Diagnostic>>)> {
     let text = read(&args.file)?;
     if args.file.to_str().is_none() {
         bail!("the path of the pipeline `{}` is not UTF-8: give it another name", args.file.display());
@@ -52,13 +61,7 @@ pub fn graph(args: &PipelineArgs, session: &Session) -> Result<Result<Graph, Exi
         overrides.points = rounds::points(&store, graph);
         resolved = resolve::resolve(&args.file, &text, &overrides);
     }
-    match resolved {
-        Ok(graph) => Ok(Ok(graph)),
-        Err(faults) => {
-            draw(&faults, &args.file, &text);
-            Ok(Err(Exit::Fault))
-        }
-    }
+    Ok((text, resolved))
 }
 
 /// The text of a pipeline; what is larger than any, or never ends, is refused.
@@ -73,7 +76,8 @@ fn read(path: &Path) -> Result<String> {
     Ok(text)
 }
 
-fn draw(faults: &[Diagnostic], path: &Path, text: &str) {
+/// Draws faults on stderr.
+pub fn draw(faults: &[Diagnostic], path: &Path, text: &str) {
     output::say(diagnostics::render(faults, &path.display().to_string(), text, true).trim_end());
 }
 
@@ -184,10 +188,14 @@ pub fn again(command: &str, args: &PipelineArgs, session: &Session, tail: &[Stri
     args.set.iter().for_each(|set| words.extend(["--set".to_owned(), set.clone()]));
     args.seed.iter().for_each(|seed| words.extend(["--seed".to_owned(), seed.to_string()]));
     session.store.iter().for_each(|store| words.extend(["--store".to_owned(), store.display().to_string()]));
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// A word as a person would type it in a shell.
+pub fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "._-/=:,+@%".contains(c);
-    let quoted = words.into_iter().map(|word| match !word.is_empty() && word.chars().all(is_plain) {
-        true => word,
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
         false => format!("'{}'", word.replace('\'', "'\\''")),
-    });
-    quoted.collect::<Vec<_>>().join(" ")
+    }
 }

@@ -82,7 +82,7 @@ pub fn show(args: &ShowArgs, session: &Session) -> Result<Exit> {
 }
 
 /// The result that a run would reuse now.
-fn current_result(project: &Project, id: StageId, args: &PipelineArgs, session: &Session) -> Result<StageResult> {
+pub fn current_result(project: &Project, id: StageId, args: &PipelineArgs, session: &Session) -> Result<StageResult> {
     let Project { graph, cache, machine } = project;
     let plan = plan::plan(graph, &graph.needed(&[id]), &[], cache, machine)?;
     let name = &graph.stages[id].name;

@@ -14,7 +14,7 @@ use crate::resolve::{into_table, known_keys, settings};
 use crate::spec::{Data, Entry, Node, Table};
 
 /// Keys of a stage that are not parameters of its kind.
-const RESERVED: [&str; 6] = ["kind", "inputs", "resources", "checkpoints", "seed", "sweep"];
+pub const RESERVED: [&str; 6] = ["kind", "inputs", "resources", "checkpoints", "seed", "sweep"];
 
 /// The longest name of a stage: its log is a file of this name.
 const NAME_CHARS: usize = 100;

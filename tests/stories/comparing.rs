@@ -9,7 +9,7 @@ use pacer::cache::{Artifact, Cache, RESULT_VERSION, StageResult};
 use pacer::digest::Digest;
 use pacer::store::Store;
 use pacer_stages::artifact::ArtifactType;
-use pacer_stages::predictions::Writer;
+use pacer_stages::predictions::{Predicted, Writer};
 use pacer_stages::sequences::{DataSource, Grid, Header, Sequences};
 use serde_json::{Map, Value, json};
 
@@ -121,7 +121,7 @@ impl Lab {
                 let error = (model.error)(sequences.user[*place]);
                 sequences.steps(*place).for_each(|step| prediction[step] += error);
             }
-            writer.add(&model.name, &sequences, &places, &prediction).unwrap();
+            writer.add(&model.name, &sequences, &places, &Predicted { rate: prediction, interval: None }).unwrap();
             let basis = json!({"data": "recorded", "split": runners.split, "part": "test", "seed": model.seed});
             metrics.insert(model.name.clone(), basis);
             inputs.insert(model.name.clone(), model.digest.hex().into());

@@ -2,10 +2,12 @@
 
 mod caching;
 mod collecting;
+mod commands;
 mod comparing;
 mod damage;
 mod disk;
 mod explaining;
+mod exporting;
 mod extending;
 mod faults;
 mod fuzzed;
@@ -20,6 +22,7 @@ mod memory;
 mod paths;
 mod pipelines;
 mod properties;
+mod python;
 mod recordings;
 mod security;
 mod signals;

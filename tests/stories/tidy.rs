@@ -22,6 +22,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("key", &["digest"]),
     ("spec", &["diagnostic"]),
     ("resolve", &["diagnostic", "graph", "search", "spec"]),
+    ("schema", &[]),
     ("store", &["digest", "hash", "lock"]),
     ("stat_cache", &["digest", "hash", "store"]),
     ("cache", &["digest", "key", "lock", "stat_cache", "store"]),
@@ -30,6 +31,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("lockfile", &["cache", "digest"]),
     ("care", &["cache", "digest", "hash", "journal", "lock", "store"]),
     ("executor", &["stat_cache", "store"]),
+    ("export", &["cache", "event", "journal", "store"]),
     (
         "engine",
         &[
@@ -62,6 +64,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "engine",
             "event",
             "executor",
+            "export",
             "graph",
             "history",
             "index",
@@ -69,6 +72,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "key",
             "lockfile",
             "resolve",
+            "schema",
             "store",
             "ui",
         ],
