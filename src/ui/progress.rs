@@ -10,11 +10,13 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pacer_stages::stage::Notice;
 
 use crate::event::Event;
+use crate::ui::columns;
 use crate::ui::groups::Sweeps;
 use crate::ui::output::{self, BAD, FAINT, GOOD, ODD, paint};
+use crate::ui::standing::Standing;
 
-/// Rows of running stages shown at once.
-const LIVE_ROWS: usize = 20;
+/// Rows of running stages shown at once, below which one more says how the run stands.
+const LIVE_ROWS: usize = 19;
 
 /// In a pipe a stage tells its progress no more often than this.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
@@ -45,6 +47,9 @@ pub struct Progress {
     waiting: BTreeSet<String>,
     reused: Reused,
     sweeps: Sweeps,
+    standing: Standing,
+    /// The row that says how the run stands.
+    last_row: Option<ProgressBar>,
 }
 
 /// Stages that were reused and are not told yet.
@@ -79,6 +84,8 @@ impl Progress {
             waiting: BTreeSet::new(),
             reused: Reused::default(),
             sweeps: Sweeps::default(),
+            standing: Standing::default(),
+            last_row: None,
         }
     }
 
@@ -91,7 +98,42 @@ impl Progress {
                     self.human(event);
                 }
             }
-            Style::Human => self.human(event),
+            Style::Human => {
+                self.standing.heed(event);
+                if let Event::Done { .. } = event {
+                    self.last_row.take().iter().for_each(ProgressBar::finish_and_clear);
+                }
+                self.human(event);
+                self.tell_standing(event);
+            }
+        }
+    }
+
+    /// Keeps the last row of the live view true.
+    fn tell_standing(&mut self, event: &Event) {
+        let Some(live) = &self.live else { return };
+        if let Event::Started { .. } = event {
+            let row = live.add(ProgressBar::new_spinner());
+            row.set_style(ProgressStyle::with_template("{elapsed}  {wide_msg}").expect("the template is right"));
+            row.enable_steady_tick(Duration::from_millis(200));
+            self.last_row = Some(row);
+        }
+        if let Some(row) = &self.last_row {
+            let shown = self.rows.values().filter(|row| row.bar.is_some()).count();
+            row.set_message(self.standing.words(shown));
+        }
+    }
+
+    /// The columns of the terminal; `None` in a pipe, which has no edge.
+    fn columns(&self) -> Option<usize> {
+        self.live.as_ref().and_then(|_| columns::of_terminal())
+    }
+
+    /// A stage's name in its column.
+    fn name(&self, stage: &str) -> String {
+        match self.columns() {
+            Some(columns) => columns::name(stage, columns::for_names(self.width, Some(columns))),
+            None => format!("{stage:width$}", width = self.width),
         }
     }
 
@@ -196,9 +238,12 @@ impl Progress {
     fn open_row(&mut self, stage: &str) {
         let shown = self.rows.values().filter(|row| row.bar.is_some()).count();
         let bar = self.live.as_ref().filter(|_| shown < LIVE_ROWS).map(|live| {
-            let bar = live.add(ProgressBar::new_spinner());
-            bar.set_style(row_style(false));
-            bar.set_prefix(format!("{stage:width$}", width = self.width));
+            let bar = match &self.last_row {
+                Some(last) => live.insert_before(last, ProgressBar::new_spinner()),
+                None => live.add(ProgressBar::new_spinner()),
+            };
+            bar.set_style(row_style(None));
+            bar.set_prefix(self.name(stage));
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
@@ -211,7 +256,7 @@ impl Progress {
         if let Some(bar) = &row.bar {
             if let Some(total) = total.filter(|_| bar.length().is_none()) {
                 bar.set_length(total);
-                bar.set_style(row_style(true));
+                bar.set_style(row_style(Some(columns::for_bar(columns::of_terminal()))));
             }
             bar.set_position(done);
             bar.set_message(format!("{unit}  {message}"));
@@ -235,7 +280,11 @@ impl Progress {
     }
 
     fn line(&self, stage: &str, style: anstyle::Style, word: &str, detail: &str) {
-        let text = format!("{stage:width$}  {}  {detail}", paint(style, &format!("{word:9}")), width = self.width);
+        let name = self.name(stage);
+        // Why something failed is told whole.
+        let room = columns::for_details(name.chars().count(), self.columns()).filter(|_| style != BAD);
+        let detail = room.map_or_else(|| detail.to_owned(), |room| columns::cut(detail, room));
+        let text = format!("{name}  {}  {detail}", paint(style, &format!("{word:9}")));
         match &self.live {
             Some(live) => {
                 // A terminal that was closed takes no drawing any more, over which `suspend` would panic.
@@ -274,12 +323,14 @@ impl Reused {
     }
 }
 
-fn row_style(counted: bool) -> ProgressStyle {
-    let template = match counted {
-        true => "{prefix}  {bar:20} {pos}/{len}  {eta} left  {wide_msg}",
-        false => "{prefix}  {spinner} {elapsed}  {pos} {wide_msg}",
+/// The style of a row; `bar` is the width of its bar where the work is counted, 0 for none.
+fn row_style(bar: Option<usize>) -> ProgressStyle {
+    let template = match bar {
+        None => "{prefix}  {spinner} {elapsed}  {pos} {wide_msg}".to_owned(),
+        Some(0) => "{prefix}  {pos}/{len} {eta} left {wide_msg}".to_owned(),
+        Some(width) => format!("{{prefix}}  {{bar:{width}}} {{pos}}/{{len}}  {{eta}} left  {{wide_msg}}"),
     };
-    ProgressStyle::with_template(template).expect("the template is right").progress_chars("━╸─")
+    ProgressStyle::with_template(&template).expect("the template is right").progress_chars("━╸─")
 }
 
 fn time_left(elapsed: f64, done: u64, total: Option<u64>) -> String {
