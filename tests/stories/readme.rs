@@ -56,6 +56,15 @@ fn shrink(folder: &Path) {
     }
 }
 
+/// The sweep that the tutorial writes into its pipeline; from then on it is there.
+fn add_sweep(project: &Project, readme: &str) {
+    let tutorial = readme.split_once("## Tutorial").expect("there is one").1;
+    let block = tutorial.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("it has a block");
+    assert!(block.starts_with("[stages.lstm.sweep]"), "{block}");
+    let text = fs::read_to_string(project.path("runs.toml")).unwrap();
+    project.write("runs.toml", &format!("{text}\n{block}"));
+}
+
 /// The lines of the command blocks, in order, without their remarks.
 fn commands(readme: &str) -> Vec<&str> {
     let mut is_code = false;
@@ -83,7 +92,11 @@ fn every_command_of_the_readme_runs() {
     let path = format!("{programs}:{}", std::env::var("PATH").unwrap_or_default());
     let mut ran = 0;
     let commands = commands(&readme);
-    for line in &commands {
+    for (at, line) in commands.iter().enumerate() {
+        let is_sweep_next = commands.get(at + 1).is_some_and(|next| next.starts_with("pacer sweep"));
+        if is_sweep_next && is_known(&project, "pacer sweep") {
+            add_sweep(&project, &readme);
+        }
         if ELSEWHERE.iter().any(|(word, _)| line.contains(word)) {
             continue;
         }
