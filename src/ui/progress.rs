@@ -10,13 +10,19 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pacer_stages::stage::Notice;
 
 use crate::event::Event;
+use crate::ui::columns;
+use crate::ui::groups::Sweeps;
 use crate::ui::output::{self, BAD, FAINT, GOOD, ODD, paint};
+use crate::ui::standing::Standing;
 
-/// Rows of running stages shown at once.
-const LIVE_ROWS: usize = 20;
+/// Rows of running stages shown at once, below which one more says how the run stands.
+const LIVE_ROWS: usize = 19;
 
 /// In a pipe a stage tells its progress no more often than this.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// No column of names is wider.
+const WIDEST: usize = 40;
 
 /// So many reused stages are named; of more, the number is told.
 const NAMED: usize = 3;
@@ -40,6 +46,10 @@ pub struct Progress {
     width: usize,
     waiting: BTreeSet<String>,
     reused: Reused,
+    sweeps: Sweeps,
+    standing: Standing,
+    /// The row that says how the run stands.
+    last_row: Option<ProgressBar>,
 }
 
 /// Stages that were reused and are not told yet.
@@ -66,7 +76,17 @@ impl Progress {
     pub fn new(style: Style) -> Self {
         let live = style == Style::Human && std::io::stderr().is_terminal();
         let live = live.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
-        Self { style, live, rows: BTreeMap::new(), width: 0, waiting: BTreeSet::new(), reused: Reused::default() }
+        Self {
+            style,
+            live,
+            rows: BTreeMap::new(),
+            width: 0,
+            waiting: BTreeSet::new(),
+            reused: Reused::default(),
+            sweeps: Sweeps::default(),
+            standing: Standing::default(),
+            last_row: None,
+        }
     }
 
     /// Shows one event.
@@ -78,7 +98,42 @@ impl Progress {
                     self.human(event);
                 }
             }
-            Style::Human => self.human(event),
+            Style::Human => {
+                self.standing.heed(event);
+                if let Event::Done { .. } = event {
+                    self.last_row.take().iter().for_each(ProgressBar::finish_and_clear);
+                }
+                self.human(event);
+                self.tell_standing(event);
+            }
+        }
+    }
+
+    /// Keeps the last row of the live view true.
+    fn tell_standing(&mut self, event: &Event) {
+        let Some(live) = &self.live else { return };
+        if let Event::Started { .. } = event {
+            let row = live.add(ProgressBar::new_spinner());
+            row.set_style(ProgressStyle::with_template("{elapsed}  {wide_msg}").expect("the template is right"));
+            row.enable_steady_tick(Duration::from_millis(200));
+            self.last_row = Some(row);
+        }
+        if let Some(row) = &self.last_row {
+            let shown = self.rows.values().filter(|row| row.bar.is_some()).count();
+            row.set_message(self.standing.words(shown));
+        }
+    }
+
+    /// The columns of the terminal; `None` in a pipe, which has no edge.
+    fn columns(&self) -> Option<usize> {
+        self.live.as_ref().and_then(|_| columns::of_terminal())
+    }
+
+    /// A stage's name in its column.
+    fn name(&self, stage: &str) -> String {
+        match self.columns() {
+            Some(columns) => columns::name(stage, columns::for_names(self.width, Some(columns))),
+            None => format!("{stage:width$}", width = self.width),
         }
     }
 
@@ -89,8 +144,13 @@ impl Progress {
             self.tell_reused();
         }
         match event {
-            Event::Started { stages, .. } => {
-                self.width = stages.iter().map(|stage| stage.chars().count()).max().unwrap_or(0);
+            Event::Started { stages, trials, .. } => {
+                self.sweeps = Sweeps::of(trials);
+                let width = |stage: &String| self.sweeps.name(stage).chars().count().min(WIDEST);
+                self.width = stages.iter().map(width).max().unwrap_or(0);
+            }
+            Event::Running { stage, .. } | Event::Finished { stage, .. } if self.sweeps.is_large(stage) => {
+                self.trial(event);
             }
             // That it waits was told, so its end is told too.
             Event::Reused { stage, .. } if self.waiting.remove(stage) => {
@@ -120,8 +180,12 @@ impl Progress {
                 let detail = format!("{}  {}", output::seconds(*seconds), paint(FAINT, &brief(metrics)));
                 self.end(stage, GOOD, "✓ ran", detail);
             }
-            Event::Failed { stage, message, place, log, .. } => {
+            Event::Failed { stage, message, place, log, earlier_run, .. } => {
+                self.sweeps.ended(stage);
                 let mut text = message.clone();
+                if let Some(run) = earlier_run {
+                    text = format!("before, in run {run}, and is not tried again (--retry-failed): {text}");
+                }
                 if let Some(place) = place {
                     text.push_str(&format!("\n    set at {place}"));
                 }
@@ -151,14 +215,35 @@ impl Progress {
         }
     }
 
+    /// Tells of a trial of a large sweep no more than how many of its siblings have ended.
+    fn trial(&mut self, event: &Event) {
+        match event {
+            Event::Running { stage, .. } => self.open_row(stage),
+            Event::Finished { stage, .. } => {
+                self.close_row(stage);
+                if let Some((group, words)) = self.sweeps.ended(stage) {
+                    self.line(&group, GOOD, "✓ trials", &words);
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn begin(&mut self, stage: &str, reason: &str, device: &str) {
         let place = if device == "cpu" { String::new() } else { format!(" on {device}") };
         self.line(stage, anstyle::Style::new(), "▸ runs", &format!("{reason}{place}"));
+        self.open_row(stage);
+    }
+
+    fn open_row(&mut self, stage: &str) {
         let shown = self.rows.values().filter(|row| row.bar.is_some()).count();
         let bar = self.live.as_ref().filter(|_| shown < LIVE_ROWS).map(|live| {
-            let bar = live.add(ProgressBar::new_spinner());
-            bar.set_style(row_style(false));
-            bar.set_prefix(format!("{stage:width$}", width = self.width));
+            let bar = match &self.last_row {
+                Some(last) => live.insert_before(last, ProgressBar::new_spinner()),
+                None => live.add(ProgressBar::new_spinner()),
+            };
+            bar.set_style(row_style(None));
+            bar.set_prefix(self.name(stage));
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
@@ -171,7 +256,7 @@ impl Progress {
         if let Some(bar) = &row.bar {
             if let Some(total) = total.filter(|_| bar.length().is_none()) {
                 bar.set_length(total);
-                bar.set_style(row_style(true));
+                bar.set_style(row_style(Some(columns::for_bar(columns::of_terminal()))));
             }
             bar.set_position(done);
             bar.set_message(format!("{unit}  {message}"));
@@ -184,14 +269,22 @@ impl Progress {
     }
 
     fn end(&mut self, stage: &str, style: anstyle::Style, word: &str, detail: String) {
-        if let Some(bar) = self.rows.remove(stage).and_then(|row| row.bar) {
-            bar.finish_and_clear();
-        }
+        self.close_row(stage);
         self.line(stage, style, word, &detail);
     }
 
+    fn close_row(&mut self, stage: &str) {
+        if let Some(bar) = self.rows.remove(stage).and_then(|row| row.bar) {
+            bar.finish_and_clear();
+        }
+    }
+
     fn line(&self, stage: &str, style: anstyle::Style, word: &str, detail: &str) {
-        let text = format!("{stage:width$}  {}  {detail}", paint(style, &format!("{word:9}")), width = self.width);
+        let name = self.name(stage);
+        // Why something failed is told whole.
+        let room = columns::for_details(name.chars().count(), self.columns()).filter(|_| style != BAD);
+        let detail = room.map_or_else(|| detail.to_owned(), |room| columns::cut(detail, room));
+        let text = format!("{name}  {}  {detail}", paint(style, &format!("{word:9}")));
         match &self.live {
             Some(live) => {
                 // A terminal that was closed takes no drawing any more, over which `suspend` would panic.
@@ -230,12 +323,14 @@ impl Reused {
     }
 }
 
-fn row_style(counted: bool) -> ProgressStyle {
-    let template = match counted {
-        true => "{prefix}  {bar:20} {pos}/{len}  {eta} left  {wide_msg}",
-        false => "{prefix}  {spinner} {elapsed}  {pos} {wide_msg}",
+/// The style of a row; `bar` is the width of its bar where the work is counted, 0 for none.
+fn row_style(bar: Option<usize>) -> ProgressStyle {
+    let template = match bar {
+        None => "{prefix}  {spinner} {elapsed}  {pos} {wide_msg}".to_owned(),
+        Some(0) => "{prefix}  {pos}/{len} {eta} left {wide_msg}".to_owned(),
+        Some(width) => format!("{{prefix}}  {{bar:{width}}} {{pos}}/{{len}}  {{eta}} left  {{wide_msg}}"),
     };
-    ProgressStyle::with_template(template).expect("the template is right").progress_chars("━╸─")
+    ProgressStyle::with_template(&template).expect("the template is right").progress_chars("━╸─")
 }
 
 fn time_left(elapsed: f64, done: u64, total: Option<u64>) -> String {
@@ -249,7 +344,7 @@ fn time_left(elapsed: f64, done: u64, total: Option<u64>) -> String {
 }
 
 /// The figures of a stage in one line: the first few plain numbers.
-fn brief(metrics: &pacer_stages::stage::Metrics) -> String {
+pub fn brief(metrics: &pacer_stages::stage::Metrics) -> String {
     let plain = metrics.iter().filter_map(|(name, value)| {
         let number = value.as_f64()?;
         let text = match value.is_f64() {

@@ -5,6 +5,7 @@
 //! checkpoint are one array each.
 
 pub mod decoder;
+pub mod forecaster;
 pub mod hybrid;
 pub mod input;
 pub mod layer;

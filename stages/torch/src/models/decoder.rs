@@ -83,6 +83,7 @@ mod tests {
     use crate::models::weights::{initial, to_host};
     use crate::random::{Purpose, stream, uniform};
     use pacer_stages::about::About;
+    use pacer_stages::history;
     use pacer_stages::model::UserInput;
     use tch::Device;
 
@@ -158,7 +159,7 @@ mod tests {
         let theta = (0..length).map(|_| uniform(0.4, &mut generator)).collect();
         let mut input = Input::plain(steps(4, 2), vec![4, 4]).unwrap();
         input.users = Tensor::from_slice(&[1i64, 0]);
-        let numbers = pacer_stages::history::History::width(2) as i64;
+        let numbers = history::History::width(2) as i64;
         input.history = Some(History {
             rows: Tensor::arange(4 * numbers, (Kind::Float, Device::Cpu)).sin().view([2, 2, numbers]),
             there: Tensor::ones([2, 2], (Kind::Float, Device::Cpu)),
