@@ -451,11 +451,33 @@ mod tests {
             model: BaselineModel::Ridge,
             features: vec!["speed".into(), "heart_rate".into()],
             alphas: vec![-1.0],
+            history: 32,
         };
         let faults = stage.check();
         assert_eq!(faults.len(), 2);
         assert_eq!(faults[0].path, "features[1]");
         assert!(faults[0].message.contains("can never be an input"));
         assert_eq!(faults[1].path, "alphas[0]");
+    }
+    #[test]
+    fn lines_of_users_are_a_model_that_predicts_from_its_file_and_take_no_penalty() {
+        let (sequences, split) = (sequences(), split());
+        let (model, told) = fit(&sequences, &split).mixed(&names(), 8).unwrap();
+        assert!(told["sd_between_users"].is_number() && told["sd_between_days"].is_number(), "{told:?}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        model.write(&path).unwrap();
+        let said = Model::read(&path).unwrap().predict_linear(&sequences).unwrap();
+        assert_eq!(said, model.predict_linear(&sequences).unwrap());
+        // Of workout 2's user nothing is known, so that the line is the one that the tensors hold.
+        let (weight, bias) = (&model.tensors["weight"].values, model.tensors["bias"].values[0]);
+        let scaler = &model.config.scaler;
+        let row = sequences.row(6).iter().zip(&scaler.mean).zip(&scaler.sd);
+        let line =
+            row.zip(weight).map(|(((x, mean), sd), w)| w * ((f64::from(*x) - mean) / sd) as f32).sum::<f32>() + bias;
+        assert!((said[6] - line).abs() < 1e-3, "{} and {line}", said[6]);
+        let text = r#"{"model":"mixed","features":["speed"],"alphas":[0.1,1.0]}"#;
+        let stage: Baseline = serde_json::from_str(text).unwrap();
+        assert_eq!(stage.check()[0].path, "alphas");
     }
 }
