@@ -3,13 +3,21 @@
 //! Exit codes: 0 done; 1 a stage failed; 2 a fault of usage or of the pipeline; 130 interrupted.
 
 mod care;
+mod check;
+mod compare;
 mod doctor;
+mod export;
+mod init;
 mod kinds;
 mod locked;
+mod ls;
+mod manual;
 mod plan;
 mod project;
 mod run;
 mod show;
+mod sweep;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -86,10 +94,23 @@ struct PipelineArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a commented pipeline for your recordings, after asking or by flags
+    #[command(after_help = "Examples:\n  pacer init\n  \
+        pacer init runs.toml --data ~/recordings --goal later-runs\n  \
+        pacer init --data endomondoHR_proper.json --goal strangers")]
+    Init(init::InitArgs),
+    /// Check a pipeline: tell every fault, and do nothing else
+    #[command(after_help = "Examples:\n  pacer check pipelines/quickstart.toml\n  \
+        pacer check pipelines/my_runs.toml --set data.runs=recordings --format json")]
+    Check(check::CheckArgs),
     /// Run a pipeline, or the stages named and what they need
     #[command(after_help = "Examples:\n  pacer run pipelines/quickstart.toml\n  \
         pacer run pipelines/personal.toml evaluate --set data.workouts=runs.jsonl --jobs 2")]
     Run(run::RunArgs),
+    /// Run a pipeline now, and again whenever it or a file that it reads changes
+    #[command(after_help = "Examples:\n  pacer watch pipelines/quickstart.toml\n  \
+        pacer watch runs.toml evaluate --set train.epochs=5")]
+    Watch(watch::WatchArgs),
     /// Say what a run would do and why, without doing it
     #[command(after_help = "Example:\n  pacer plan pipelines/quickstart.toml --set train.epochs=20")]
     Plan(plan::PlanArgs),
@@ -98,22 +119,58 @@ enum Command {
         pacer explain pipelines/quickstart.toml --changing resample.grid")]
     Explain(plan::ExplainArgs),
     /// Show how the stages of a pipeline stand
+    #[command(after_help = "Example:\n  pacer status pipelines/quickstart.toml")]
     Status(show::StatusArgs),
     /// Draw the graph of a pipeline
     #[command(after_help = "Example:\n  pacer graph pipelines/quickstart.toml --as svg > graph.svg")]
     Graph(plan::GraphArgs),
-    /// Show the result of a stage: artifacts, figures, who made it; or export an artifact
+    /// Show the result of a stage: artifacts, figures, who made it; or export an artifact; or what a run did
     #[command(after_help = "Examples:\n  pacer show pipelines/quickstart.toml evaluate\n  \
-        pacer show pipelines/quickstart.toml filter.funnel --export funnel.csv")]
+        pacer show pipelines/quickstart.toml filter.funnel --export funnel.csv\n  \
+        pacer show 20261126-200431.575-32737")]
     Show(show::ShowArgs),
+    /// Set configurations side by side, by user and over seeds, with a verdict; or two artifacts
+    #[command(
+        after_help = "Examples:\n  pacer compare pipelines/quickstart.toml evaluate --baseline ridge_physiology\n  \
+        pacer compare pipelines/quickstart.toml evaluate:lstm evaluate:gru\n  \
+        pacer compare old.toml new.toml evaluate --fail-on worse\n  \
+        pacer compare ../before/artifacts//x.toml:evaluate x.toml:evaluate\n  \
+        pacer compare old.toml new.toml filter.funnel"
+    )]
+    Compare(compare::CompareArgs),
+    /// List the runs: when, of what, how they stand, what they took, and the best error they came to
+    #[command(
+        after_help = "Examples:\n  pacer ls --state failed --since 7d\n  pacer ls --pipeline quickstart --limit 0"
+    )]
+    Ls(ls::LsArgs),
+    /// Write results for other programs and machines: Parquet, CSV, safetensors, TensorBoard, MLflow, an archive
+    #[command(after_help = "Examples:\n  \
+        pacer export predictions pipelines/quickstart.toml evaluate --out predictions.csv\n  \
+        pacer export model pipelines/quickstart.toml lstm --out lstm.safetensors\n  \
+        pacer export tensorboard latest --out tb\n  \
+        pacer export mlflow latest --uri http://127.0.0.1:5000\n  \
+        pacer export archive latest --out run.zip")]
+    Export(export::ExportArgs),
+    /// Put an archive of a run into a store, to look at it there
+    #[command(after_help = "Example:\n  pacer unpack run.zip --store from_the_server")]
+    Unpack(export::UnpackArgs),
     /// Print the newest log of a stage
+    #[command(after_help = "Example:\n  pacer log pipelines/quickstart.toml lstm")]
     Log(show::LogArgs),
+    /// Say how the trials of a sweep stand, which configuration is best, and whether that is more than noise
+    #[command(after_help = "Examples:\n  pacer sweep table pipelines/batch_size.toml\n  \
+        pacer sweep best pipelines/batch_size.toml lstm --from validate --metric mae")]
+    Sweep(sweep::SweepArgs),
     /// List the kinds of stage, or describe one
-    #[command(after_help = "Example:\n  pacer stages resample")]
+    #[command(after_help = "Examples:\n  pacer stages\n  pacer stages resample")]
     Stages(kinds::StagesArgs),
+    /// Print the JSON Schema of a pipeline, by which editors complete and check while you type
+    #[command(after_help = "Example:\n  pacer schema > schema.json\n\nThe first line `#:schema schema.json` of a \
+        pipeline then tells an editor of it (Even Better TOML, Taplo, Tombi).")]
+    Schema,
     /// Hash everything in the store again: what is damaged is taken out and made again by the next run; or run a
     /// stage again and compare every bit
-    #[command(after_help = "Example:\n  pacer verify pipelines/quickstart.toml --rerun lstm")]
+    #[command(after_help = "Examples:\n  pacer verify\n  pacer verify pipelines/quickstart.toml --rerun lstm")]
     Verify(care::VerifyArgs),
     /// Free what no recent, pinned or living run reaches
     #[command(
@@ -121,9 +178,24 @@ enum Command {
     )]
     Gc(care::GcArgs),
     /// Keep what a run reached whatever is collected; without a run, list the runs
+    #[command(after_help = "Examples:\n  pacer pin\n  pacer pin 20261126-081500.123-4711\n  \
+        pacer pin --remove 20261126-081500.123-4711")]
     Pin(care::PinArgs),
     /// Say what this machine has for pacer, and what to do about what is missing
+    #[command(after_help = "Example:\n  pacer doctor")]
     Doctor,
+    /// A walk from the first run to your own recordings, a sweep, a comparison and a report
+    #[command(long_about = manual::tutorial(), after_help = "Example:\n  pacer tutorial")]
+    Tutorial,
+    /// Print completions for a shell
+    #[command(
+        after_help = "Examples:\n  pacer completions bash > ~/.local/share/bash-completion/completions/pacer\n  \
+        pacer completions zsh > ~/.zfunc/_pacer\n  pacer completions fish > ~/.config/fish/completions/pacer.fish"
+    )]
+    Completions(manual::CompletionsArgs),
+    /// Write the manual as man pages into a folder
+    #[command(after_help = "Example:\n  pacer man ~/.local/share/man/man1")]
+    Man(manual::ManArgs),
 }
 
 /// What every command may need to know.
@@ -149,18 +221,30 @@ pub fn main() -> ExitCode {
     log.without_time().log_internal_errors(false).init();
     let session = Session { store: cli.store, format: cli.format, quiet: cli.quiet };
     let outcome = match &cli.command {
+        Command::Init(args) => init::init(args, &session),
+        Command::Check(args) => check::check(args, &session),
         Command::Run(args) => run::run(args, &session),
+        Command::Watch(args) => watch::watch(args, &session),
         Command::Plan(args) => plan::plan(args, &session),
         Command::Explain(args) => plan::explain(args, &session),
         Command::Status(args) => show::status(args, &session),
         Command::Graph(args) => plan::graph(args, &session),
         Command::Show(args) => show::show(args, &session),
+        Command::Sweep(args) => sweep::sweep(args, &session),
+        Command::Compare(args) => compare::compare(args, &session),
+        Command::Ls(args) => ls::ls(args, &session),
+        Command::Export(args) => export::export(args, &session),
+        Command::Unpack(args) => export::unpack(args, &session),
         Command::Log(args) => show::log(args, &session),
         Command::Stages(args) => kinds::stages(args, &session),
+        Command::Schema => check::schema(),
         Command::Verify(args) => care::verify(args, &session),
         Command::Gc(args) => care::gc(args, &session),
         Command::Pin(args) => care::pin(args, &session),
         Command::Doctor => doctor::doctor(&session),
+        Command::Tutorial => manual::print_tutorial(),
+        Command::Completions(args) => manual::completions(args),
+        Command::Man(args) => manual::man(args),
     };
     let exit = outcome.unwrap_or_else(|error| {
         output::say(&format!("{}: {error:#}", paint(BAD, "error")));

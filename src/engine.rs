@@ -1,8 +1,8 @@
 //! The engine: decides what must run, runs it, and says why. Unaware of TOML and of the terminal.
 //!
 //! [`records`] makes key records, [`plan`] decides without running, [`reason`] explains a decision from the same
-//! records, [`forward`] looks ahead, [`run`] is the scheduler, and [`courses`] orders the trainings that share a
-//! beginning.
+//! records, [`forward`] looks ahead, [`run`] is the scheduler, [`courses`] orders the trainings that share a
+//! beginning, and [`rounds`] decides between the runs of a search.
 
 pub mod courses;
 pub mod forward;
@@ -10,6 +10,7 @@ pub mod plan;
 pub mod reason;
 pub mod records;
 pub mod rerun;
+pub mod rounds;
 pub mod run;
 mod slots;
 mod task;

@@ -2,6 +2,7 @@
 //! the cache and the terminal.
 
 pub mod machine;
+pub mod memory;
 mod worker;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,6 +13,8 @@ use pacer_stages::job::Job;
 use pacer_stages::kind::{Place, RunFn};
 use pacer_stages::stage::{Blame, Context, Interrupted, Metrics, Notice};
 use pacer_stages::worker::{Failure, FailureClass};
+
+pub use crate::executor::worker::Pool;
 
 /// Asks running jobs to stop: once to stop in order, twice to be killed.
 #[derive(Debug, Default)]
@@ -52,6 +55,8 @@ pub struct Output {
 pub struct Surroundings<'a> {
     /// The worker program, where it was found.
     pub worker: Option<&'a Path>,
+    /// Workers that wait for a job; without it, a job's worker ends with it.
+    pub pool: Option<&'a Pool>,
     /// The index of the GPU that the job may see.
     pub gpu: Option<usize>,
     /// Takes what a worker writes to its stderr.

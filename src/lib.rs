@@ -33,7 +33,10 @@
 //! From text to graph:
 //! - [`spec`]: TOML as a tree of values with their places.
 //! - [`graph`]: the checked graph of stages; unaware of TOML, of keys and of running.
-//! - [`resolve`]: makes the one from the other; the only place that does.
+//! - [`resolve`]: makes the one from the other; the only place that does. Here a sweep becomes trials, which from then
+//!   on are stages like any other.
+//! - [`search`]: which trials come next, from the figures of those that are done.
+//! - [`schema`]: the JSON Schema of a pipeline, for editors.
 //!
 //! What is remembered:
 //! - [`key`]: the encoding of a key record, and the differences between two; one walk serves both.
@@ -45,12 +48,18 @@
 //! - [`lockfile`]: keys and digests as a text beside the pipeline, for version control.
 //! - [`care`]: `verify`; in [`care::collect`] `gc`, beside runs that go on.
 //!
+//! What is told afterwards:
+//! - [`history`]: the runs, how they stand, and the best error that each came to.
+//! - [`compare`]: configurations and artifacts side by side, as data; [`compare::provenance`] knows what each artifact
+//!   was made from, and so which trainings differ in their seed alone.
+//!
 //! What is done:
 //! - [`executor`]: one description of a job, for a thread and for a worker process; what the machine has.
 //! - [`engine`]: [`records`](engine::records) makes key records, [`plan`](engine::plan) decides without doing,
 //!   [`reason`](engine::reason) explains, [`forward`](engine::forward) looks ahead, [`run`](engine::run) schedules,
-//!   [`courses`](engine::courses) orders trainings of which one is the beginning of the other, [`rerun`](engine::rerun)
-//!   runs a stage again to compare bits.
+//!   [`courses`](engine::courses) orders trainings of which one is the beginning of the other, [`rounds`](engine::rounds)
+//!   goes on with searches, [`rerun`](engine::rerun) runs a stage again to compare bits.
+//! - [`export`]: results for other programs: event files, an MLflow server, an archive.
 //! - [`ui`]: the only part that writes to the terminal; results on stdout, progress on stderr.
 //! - [`cli`]: the commands; each calls one operation of the above. `main.rs` only calls it.
 //!
@@ -89,6 +98,14 @@
 //!   processor this changes no bit of the result.
 //! - A state is written whole, under a checksum; a damaged one gives way to the one before it.
 //!
+//! Sweeps:
+//! - A trial's draw is a function of seed, trial and parameter; a search's decision is one of the figures of the trials
+//!   before. A sweep that is killed and run again comes to the same trials and runs the missing ones.
+//! - A failed trial is remembered under its key and passed over. A run fails only where a stage failed that is no trial,
+//!   or where no trial of a sweep succeeded. What failed for a passing reason (a full disk, a worker of another build)
+//!   is not remembered.
+//! - A worker process that took a job goes on to the next of its device; one in which something broke does not.
+//!
 //! # What is not guaranteed
 //!
 //! - That a key sees everything. It does not see: programs on the PATH and files that a `command` stage reads without
@@ -108,19 +125,24 @@
 pub mod cache;
 pub mod care;
 pub mod cli;
+pub mod compare;
 pub mod diagnostic;
 pub mod digest;
 pub mod engine;
 pub mod event;
 pub mod executor;
+pub mod export;
 pub mod graph;
 pub mod hash;
+pub mod history;
 pub mod index;
 pub mod journal;
 pub mod key;
 pub mod lock;
 pub mod lockfile;
 pub mod resolve;
+pub mod schema;
+pub mod search;
 pub mod spec;
 pub mod stat_cache;
 pub mod store;

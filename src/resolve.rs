@@ -1,13 +1,15 @@
 //! Turns the text of a pipeline into a checked graph, or into all of its faults at once. The only place where
 //! TOML becomes a graph; unaware of keys and of running.
 
-mod files;
+mod expand;
+pub mod files;
 mod params;
 mod settings;
 mod stage;
+mod sweep;
 mod wiring;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use petgraph::graph::DiGraph;
@@ -15,6 +17,9 @@ use petgraph::graph::DiGraph;
 use crate::diagnostic::{Diagnostic, Lines, Place};
 use crate::graph::{Graph, Source, Stage};
 use crate::resolve::params::Parameters;
+use crate::resolve::stage::Draft;
+pub use crate::resolve::stage::RESERVED as STAGE_KEYS;
+use crate::search::{How, Point, Search};
 use crate::spec::{self, Data, Entry, Node, Table};
 
 /// What the command line says about a pipeline.
@@ -24,6 +29,8 @@ pub struct Overrides {
     pub set: Vec<String>,
     /// The value of `--seed`.
     pub seed: Option<u64>,
+    /// What searches have decided so far, by the name of the swept stage.
+    pub points: BTreeMap<String, Vec<Point>>,
 }
 
 /// Checks a pipeline; `path` names it in messages and is where its relative paths start.
@@ -45,15 +52,39 @@ pub fn resolve(path: &Path, text: &str, overrides: &Overrides) -> Result<Graph, 
     // An escape may hide one.
     let refers = text.contains("${") || text.contains('\\');
     let source = stage::Source { refers, lines: &Lines::of(text), folder: &folder, parameters: &parameters, seed };
-    let drafts = stage::in_file_order(stages).into_iter();
-    let drafts: Vec<_> = drafts.filter_map(|(name, entry)| source.draft(name, entry, &mut faults)).collect();
+    let templates = stage::in_file_order(stages).into_iter();
+    let templates = templates.map(|(name, entry)| source.template(name, entry, &mut faults)).collect();
+    let (stages, searches) = expand::expand(templates, &overrides.points, &mut faults);
+    let stages = stages.into_iter();
+    let drafts: Vec<_> = stages.filter_map(|stage| source.draft(stage, &mut faults)).collect();
+    refuse_fixed_ends(&drafts, &searches, &mut faults);
     let wired = wiring::wire(drafts, &source, &mut faults);
     faults.sort_by_key(|fault| fault.sort_key());
-    faults.dedup();
+    // Of what is wrong with all trials of a sweep, one is told.
+    let mut told = HashSet::new();
+    faults.retain(|fault| told.insert((fault.sort_key(), fault.message.clone())));
     if !faults.is_empty() {
         return Err(faults);
     }
-    Ok(build(header.name, path, wired))
+    let mut graph = build(header.name, path, wired);
+    graph.searches = searches;
+    Ok(graph)
+}
+
+/// A search by halving makes trainings longer, which must not change how they begin.
+fn refuse_fixed_ends(drafts: &[Draft], searches: &[Search], faults: &mut Vec<Diagnostic>) {
+    for search in searches.iter().filter(|search| matches!(search.how, How::Halving { .. })) {
+        let Some(draft) = drafts.iter().find(|draft| draft.written == search.stage) else { continue };
+        let Some(decoded) = &draft.decoded else { continue };
+        let why = match &decoded.course {
+            None => Some("this kind trains nothing in epochs".to_owned()),
+            Some(course) => course.fixed_end.clone(),
+        };
+        if let Some(why) = why {
+            let message = format!("`{}` cannot be searched by halving: {why}", search.stage);
+            faults.push(Diagnostic::new(message).place(&draft.place).label("its trials cannot be trained longer"));
+        }
+    }
 }
 
 /// What `[pipeline]` says.

@@ -154,6 +154,23 @@ impl Node {
         }
     }
 
+    /// A value that stands nowhere in the text, told at a place of it. Nothing of JSON but null is left out.
+    pub fn of_json(value: &Value, place: &Place) -> Self {
+        let entry = |value| Entry { key: place.clone(), value: Self::of_json(value, place) };
+        let data = match value {
+            Value::Null => Data::Text(String::new()),
+            Value::Bool(truth) => Data::Bool(*truth),
+            Value::Number(number) => match number.as_i64() {
+                Some(number) => Data::Integer(number),
+                None => Data::Float(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Value::String(text) => Data::Text(text.clone()),
+            Value::Array(items) => Data::List(items.iter().map(|item| Self::of_json(item, place)).collect()),
+            Value::Object(items) => Data::Table(items.iter().map(|(key, value)| (key.clone(), entry(value))).collect()),
+        };
+        Self { place: place.clone(), data }
+    }
+
     /// The node at a path such as `a.b` or `a[0].c`, and the path's deepest part that exists.
     pub fn find(&self, path: &str) -> &Self {
         let mut here = self;

@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use crate::model::Scaler;
 use crate::sequences::Sequences;
 
+/// Seconds at the start of a workout in which the heart is still on its way.
+const FIRST_S: f32 = 180.0;
+
 /// The earlier workouts of every workout, each as a row of numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
@@ -28,14 +31,15 @@ pub struct Earlier {
 impl History {
     /// Numbers of an earlier workout that has so many features, the days between included.
     pub const fn width(features: usize) -> usize {
-        4 + 3 * features
+        5 + 3 * features
     }
 
     /// The latest `most` workouts before each one that hold a real sample.
     ///
     /// A workout in numbers, over its real samples and standardised by `scaler`: mean and standard deviation of the
-    /// heart rate, the logarithm of the number of samples, and for each feature its mean, its standard deviation and
-    /// its covariance with the heart rate. From these follows what any line through the samples would say.
+    /// heart rate, the logarithm of the number of samples, how far the heart rate of the first minutes lies from the
+    /// mean, and for each feature its mean, its variance and its covariance with the heart rate. Sums of these over
+    /// workouts say what a line through the samples of all of them would.
     pub fn new(sequences: &Sequences, columns: &[usize], scaler: &Scaler, most: usize) -> Self {
         let rows: Vec<Vec<f32>> = (0..sequences.len()).map(|place| row(sequences, place, columns, scaler)).collect();
         let mut by_user: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
@@ -85,7 +89,10 @@ fn row(sequences: &Sequences, place: usize, columns: &[usize], scaler: &Scaler) 
     let rate = |step: usize| (f64::from(sequences.target[step]) - scaler.target_mean) / scaler.target_sd;
     let mean = steps.iter().map(|step| rate(*step)).sum::<f64>() / n;
     let spread = (steps.iter().map(|step| (rate(*step) - mean).powi(2)).sum::<f64>() / n).sqrt();
-    let mut row = vec![mean as f32, spread as f32, (n.ln_1p() / 5.0) as f32];
+    let first = sequences.time[sequences.steps(place).start] + FIRST_S;
+    let early: Vec<f64> = steps.iter().filter(|step| sequences.time[**step] < first).map(|step| rate(*step)).collect();
+    let rise = if early.is_empty() { 0.0 } else { early.iter().sum::<f64>() / early.len() as f64 - mean };
+    let mut row = vec![mean as f32, spread as f32, (n.ln_1p() / 5.0) as f32, rise as f32];
     for (at, column) in columns.iter().enumerate() {
         let value = |step: usize| (f64::from(sequences.row(step)[*column]) - scaler.mean[at]) / scaler.sd[at];
         let own = steps.iter().map(|step| value(*step)).sum::<f64>() / n;
@@ -94,7 +101,7 @@ fn row(sequences: &Sequences, place: usize, columns: &[usize], scaler: &Scaler) 
             square += (value(step) - own).powi(2);
             product += (value(step) - own) * (rate(step) - mean);
         }
-        row.extend([own as f32, (square / n).sqrt() as f32, (product / n) as f32]);
+        row.extend([own as f32, (square / n) as f32, (product / n) as f32]);
     }
     row
 }
@@ -154,7 +161,7 @@ mod tests {
         let history = History::new(&sequences(&[(1, 0), (1, 86_400)]), &[0], &scaler(), 9);
         let row = history.of(1).next().unwrap();
         // Heart rates 0 and 2, features 0 and 0.5, standardised.
-        let expected = [1.0, 1.0, 3f32.ln() / 5.0, 0.25, 0.25, 0.25, 2f32.ln() / 5.0];
+        let expected = [1.0, 1.0, 3f32.ln() / 5.0, 0.0, 0.25, 0.0625, 0.25, 2f32.ln() / 5.0];
         assert_eq!(row.len(), History::width(1));
         for (found, expected) in row.iter().zip(expected) {
             assert!((found - expected).abs() < 1e-6, "{row:?}");

@@ -1,12 +1,14 @@
 //! The table of kinds. Unaware of the engine and of LibTorch.
 
 pub mod baseline;
+pub mod choose;
 pub mod command;
 pub mod correlate;
 pub mod density;
 pub mod evaluate;
 pub mod filter;
 pub mod finetune;
+pub mod forecast;
 pub mod import;
 pub mod inspect;
 pub mod pretrain;
@@ -33,6 +35,8 @@ pub static KINDS: &[Kind] = &[
     Kind::in_worker::<pretrain::Pretrain>(),
     Kind::in_worker::<finetune::Finetune>(),
     Kind::in_worker::<evaluate::Evaluate>(),
+    Kind::in_worker::<forecast::Forecast>(),
+    Kind::here::<choose::Choose>(),
     Kind::here::<command::Command>(),
     Kind::here::<trivial::Trivial>(),
 ];

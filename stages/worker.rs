@@ -3,7 +3,9 @@
 //!
 //! The engine writes the [`Job`](crate::job::Job) as the first line of the worker's stdin and keeps stdin open:
 //! its end means that the engine died, and the worker ends with it. The line [`STOP`] asks the worker to write a
-//! checkpoint and stop. The worker writes [`Event`]s to stdout, the last of which is `done` or `failed`; its exit
+//! checkpoint and stop. A worker that was started with [`SERVE`] takes further jobs, one line each after the end of the
+//! one before; a line that begins with [`LOG`] goes before each and names the file that its stderr goes to from then
+//! on. When its stdin ends while it is idle, it ends in order. The worker writes [`Event`]s to stdout, the last of which is `done` or `failed`; its exit
 //! code is 0 in both cases, so any other code is a crash. Logs go to stderr.
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +14,12 @@ use crate::stage::{Metrics, Notice};
 
 /// The line on a worker's stdin that asks it to stop at a point from which it can be resumed.
 pub const STOP: &str = "stop";
+
+/// The option of a worker that takes one job after another.
+pub const SERVE: &str = "--serve";
+
+/// The beginning of a line on a serving worker's stdin that names the next job's log.
+pub const LOG: &str = "log ";
 
 /// The word in the message of a worker that was built from other code than the job's sender.
 pub const REBUILD: &str = "rebuild";

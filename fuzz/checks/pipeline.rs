@@ -22,7 +22,7 @@ pub fn check(bytes: &[u8]) {
     for argument in &set {
         let _ = spec::parse_argument(argument, &Place::Whole).json();
     }
-    let overrides = Overrides { set, seed: None };
+    let overrides = Overrides { set, ..Overrides::default() };
     // The folder holds one file that a pipeline can name: `Cargo.toml`.
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipeline.toml");
     match (resolve(&path, &text, &overrides), resolve(&path, &text, &overrides)) {

@@ -104,8 +104,8 @@ fn rerun_stage(pipeline: &PipelineArgs, stage: &str, session: &Session) -> Resul
         Ok(project) => project,
         Err(exit) => return Ok(exit),
     };
-    let id = match project::targets(&graph, &[stage.to_owned()]) {
-        Ok(targets) => targets[0],
+    let id = match project::target(&graph, stage)? {
+        Ok(id) => id,
         Err(exit) => return Ok(exit),
     };
     let plan = plan::plan(&graph, &graph.needed(&[id]), &[], &cache, &machine)?;
@@ -256,7 +256,7 @@ fn age(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads a size such as `500MB` or `2GB`.
-fn bytes(text: &str) -> Result<u64, String> {
+pub fn bytes(text: &str) -> Result<u64, String> {
     let (number, unit) = text.split_at(text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len()));
     let factor = match unit.to_ascii_uppercase().as_str() {
         "" | "B" => 1.0,

@@ -1,5 +1,6 @@
 //! Opens what a command is about: the pipeline, its store, the machine. Unaware of commands.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use pacer_stages::kind::Place;
 use crate::cache::Cache;
 use crate::cli::{Exit, PipelineArgs, Session};
 use crate::diagnostic::{Diagnostic, Place as FaultPlace};
+use crate::engine::rounds;
 use crate::executor::machine::Machine;
 use crate::graph::{DeviceWish, Graph, StageId};
 use crate::resolve::{self, Overrides};
@@ -36,19 +38,30 @@ pub struct Project {
 }
 
 /// Reads and checks a pipeline; its faults are drawn, and `Err(Exit::Fault)` says so.
-pub fn graph(args: &PipelineArgs) -> Result<Result<Graph, Exit>> {
+pub fn graph(args: &PipelineArgs, session: &Session) -> Result<Result<Graph, Exit>> {
+    let (text, resolved) = resolved(args, session)?;
+    Ok(resolved.map_err(|faults| {
+        draw(&faults, &args.file, &text);
+        Exit::Fault
+    }))
+}
+
+/// The text of a pipeline, and what comes of it.
+pub fn resolved(args: &PipelineArgs, session: &Session) -> Result<(String, Result<Graph, Vec<Diagnostic>>)> {
     let text = read(&args.file)?;
     if args.file.to_str().is_none() {
         bail!("the path of the pipeline `{}` is not UTF-8: give it another name", args.file.display());
     }
-    let overrides = Overrides { set: args.set.clone(), seed: args.seed };
-    match resolve::resolve(&args.file, &text, &overrides) {
-        Ok(graph) => Ok(Ok(graph)),
-        Err(faults) => {
-            draw(&faults, &args.file, &text);
-            Ok(Err(Exit::Fault))
-        }
+    let mut overrides = Overrides { set: args.set.clone(), seed: args.seed, points: BTreeMap::new() };
+    let mut resolved = resolve::resolve(&args.file, &text, &overrides);
+    if let Ok(graph) = &resolved
+        && !graph.searches.is_empty()
+    {
+        let store = Store::open(&store_folder(session, Some(&args.file)))?;
+        overrides.points = rounds::points(&store, graph);
+        resolved = resolve::resolve(&args.file, &text, &overrides);
     }
+    Ok((text, resolved))
 }
 
 /// The text of a pipeline; what is larger than any, or never ends, is refused.
@@ -63,13 +76,14 @@ fn read(path: &Path) -> Result<String> {
     Ok(text)
 }
 
-fn draw(faults: &[Diagnostic], path: &Path, text: &str) {
+/// Draws faults on stderr.
+pub fn draw(faults: &[Diagnostic], path: &Path, text: &str) {
     output::say(diagnostics::render(faults, &path.display().to_string(), text, true).trim_end());
 }
 
 /// Opens a pipeline with its store and the machine.
 pub fn open(args: &PipelineArgs, session: &Session) -> Result<Result<Project, Exit>> {
-    let graph = match graph(args)? {
+    let graph = match graph(args, session)? {
         Ok(graph) => graph,
         Err(exit) => return Ok(Err(exit)),
     };
@@ -131,17 +145,30 @@ pub fn store_folder(session: &Session, pipeline: Option<&Path>) -> PathBuf {
     })
 }
 
-/// The stages of these names; a wrong name is drawn like any other fault.
+/// The one stage of a name; of a sweep, a trial must be named.
+pub fn target(graph: &Graph, name: &str) -> Result<Result<StageId, Exit>> {
+    match targets(graph, &[name.to_owned()]).as_deref() {
+        Err(exit) => Ok(Err(*exit)),
+        Ok([id]) => Ok(Ok(*id)),
+        Ok(trials) => bail!(
+            "`{name}` stands for {} trials: name one, such as '{}' (`pacer sweep table` compares them)",
+            trials.len(),
+            graph.stages[trials[0]].name
+        ),
+    }
+}
+
+/// The stages of these names, all trials for that of a sweep; a wrong name is drawn like any other fault.
 pub fn targets(graph: &Graph, names: &[String]) -> Result<Vec<StageId>, Exit> {
     let mut ids = Vec::new();
     let mut faults = Vec::new();
     for name in names {
-        match graph.find(name) {
-            Some(id) => ids.push(id),
-            None => {
+        match graph.named(name).as_slice() {
+            found @ [_, ..] => ids.extend(found),
+            [] => {
                 let place = FaultPlace::Argument { text: name.clone(), span: 0..name.len() };
                 let fault = Diagnostic::new(format!("the pipeline has no stage `{name}`")).place(&place);
-                let known: Vec<_> = graph.order.iter().map(|&id| graph.stages[id].name.as_str()).collect();
+                let known = graph.names();
                 let fault = fault.label("unknown stage").help(format!("its stages: {}", known.join(", ")));
                 faults.push(fault.did_you_mean(name, known.iter().copied()));
             }
@@ -161,10 +188,14 @@ pub fn again(command: &str, args: &PipelineArgs, session: &Session, tail: &[Stri
     args.set.iter().for_each(|set| words.extend(["--set".to_owned(), set.clone()]));
     args.seed.iter().for_each(|seed| words.extend(["--seed".to_owned(), seed.to_string()]));
     session.store.iter().for_each(|store| words.extend(["--store".to_owned(), store.display().to_string()]));
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// A word as a person would type it in a shell.
+pub fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "._-/=:,+@%".contains(c);
-    let quoted = words.into_iter().map(|word| match !word.is_empty() && word.chars().all(is_plain) {
-        true => word,
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
         false => format!("'{}'", word.replace('\'', "'\\''")),
-    });
-    quoted.collect::<Vec<_>>().join(" ")
+    }
 }

@@ -11,9 +11,11 @@ use crate::cli::plan::print_plan;
 use crate::cli::project::{self, Project, Selection};
 use crate::cli::{Exit, Format, PipelineArgs, Session};
 use crate::engine::plan;
+use crate::engine::records::Results;
+use crate::engine::rounds::{self, Advance};
 use crate::engine::run::{self, Options, Tally};
 use crate::event::Event;
-use crate::executor::Stop;
+use crate::executor::{Stop, memory};
 use crate::graph::{Graph, Stage, StageId};
 use crate::ui::output::{self, BAD, GOOD, ODD, paint};
 use crate::ui::progress::{Progress, Style};
@@ -31,6 +33,13 @@ pub struct RunArgs {
     /// After a failure, still run what does not depend on it
     #[arg(long, short)]
     keep_going: bool,
+    /// Memory that stages in worker processes may take together, such as 4GB, judged by what earlier ones took
+    /// [default: what is free]
+    #[arg(long, value_name = "SIZE", value_parser = super::care::bytes)]
+    memory: Option<u64>,
+    /// Try trials again that failed in an earlier run
+    #[arg(long)]
+    retry_failed: bool,
     /// Run a stage even if its result is there; may be given again
     #[arg(long, value_name = "STAGE")]
     force: Vec<String>,
@@ -53,35 +62,80 @@ pub struct RunArgs {
 
 /// Runs a pipeline.
 pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
-    let selection = project::select(&args.pipeline, session, &args.stages, &args.force)?;
-    let Selection { project: Project { graph, cache, machine }, needed, forced } = match selection {
+    let mut selection = match project::select(&args.pipeline, session, &args.stages, &args.force)? {
         Ok(selection) => selection,
         Err(exit) => return Ok(exit),
     };
     if args.no_commands {
-        refuse_commands(&graph, &needed)?;
+        refuse_commands(&selection.project.graph, &selection.needed)?;
     }
-    let locked = if args.locked { Some(locked::required(&graph)?) } else { None };
+    let stop = Arc::new(Stop::default());
+    if !args.dry_run {
+        heed_signals(&stop)?;
+        selection = match settle_searches(selection, args, session, &stop)? {
+            Ok(selection) => selection,
+            Err(exit) => return Ok(exit),
+        };
+    }
+    let Selection { project, needed, forced } = selection;
+    let Project { graph, cache, machine } = &project;
+    let locked = if args.locked { Some(locked::required(graph)?) } else { None };
     if let Some(file) = &locked {
-        let plan = plan::plan(&graph, &needed, &forced, &cache, &machine)?;
-        if locked::told_drift_of_plan(file, &graph, &plan) {
+        let plan = plan::plan(graph, &needed, &forced, cache, machine)?;
+        if locked::told_drift_of_plan(file, graph, &plan) {
             return Ok(Exit::Failed);
         }
     }
     if args.dry_run {
-        let plan = plan::plan(&graph, &needed, &forced, &cache, &machine)?;
-        print_plan(&graph, &plan, session.format)?;
+        let plan = plan::plan(graph, &needed, &forced, cache, machine)?;
+        print_plan(graph, &plan, session.format)?;
         return Ok(Exit::Done);
     }
+    let Ended { tally, results, seconds } = execute(&project, needed, forced, args, session, &stop);
+    let graph = &project.graph;
+    let drifted = locked.is_some_and(|file| locked::told_drift_of_results(&file, graph, &results));
+    if args.lock && tally.failed == 0 && !tally.interrupted {
+        locked::write(graph, &results)?;
+    }
+    // The process is about to end; to give the memory of a large graph back piece by piece would only take time.
+    std::mem::forget((project, results));
+    if session.format != Format::Json && !session.quiet {
+        conclude(&tally, seconds, args, session);
+    }
+    Ok(match tally {
+        Tally { interrupted: true, .. } => Exit::Interrupted,
+        _ if drifted => Exit::Failed,
+        Tally { failed: 0, .. } => Exit::Done,
+        _ => Exit::Failed,
+    })
+}
+
+/// What a run came to, and how long it took.
+struct Ended {
+    tally: Tally,
+    results: Results,
+    seconds: f64,
+}
+
+/// Runs what is needed and shows it.
+fn execute(
+    project: &Project,
+    needed: Vec<bool>,
+    forced: Vec<StageId>,
+    args: &RunArgs,
+    session: &Session,
+    stop: &Stop,
+) -> Ended {
+    let Project { graph, cache, machine } = project;
     let options = Options {
         jobs: args.jobs.unwrap_or(machine.threads).max(1),
         keep_going: args.keep_going,
+        retry_failed: args.retry_failed,
+        memory: args.memory.or_else(memory::free),
         forced,
         needed,
         hand_on: !args.strict_sync,
     };
-    let stop = Arc::new(Stop::default());
-    heed_signals(&stop)?;
     let style = match (session.format, session.quiet) {
         (Format::Json, _) => Style::Json,
         (_, true) => Style::Quiet,
@@ -95,22 +149,55 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
         }
         progress.show(event);
     };
-    let (tally, results) = run::run(&graph, &cache, &machine, &options, &stop, &mut show);
-    let drifted = locked.is_some_and(|file| locked::told_drift_of_results(&file, &graph, &results));
-    if args.lock && tally.failed == 0 && !tally.interrupted {
-        locked::write(&graph, &results)?;
+    let (tally, results) = run::run(graph, cache, machine, &options, stop, &mut show);
+    Ended { tally, results, seconds }
+}
+
+/// Runs the rounds of searches until nothing comes after their trials. Each round is a run of its own; what it decides
+/// is written down, and rounds that are done are not run again.
+fn settle_searches(
+    mut selection: Selection,
+    args: &RunArgs,
+    session: &Session,
+    stop: &Stop,
+) -> Result<Result<Selection, Exit>> {
+    loop {
+        let Project { graph, cache, machine } = &selection.project;
+        let trials = rounds::trials(graph, &selection.needed);
+        if trials.is_empty() {
+            return Ok(Ok(selection));
+        }
+        let needed = graph.needed(&trials);
+        let advance = || {
+            let plan = plan::plan(graph, &needed, &[], cache, machine)?;
+            rounds::advance(graph, &plan, &selection.needed, cache)
+        };
+        let mut progress = advance()?;
+        if let Advance::Waits = progress {
+            let tally = execute(&selection.project, needed.clone(), Vec::new(), args, session, stop).tally;
+            if tally.interrupted || tally.failed > 0 {
+                return Ok(Err(if tally.interrupted { Exit::Interrupted } else { Exit::Failed }));
+            }
+            progress = advance()?;
+        }
+        match progress {
+            Advance::Waits => bail!("a trial of a search failed for a passing reason: run again"),
+            Advance::Over => return Ok(Ok(selection)),
+            Advance::Decided(words) => {
+                if session.format != Format::Json && !session.quiet {
+                    words.iter().for_each(|words| output::say(words));
+                }
+            }
+        }
+        selection = match project::select(&args.pipeline, session, &args.stages, &args.force)? {
+            Ok(selection) => selection,
+            Err(exit) => return Ok(Err(exit)),
+        };
+        // What was decided may be what was tried already, or what a condition leaves out.
+        if rounds::trials(&selection.project.graph, &selection.needed).len() <= trials.len() {
+            return Ok(Ok(selection));
+        }
     }
-    // The process is about to end; to give the memory of a large graph back piece by piece would only take time.
-    std::mem::forget((graph, results));
-    if style == Style::Human {
-        conclude(&tally, seconds, args, session);
-    }
-    Ok(match tally {
-        Tally { interrupted: true, .. } => Exit::Interrupted,
-        _ if drifted => Exit::Failed,
-        Tally { failed: 0, .. } => Exit::Done,
-        _ => Exit::Failed,
-    })
 }
 
 fn refuse_commands(graph: &Graph, needed: &[bool]) -> Result<()> {
@@ -141,8 +228,12 @@ pub fn heed_signals(stop: &Arc<Stop>) -> Result<()> {
     Ok(())
 }
 
+fn trials(count: usize) -> String {
+    if count == 1 { "1 trial".to_owned() } else { format!("{} trials", output::count(count)) }
+}
+
 fn conclude(tally: &Tally, seconds: f64, args: &RunArgs, session: &Session) {
-    let Tally { ran, reused, failed, skipped, interrupted } = *tally;
+    let Tally { ran, reused, failed, passed_over, skipped, interrupted } = *tally;
     let (style, word) = match (interrupted, failed) {
         (true, _) => (ODD, "interrupted"),
         (false, 0) => (GOOD, "done"),
@@ -152,6 +243,9 @@ fn conclude(tally: &Tally, seconds: f64, args: &RunArgs, session: &Session) {
     if failed > 0 {
         counts.push(format!("{failed} failed"));
     }
+    if passed_over > 0 {
+        counts.push(format!("{} failed", trials(passed_over)));
+    }
     if skipped > 0 {
         counts.push(format!("{skipped} not run"));
     }
@@ -159,6 +253,12 @@ fn conclude(tally: &Tally, seconds: f64, args: &RunArgs, session: &Session) {
     let say_next = |what: &str, command: &str, tail: &[String]| {
         output::say(&format!("{what}: {}", project::again(command, &args.pipeline, session, tail)));
     };
+    if passed_over > 0 {
+        output::say(&format!(
+            "{} of others in the same sweep failed, which is no failure of the run; --retry-failed tries again",
+            trials(passed_over)
+        ));
+    }
     if interrupted {
         say_next("what is finished is kept; go on with", "run", &args.stages);
     } else if failed > 0 {

@@ -50,11 +50,11 @@ pub fn rerun(
     let stage = &graph.stages[id];
     let on_gpu = records::runs_on_gpu(stage.resources.device, stage.resources.gpus, machine);
     let threads = stage.resources.threads.unwrap_or(machine.threads).clamp(1, machine.threads);
-    let held = Held { threads, gpu: on_gpu.then_some((0, 1.0)) };
+    let held = Held { threads, gpu: on_gpu.then_some((0, 1.0)), memory: 0 };
     let inputs = records::paths(graph, id, results, store)?;
     let job = task::describe(stage, inputs, &out, &partial, &held);
-    let surroundings =
-        Surroundings { worker: machine.worker.as_deref(), gpu: held.gpu.map(|(gpu, _)| gpu), log: &log, stop, sink };
+    let (worker, gpu) = (machine.worker.as_deref(), held.gpu.map(|(gpu, _)| gpu));
+    let surroundings = Surroundings { worker, pool: None, gpu, log: &log, stop, sink };
     if let Err(failure) = executor::execute(stage.kind.place, &job, &surroundings) {
         return Ok(Err(failure));
     }

@@ -4,8 +4,10 @@
 //! miss becomes ready; ready stages start as slots allow, each on a thread that claims the key, runs the job and
 //! commits; its artifacts settle its consumers, which go on while the result gets to the disk.
 
+pub mod trials;
+
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
@@ -16,13 +18,13 @@ use pacer_stages::worker::{Failure, FailureClass};
 use crate::cache::{Cache, Found, Hit};
 use crate::engine::courses::{Courses, Leg};
 use crate::engine::reason::{self, Reason};
-use crate::engine::records::{self, Prepared, Results};
+use crate::engine::records::{self, Known, Prepared, Results};
 use crate::engine::slots::{Held, Slots};
 use crate::engine::task::{Message, Ran, Task};
 use crate::event::Event;
-use crate::executor::Stop;
 use crate::executor::machine::Machine;
-use crate::graph::{Graph, Origin, StageId};
+use crate::executor::{Pool, Stop};
+use crate::graph::{Graph, Origin, Stage, StageId};
 use crate::index::Index;
 use crate::journal::Journal;
 use crate::stat_cache::StatCache;
@@ -43,6 +45,11 @@ pub struct Options {
     pub forced: Vec<StageId>,
     /// Which stages are needed.
     pub needed: Vec<bool>,
+    /// Bytes of memory that worker processes may take together, judged by what earlier ones took; any where none is
+    /// given.
+    pub memory: Option<u64>,
+    /// Whether trials that failed in an earlier run are tried again.
+    pub retry_failed: bool,
     /// Whether stages start as soon as their inputs can be read, rather than when these are safe on the disk.
     pub hand_on: bool,
 }
@@ -56,6 +63,8 @@ pub struct Tally {
     pub reused: usize,
     /// Stages that failed.
     pub failed: usize,
+    /// Trials that failed, or had failed before, while others of their sweep succeeded.
+    pub passed_over: usize,
     /// Stages that were not run.
     pub skipped: usize,
     /// Whether it was interrupted.
@@ -84,6 +93,7 @@ struct Scheduler<'a> {
     machine: &'a Machine,
     options: &'a Options,
     stop: &'a Stop,
+    pool: &'a Pool,
     journal: Journal,
     show: &'a mut dyn FnMut(&Event),
     stats: StatCache,
@@ -91,10 +101,16 @@ struct Scheduler<'a> {
     remaining_path: Vec<usize>,
     ready: BinaryHeap<(usize, Reverse<usize>)>,
     slots: Slots,
+    /// The most memory that workers took so far, by the name of their stage in the file.
+    peaks: BTreeMap<String, u64>,
     courses: Courses,
     running: usize,
     committing: usize,
     results: Results,
+    /// Stages that failed, in this run or before.
+    failures: Vec<StageId>,
+    /// Stages that failed, and those that could not be run for it.
+    gone: BTreeSet<StageId>,
     index: Index,
     tally: Tally,
 }
@@ -110,39 +126,52 @@ pub fn run(
 ) -> (Tally, Results) {
     let began = Instant::now();
     let journal = Journal::begin(&cache.store, &graph.name, &graph.path);
+    let pool = Pool::default();
     let mut scheduler = Scheduler {
         graph,
         cache,
         machine,
         options,
         stop,
+        pool: &pool,
         journal,
         show,
         stats: StatCache::load(&cache.store),
         states: initial_states(graph, &options.needed),
         remaining_path: remaining_paths(graph),
         ready: BinaryHeap::new(),
-        slots: Slots::new(options.jobs, machine.gpus()),
+        slots: Slots::new(options.jobs, machine.gpus(), options.memory),
+        peaks: BTreeMap::new(),
         courses: Courses::default(),
         running: 0,
         committing: 0,
         results: Results::new(),
+        failures: Vec::new(),
+        gone: BTreeSet::new(),
         index: Index::load(&cache.store, &graph.name, &graph.path),
         tally: Tally::default(),
     };
-    let names = graph.order.iter().filter(|id| options.needed[id.index()]);
-    let names = names.map(|&id| graph.stages[id].name.clone()).collect();
     let run = scheduler.journal.run().to_owned();
-    scheduler.emit(Event::Started { run: run.clone(), pipeline: graph.name.clone(), stages: names });
+    scheduler.emit(started(graph, &options.needed, run.clone()));
     scheduler.work();
+    scheduler.count_failures();
     scheduler.stats.save(&cache.store);
-    let Tally { ran, reused, failed, skipped, interrupted } = scheduler.tally;
+    let Tally { ran, reused, failed, passed_over, skipped, interrupted } = scheduler.tally;
     let seconds = began.elapsed().as_secs_f64();
-    let done = Event::Done { run, ran, reused, failed, skipped, interrupted, seconds };
+    let done = Event::Done { run, ran, reused, failed, passed_over, skipped, interrupted, seconds };
     scheduler.emit(done.clone());
     scheduler.index.save(Some(scheduler.journal.run()), &cache.store);
     scheduler.journal.finish(&cache.store, &done);
     (scheduler.tally, scheduler.results)
+}
+
+/// The event that begins a run; with the trials, so that a report can be made from the journal alone.
+fn started(graph: &Graph, needed: &[bool], run: String) -> Event {
+    let stages = || graph.order.iter().filter(|id| needed[id.index()]).map(|&id| &graph.stages[id]);
+    let trial = |stage: &Stage| Some((stage.name.clone(), stage.trial.clone()?));
+    let trials: BTreeMap<_, _> = stages().filter_map(trial).collect();
+    let names = stages().map(|stage| stage.name.clone()).collect();
+    Event::Started { run, pipeline: graph.name.clone(), stages: names, trials }
 }
 
 fn initial_states(graph: &Graph, needed: &[bool]) -> Vec<State> {
@@ -177,6 +206,7 @@ impl<'a> Scheduler<'a> {
                     break;
                 }
                 self.journal.flush();
+                self.pool.trim();
                 // Looks up now and then, for a signal sends no message.
                 if let Ok(message) = receiver.recv_timeout(LOOK_INTERVAL) {
                     self.handle(message);
@@ -211,7 +241,10 @@ impl<'a> Scheduler<'a> {
                 leg.into_iter().for_each(|leg| self.courses.end(leg));
                 match *outcome {
                     Ok(ran) => self.done(id, ran, handed_on),
-                    Err(failure) => self.failed(id, failure),
+                    Err(failure) => {
+                        let free = self.failed(id, failure);
+                        self.settle(free);
+                    }
                 }
             }
         }
@@ -237,13 +270,19 @@ impl<'a> Scheduler<'a> {
         let _held_off = self.cache.store.hold_off_collections();
         queue.reverse();
         while let Some(id) = queue.pop() {
+            if !self.has_trials(id) {
+                queue.extend(self.lose(id));
+                continue;
+            }
             let stage = &self.graph.stages[id].name;
-            let prepared = records::prepare(self.graph, id, &self.results, &mut self.stats, self.machine);
+            let known = Known { results: &self.results, gone: &self.gone };
+            let prepared = records::prepare(self.graph, id, &known, &mut self.stats, self.machine);
             let prepared = match prepared {
                 Ok(prepared) => prepared,
                 Err(error) => {
                     let message = format!("{error:#}");
-                    self.failed(id, Failure { class: FailureClass::Error, message, parameter: None });
+                    let failure = Failure { class: FailureClass::Error, message, parameter: None };
+                    queue.extend(self.failed(id, failure));
                     continue;
                 }
             };
@@ -255,6 +294,10 @@ impl<'a> Scheduler<'a> {
                     queue.extend(self.provide(id, hit));
                 }
                 _ => {
+                    if let Some(known) = self.known_failure(id, &prepared.key) {
+                        queue.extend(self.failed_before(id, known));
+                        continue;
+                    }
                     let leg = records::leg(&self.graph.stages[id], &prepared);
                     leg.into_iter().for_each(|leg| self.courses.wait(leg, id));
                     self.states[id.index()] = State::Ready(Box::new(prepared), leg);
@@ -285,7 +328,7 @@ impl<'a> Scheduler<'a> {
         'a: 'scope,
     {
         let mut postponed = Vec::new();
-        let ended = self.stop.requested() || (self.tally.failed > 0 && !self.options.keep_going);
+        let ended = self.stop.requested() || self.has_to_end();
         while !ended && self.slots.any_thread_free() && self.committing < MOST_COMMITTING {
             let Some((path, Reverse(at))) = self.ready.pop() else { break };
             let id = StageId::new(at);
@@ -296,7 +339,8 @@ impl<'a> Scheduler<'a> {
             }
             let resources = &self.graph.stages[id].resources;
             let on_gpu = records::runs_on_gpu(resources.device, resources.gpus, self.machine);
-            match self.slots.take(resources, on_gpu, self.ready.len()) {
+            let memory = self.expected_memory(id);
+            match self.slots.take(resources, on_gpu, self.ready.len(), memory) {
                 Some(held) => self.start(id, held, scope, sender),
                 None => postponed.push((path, Reverse(at))),
             }
@@ -326,6 +370,7 @@ impl<'a> Scheduler<'a> {
             stage,
             cache: self.cache,
             worker: self.machine.worker.as_deref(),
+            pool: self.pool,
             stop: self.stop,
             id,
             held,
@@ -353,6 +398,7 @@ impl<'a> Scheduler<'a> {
         let stage = self.name(id);
         let Hit { key, seconds, .. } = ran.hit;
         self.index.learn(&stage, &ran.hit);
+        self.learn_peak(id, ran.peak_bytes);
         if !ran.diverged.is_empty() {
             let names = ran.diverged.join("`, `");
             let message = format!(
@@ -378,20 +424,21 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    fn failed(&mut self, id: StageId, failure: Failure) {
+    /// Tells of a failure; returns the stages that go on without this one.
+    fn failed(&mut self, id: StageId, failure: Failure) -> Vec<StageId> {
         self.states[id.index()] = State::Ended;
         let stage = self.name(id);
         if failure.class == FailureClass::Interrupted && self.stop.requested() {
             self.tally.skipped += 1;
             self.emit(Event::Skipped { stage, because: failure.message });
-            return;
+            return Vec::new();
         }
         // Somebody else stopped the worker, so that the run is not done.
         let message = match failure.class {
             FailureClass::Interrupted => "its worker was stopped from outside; run again to go on".to_owned(),
             _ => failure.message,
         };
-        self.tally.failed += 1;
+        self.failures.push(id);
         let log = self.journal.log_path(&stage);
         let place = failure.parameter.and_then(|parameter| {
             let origins = &self.graph.stages[id].origins;
@@ -407,7 +454,9 @@ impl<'a> Scheduler<'a> {
             message,
             place,
             log: log.is_file().then(|| log.display().to_string()),
+            earlier_run: None,
         });
+        self.lose(id)
     }
 
     /// Stages that never became ready, or were ready when the run had to end.
@@ -440,6 +489,7 @@ impl<'a> Scheduler<'a> {
     }
 }
 
-fn class_name(class: FailureClass) -> String {
+/// What a failure's class is called in events and records.
+pub fn class_name(class: FailureClass) -> String {
     serde_json::to_value(class).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Counts what is free of the machine: processor slots and shares of GPUs. Unaware of stages.
+//! Counts what is free of the machine: processor slots, shares of GPUs, memory. Unaware of stages.
 
 use crate::graph::Resources;
 
@@ -11,6 +11,9 @@ pub struct Slots {
     all_threads: usize,
     threads: usize,
     gpus: Vec<f64>,
+    /// Bytes that jobs may hold together, where that is known.
+    all_memory: Option<u64>,
+    held_memory: u64,
 }
 
 /// What a job holds until it is given back.
@@ -20,12 +23,14 @@ pub struct Held {
     pub threads: usize,
     /// The GPU and the share of it.
     pub gpu: Option<(usize, f64)>,
+    /// Bytes that it is expected to take at most, by what earlier jobs of its sort took; 0 where none did.
+    pub memory: u64,
 }
 
 impl Slots {
     /// All slots of a machine, free.
-    pub fn new(threads: usize, gpus: usize) -> Self {
-        Self { all_threads: threads, threads, gpus: vec![1.0; gpus] }
+    pub fn new(threads: usize, gpus: usize, memory: Option<u64>) -> Self {
+        Self { all_threads: threads, threads, gpus: vec![1.0; gpus], all_memory: memory, held_memory: 0 }
     }
 
     /// Whether any job at all could start.
@@ -34,8 +39,13 @@ impl Slots {
     }
 
     /// Takes what a job asks for; a job that asks for more than there is gets all of it. `waiting` other jobs
-    /// want a share of what is free too.
-    pub fn take(&mut self, wanted: &Resources, on_gpu: bool, waiting: usize) -> Option<Held> {
+    /// want a share of what is free too. A job that is expected to take more memory than is left waits, unless nothing
+    /// else of known size runs.
+    pub fn take(&mut self, wanted: &Resources, on_gpu: bool, waiting: usize, memory: u64) -> Option<Held> {
+        let together = self.held_memory.saturating_add(memory);
+        if self.held_memory > 0 && memory > 0 && self.all_memory.is_some_and(|all| together > all) {
+            return None;
+        }
         let fair_share = self.threads / (waiting + 1);
         let threads = wanted.threads.unwrap_or(fair_share).clamp(1, self.all_threads);
         if threads > self.threads {
@@ -53,12 +63,14 @@ impl Slots {
             }
         };
         self.threads -= threads;
-        Some(Held { threads, gpu })
+        self.held_memory = together;
+        Some(Held { threads, gpu, memory })
     }
 
     /// Gives back what a job held.
     pub fn give_back(&mut self, held: Held) {
         self.threads += held.threads;
+        self.held_memory -= held.memory;
         if let Some((gpu, share)) = held.gpu {
             self.gpus[gpu] += share;
         }
@@ -74,27 +86,40 @@ mod tests {
 
     #[test]
     fn two_halves_share_a_gpu_and_a_third_waits() {
-        let mut slots = Slots::new(8, 1);
-        let first = slots.take(&HALF, true, 0).unwrap();
-        assert_eq!(slots.take(&HALF, true, 0).unwrap().gpu, Some((0, 0.5)));
-        assert_eq!(slots.take(&HALF, true, 0), None);
+        let mut slots = Slots::new(8, 1, None);
+        let first = slots.take(&HALF, true, 0, 0).unwrap();
+        assert_eq!(slots.take(&HALF, true, 0, 0).unwrap().gpu, Some((0, 0.5)));
+        assert_eq!(slots.take(&HALF, true, 0, 0), None);
         slots.give_back(first);
-        assert!(slots.take(&HALF, true, 0).is_some());
+        assert!(slots.take(&HALF, true, 0, 0).is_some());
     }
 
     #[test]
     fn a_job_that_can_use_all_that_is_free_shares_it_with_those_that_wait() {
         let wanted = Resources { threads: None, gpus: 0.0, device: DeviceWish::Cpu };
-        assert_eq!(Slots::new(8, 0).take(&wanted, false, 0).unwrap().threads, 8);
-        assert_eq!(Slots::new(8, 0).take(&wanted, false, 3).unwrap().threads, 2);
-        assert_eq!(Slots::new(2, 0).take(&wanted, false, 3).unwrap().threads, 1);
+        assert_eq!(Slots::new(8, 0, None).take(&wanted, false, 0, 0).unwrap().threads, 8);
+        assert_eq!(Slots::new(8, 0, None).take(&wanted, false, 3, 0).unwrap().threads, 2);
+        assert_eq!(Slots::new(2, 0, None).take(&wanted, false, 3, 0).unwrap().threads, 1);
     }
 
     #[test]
     fn a_job_that_asks_for_more_threads_than_there_are_gets_all() {
-        let mut slots = Slots::new(2, 0);
+        let mut slots = Slots::new(2, 0, None);
         let wanted = Resources { threads: Some(16), gpus: 0.0, device: DeviceWish::Cpu };
-        assert_eq!(slots.take(&wanted, false, 0).unwrap().threads, 2);
-        assert_eq!(slots.take(&wanted, false, 0), None);
+        assert_eq!(slots.take(&wanted, false, 0, 0).unwrap().threads, 2);
+        assert_eq!(slots.take(&wanted, false, 0, 0), None);
+    }
+
+    #[test]
+    fn jobs_whose_memory_together_is_too_much_run_one_after_the_other() {
+        let mut slots = Slots::new(8, 0, Some(10));
+        let wanted = Resources { threads: Some(1), gpus: 0.0, device: DeviceWish::Cpu };
+        let large = slots.take(&wanted, false, 0, 12).unwrap();
+        assert_eq!(slots.take(&wanted, false, 0, 1), None, "alone it may be larger than there is");
+        assert!(slots.take(&wanted, false, 0, 0).is_some(), "of this one nothing is known");
+        slots.give_back(large);
+        assert!(slots.take(&wanted, false, 0, 6).is_some());
+        assert_eq!(slots.take(&wanted, false, 0, 5), None);
+        assert!(slots.take(&wanted, false, 0, 4).is_some());
     }
 }

@@ -13,14 +13,15 @@ use anyhow::{Result, bail};
 use pacer_stages::fingerprint;
 use pacer_stages::job::{Device, JOB_VERSION, Job, Slot};
 use pacer_stages::stage::{Interrupted, Metrics, Notice};
-use pacer_stages::worker::Failure;
+use pacer_stages::worker::{Failure, FailureClass, REBUILD};
 use serde_json::Value;
 
 use crate::cache::{Cache, Claim, Claimant, Hit, Produced, Ticket};
 use crate::digest::Digest;
 use crate::engine::records::{self, Prepared};
+use crate::engine::run::class_name;
 use crate::engine::slots::Held;
-use crate::executor::{self, Output, Stop, Surroundings};
+use crate::executor::{self, Output, Pool, Stop, Surroundings};
 use crate::graph::{Stage, StageId};
 use crate::store::{BAD_DISK, DISK_FULL, READ_ONLY};
 
@@ -30,6 +31,10 @@ const REMEDIES: [(&[&str], &str); 3] = [
     (&["(os error 30)"], READ_ONLY),
     (&["(os error 5)"], BAD_DISK),
 ];
+
+/// What failures say that are mended by setting something up, or by running again.
+const OF_THE_SETUP: [&str; 5] =
+    [REBUILD, "cannot be started", "pacer-worker` is not beside", "run again", "is not on the PATH"];
 
 /// What a stage's thread tells the scheduler.
 pub enum Message {
@@ -49,6 +54,8 @@ pub struct Ran {
     pub hit: Hit,
     /// Its figures; none where another process made the result while this one waited for the lock.
     pub metrics: Option<Metrics>,
+    /// The most memory that its worker held, where it had one.
+    pub peak_bytes: Option<u64>,
     /// Artifacts whose bytes differ from those of an earlier result with the same key.
     pub diverged: Vec<String>,
 }
@@ -79,6 +86,8 @@ pub struct Task<'a> {
     pub cache: &'a Cache,
     /// The worker program.
     pub worker: Option<&'a Path>,
+    /// Workers that wait for a job.
+    pub pool: &'a Pool,
     /// Asks it to stop.
     pub stop: &'a Stop,
     /// Its place in the graph.
@@ -103,8 +112,23 @@ impl Task<'_> {
     /// Does it all, from the files behind its inputs, and tells the scheduler how it ended.
     pub fn run(self, prepared: Prepared, inputs: Result<BTreeMap<String, Slot>>) {
         let inputs = inputs.map_err(|error| executor::failure(&error));
+        let key = prepared.key;
         let outcome = inputs.and_then(|inputs| self.attempt(prepared, inputs)).map_err(with_remedy);
+        if self.stage.trial.is_some() {
+            self.keep(key, &outcome);
+        }
         self.tell(Message::Ended(self.id, Box::new(outcome)));
+    }
+
+    /// Keeps how a trial failed, so that it is not tried again unasked.
+    fn keep(&self, key: Digest, outcome: &Result<Ran, Failure>) {
+        match outcome {
+            Ok(_) => self.cache.forget_failure(&key),
+            Err(failure) if lasts(failure) => {
+                self.cache.record_failure(key, class_name(failure.class), failure.message.clone(), &self.run);
+            }
+            Err(_) => {}
+        }
     }
 
     fn attempt(&self, prepared: Prepared, inputs: BTreeMap<String, Slot>) -> Result<Ran, Failure> {
@@ -118,7 +142,7 @@ impl Task<'_> {
         };
         let claimant = Claimant { run: &self.run, forced: self.forced, course: self.course, waiting: &waiting };
         let ticket = match self.cache.claim(prepared.record.clone(), &claimant).map_err(plain)? {
-            Claim::Hit(hit) => return Ok(Ran { hit, metrics: None, diverged: Vec::new() }),
+            Claim::Hit(hit) => return Ok(Ran { hit, metrics: None, peak_bytes: None, diverged: Vec::new() }),
             Claim::Ticket(ticket) => ticket,
         };
         let job = describe(self.stage, inputs, ticket.out(), ticket.partial(), &self.held);
@@ -144,6 +168,7 @@ impl Task<'_> {
         };
         let surroundings = Surroundings {
             worker: self.worker,
+            pool: Some(self.pool),
             gpu: self.held.gpu.map(|(gpu, _)| gpu),
             log: &self.log,
             stop: self.stop,
@@ -168,13 +193,14 @@ impl Task<'_> {
             bail!("`{}` changed while the stage read it: run again", path.display());
         }
         let metrics = Some(output.metrics.clone());
-        let produced = Produced { metrics: output.metrics, warnings, seconds, peak_bytes: output.peak_bytes };
+        let peak_bytes = output.peak_bytes;
+        let produced = Produced { metrics: output.metrics, warnings, seconds, peak_bytes };
         let pending = ticket.take_in(&self.stage.outputs, produced)?;
         if self.hand_on {
             self.tell(Message::Made(self.id, pending.hit()));
         }
         let committed = pending.publish()?;
-        Ok(Ran { hit: committed.hit, metrics, diverged: committed.diverged })
+        Ok(Ran { hit: committed.hit, metrics, peak_bytes, diverged: committed.diverged })
     }
 
     /// Appends a line to the stage's log; a log that cannot be written is no reason to fail.
@@ -189,6 +215,12 @@ impl Task<'_> {
         // The scheduler outlives every task; should it be gone, nobody is left to tell.
         let _ = self.sender.send(message);
     }
+}
+
+/// Whether a failure is of the trial rather than of the moment or of the machine's set-up.
+fn lasts(failure: &Failure) -> bool {
+    let remedies = REMEDIES.iter().map(|(_, remedy)| *remedy).chain(OF_THE_SETUP);
+    failure.class != FailureClass::Interrupted && !remedies.into_iter().any(|sign| failure.message.contains(sign))
 }
 
 /// Says what to do about a disk that refuses, which libraries report in words of their own.
@@ -206,7 +238,6 @@ fn with_remedy(failure: Failure) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pacer_stages::worker::FailureClass;
 
     #[test]
     fn a_full_disk_is_told_with_what_to_do_once() {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use pacer_stages::tensors::{self, Array};
 use serde_json::Value;
 
 use crate::harness::{Project, said};
@@ -107,6 +108,38 @@ fn endomondo_runs_on_a_file_that_the_user_gives() {
 }
 
 #[test]
+fn batch_size_chooses_on_validation_and_touches_the_test_part_once() {
+    let project = Project::new("");
+    let small = ["population.users=16", "train.epochs=2", "train.hidden=4", "grid.step_s=60.0"];
+    let done = run(&project, "batch_size.toml", &small);
+    assert_eq!((&done["ran"], &done["passed_over"]), (&28.into(), &0.into()));
+    let chosen = show(&project, "batch_size.toml", "choose", &small)["metrics"].clone();
+    assert_eq!((&chosen["configurations"], &chosen["n"]), (&4.into(), &5.into()), "{chosen}");
+    let test = show(&project, "batch_size.toml", "test", &small);
+    figures_of_every_model(&test, &["constant", "chosen"]);
+    assert_eq!(test["metrics"]["chosen"]["part"], "test");
+    let mut command = project.command(&["sweep", "table", &shipped("batch_size.toml"), "--format", "json"]);
+    small.iter().for_each(|set| {
+        command.args(["--set", set]);
+    });
+    let said = said(&command.output().unwrap());
+    let table: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err));
+    let rows = table["sweeps"][0]["configurations"].as_array().unwrap();
+    assert_eq!(rows.len(), 4);
+    assert!(
+        rows.iter().all(|row| row["n"] == 5 && row["epochs"] == 2.0 && row["seconds_per_epoch"].is_number()),
+        "{table}"
+    );
+    // What the trainings say of the validation part themselves is what `validate` finds.
+    let best = table["sweeps"][0]["configurations"][0]["mean"].as_f64().unwrap();
+    assert!((best - chosen["mean"].as_f64().unwrap()).abs() < 1e-3, "{best} {chosen}");
+    let raw = format!("data.source={}", raw_runs(&project, 16, 4).display());
+    let set = [raw.as_str(), "train.epochs=1", "train.hidden=4", "grid.step_s=60.0"];
+    run(&project, "batch_size.toml", &set);
+    figures_of_every_model(&show(&project, "batch_size.toml", "test", &set), &["constant", "chosen"]);
+}
+
+#[test]
 fn heart_rate_goes_through_both_sources_from_pretraining_to_finetuning() {
     let project = Project::new("");
     let (raw, apple) = (raw_runs(&project, 20, 6), export(&project, 24));
@@ -134,6 +167,48 @@ fn apple_watch_tells_what_years_of_recordings_are_worth() {
     figures_of_every_model(&shown, &["constant", "ridge_raw", "ridge_physiology", "lstm"]);
     let ratio = show(&project, "apple_watch.toml", "density", &small)["metrics"]["ratio_last_first"].clone();
     assert!((8.0..30.0).contains(&ratio.as_f64().unwrap_or_default()), "{ratio}");
+}
+
+/// Made-up weights of one block of the forecaster, as a file of the project.
+fn forecaster(project: &Project) -> PathBuf {
+    let (own, size, hidden) = ("model.transformer", 16, 256);
+    let linear = |name: &str, rows: usize, columns: usize| {
+        [(format!("{name}.weight"), vec![rows, columns]), (format!("{name}.bias"), vec![rows])]
+    };
+    let mut shapes = Vec::from(linear(&format!("{own}.wte"), size, 92));
+    (0..3).for_each(|said| shapes.extend(linear(&format!("model.param_proj.proj.{said}"), 1, size)));
+    let attention = [("q_proj", [size, size]), ("kv_proj", [2 * size, size]), ("c_proj", [size, size])];
+    let gated = [("c_fc1", [hidden, size]), ("c_fc2", [hidden, size]), ("c_proj", [size, hidden])];
+    for (part, matrices) in [("attn", attention), ("mlp", gated)] {
+        shapes.extend(matrices.map(|(name, shape)| (format!("{own}.h.0.{part}.{name}.weight"), shape.to_vec())));
+    }
+    shapes.extend(["h.0.rms_1", "h.0.rms_2", "ln_f"].map(|name| (format!("{own}.{name}.scale"), vec![size])));
+    let value = |at: usize| 0.1 * (at as f32).sin();
+    let values: Vec<Vec<f32>> =
+        shapes.iter().map(|(_, shape)| (0..shape.iter().product()).map(value).collect()).collect();
+    let arrays = shapes.iter().zip(&values).map(|((name, shape), values)| (name.as_str(), Array::f32(shape, values)));
+    let path = project.path("made_up.safetensors");
+    tensors::write(&path, &"made up", arrays).unwrap();
+    path
+}
+
+#[test]
+fn forecast_continues_heart_rates_with_weights_that_the_user_gives_and_names_its_task() {
+    let project = Project::new("");
+    let said = said(&project.command(&["run", &shipped("forecast.toml")]).output().unwrap());
+    assert!(said.code == 2 && said.err.contains("the parameter `data.weights` has no value"), "{}", said.err);
+    let weights = format!("data.weights={}", forecaster(&project).display());
+    let small = [weights.as_str(), "population.users=6", "forecast.samples=5", "forecast.horizon=12"];
+    run(&project, "forecast.toml", &small);
+    let shown = show(&project, "forecast.toml", "forecast", &small);
+    figures_of_every_model(&shown, &["constant", "forecaster", "persistence"]);
+    for (name, figures) in shown["metrics"].as_object().unwrap() {
+        assert_eq!(figures["task"], "continues a warm-up of real heart rate", "{name}");
+        assert_eq!((&figures["data"], &figures["split"]), (&"synthetic".into(), &"user".into()), "{name}");
+    }
+    let mae = |name: &str| shown["metrics"][name]["mae"].as_f64().unwrap();
+    assert!(mae("persistence") < mae("constant"), "a heart rate that was seen tells more than a mean: {shown}");
+    assert_eq!(run(&project, "forecast.toml", &small)["ran"], 0);
 }
 
 #[test]

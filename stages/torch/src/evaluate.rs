@@ -116,7 +116,7 @@ fn models(sequences: &Sequences, split: &Split, context: &Context<'_>) -> Result
 }
 
 /// The split as it stands beside every figure.
-fn label(by: SplitBy) -> String {
+pub fn label(by: SplitBy) -> String {
     match by {
         SplitBy::User | SplitBy::Time => by.name().to_owned(),
         SplitBy::Workout => format!("{} (unsafe)", by.name()),
@@ -139,7 +139,7 @@ fn warn_of_differences(name: &str, training: &Training, sequences: &Sequences, s
 }
 
 /// The mean heart rate of the split's training part.
-fn constant(sequences: &Sequences, split: &Split) -> Result<Model> {
+pub fn constant(sequences: &Sequences, split: &Split) -> Result<Model> {
     let train = split.workouts(sequences, Part::Train)?;
     let scaler = Scaler::fit(sequences, &[], &train)
         .context("the constant to compare with cannot be computed: wire a `baseline` model of it")?;
@@ -223,7 +223,7 @@ fn told(model: &Model) -> String {
 }
 
 /// One row for each model and workout.
-fn per_workout(rows: &[(&str, WorkoutScore)]) -> Result<Table> {
+pub fn per_workout(rows: &[(&str, WorkoutScore)]) -> Result<Table> {
     let scores = || rows.iter().map(|(_, row)| row);
     Table::new(vec![
         Column::text("model", rows.iter().map(|(name, _)| *name)),

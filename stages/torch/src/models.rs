@@ -4,9 +4,12 @@
 //! All weights of a network live in one flat tensor, so that the gradient, Adam's moments, a freezing mask and a
 //! checkpoint are one array each.
 
+pub mod decoder;
+pub mod forecaster;
 pub mod hybrid;
 pub mod input;
 pub mod layer;
+pub mod llama;
 pub mod pass;
 pub mod recurrent;
 pub mod user;
@@ -16,6 +19,7 @@ use anyhow::{Result, bail};
 use pacer_stages::model::{Architecture, ModelConfig};
 use tch::Tensor;
 
+use crate::models::decoder::Decoder;
 use crate::models::hybrid::Hybrid;
 use crate::models::input::Input;
 use crate::models::pass::Pass;
@@ -40,6 +44,9 @@ pub fn network(config: &ModelConfig) -> Result<Box<dyn Network>> {
         Architecture::Hybrid { .. } => {
             let features = config.features.len();
             Ok(Box::new(Hybrid::new(&config.architecture, features, &config.head, &config.scaler)?))
+        }
+        Architecture::Decoder { .. } => {
+            Ok(Box::new(Decoder::new(&config.architecture, config.features.len(), &config.head)?))
         }
         other => bail!("`{}` is no network", other.name()),
     }

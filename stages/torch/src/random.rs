@@ -13,6 +13,8 @@ pub enum Purpose {
     Order,
     /// LibTorch's own generator in a step, which dropout draws from.
     Dropout,
+    /// The futures of a workout at a step after its warm-up.
+    Future,
 }
 
 /// The generator for a purpose and a count of it.
@@ -35,6 +37,11 @@ pub fn shuffled(n: usize, generator: &mut ChaCha8Rng) -> Vec<usize> {
 pub fn uniform(bound: f32, generator: &mut ChaCha8Rng) -> f32 {
     let fraction = (generator.next_u32() >> 8) as f32 / (1u32 << 23) as f32;
     bound * (fraction - 1.0)
+}
+
+/// A number above 0 and at most 1, on a grid of 2⁻⁵³.
+pub fn fraction(generator: &mut ChaCha8Rng) -> f64 {
+    ((generator.next_u64() >> 11) + 1) as f64 / (1u64 << 53) as f64
 }
 
 /// A number of `0..n`; the bias of the multiplication is below n / 2⁶⁴.

@@ -1,43 +1,70 @@
-//! The process of one job: reads it, refuses what it was not built for, runs the kind, and tells what happened.
-//! Unaware of what the kinds compute.
+//! The process of a job, or of one job after another: reads it, refuses what it was not built for, runs the kind, and
+//! tells what happened. Unaware of what the kinds compute.
 
+use std::ffi::{CString, c_char, c_int};
 use std::io::{BufRead as _, Write as _};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use pacer_stages::fingerprint;
 use pacer_stages::job::{JOB_VERSION, Job};
 use pacer_stages::kind::RunFn;
 use pacer_stages::stage::{Blame, Context, Interrupted, Metrics, Notice};
-use pacer_stages::worker::{Event, Failure, FailureClass, REBUILD, STOP};
+use pacer_stages::worker::{Event, Failure, FailureClass, LOG, REBUILD, SERVE, STOP};
 
 use crate::training::NotFinite;
-use crate::{device, evaluate, finetune, pretrain};
+use crate::{device, evaluate, finetune, forecast, pretrain};
 
 /// The kinds that this program runs.
-const RUNS: [(&str, RunFn); 3] =
-    [("pretrain", pretrain::run), ("finetune", finetune::run), ("evaluate", evaluate::run)];
+const RUNS: [(&str, RunFn); 4] = [
+    ("pretrain", pretrain::run),
+    ("finetune", finetune::run),
+    ("evaluate", evaluate::run),
+    ("forecast", forecast::run),
+];
 
 /// Set by `stop` on stdin and by SIGTERM and SIGINT; the run ends at the next point it can be resumed from.
 static CANCELLED: AtomicBool = AtomicBool::new(false);
 
+/// Set while a job runs: a runner that goes away then ends the process at once.
+static BUSY: AtomicBool = AtomicBool::new(false);
+
+/// How often an idle worker looks whether a signal asked it to end.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Resets the system's mark of the most memory held, by the word that `proc(5)` gives for it.
+const RESET_PEAK: (&str, &str) = ("/proc/self/clear_refs", "5");
+
+const O_WRONLY: c_int = 1;
+const O_APPEND: c_int = 0o2000;
 const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 
 unsafe extern "C" {
     /// Of the C library, declared here because this is all that is needed of it.
     fn signal(number: i32, handler: extern "C" fn(i32)) -> usize;
+    /// Opens a file as a descriptor.
+    fn open(path: *const c_char, flags: c_int) -> c_int;
+    /// Lets one descriptor stand for the file of another.
+    fn dup2(from: c_int, to: c_int) -> c_int;
+    /// Gives a descriptor back.
+    fn close(descriptor: c_int) -> c_int;
+    /// Of the GNU C library, which LibTorch's builds need anyway: hands freed memory back to the system.
+    fn malloc_trim(pad: usize) -> c_int;
     /// Ends the process without running destructors, which may wait for a thread that computes.
     fn _exit(code: i32) -> !;
 }
 
-/// Runs the program: `--probe`, or one job from stdin. The exit code is 0 when the outcome was told, good or bad.
+/// Runs the program: `--probe`, one job from stdin, or with `--serve` one after the other. The exit code is 0 when the outcome was told, good or bad.
 pub fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     match std::env::args().nth(1).as_deref() {
         Some("--probe") => tell(&device::probe()),
-        None => tell(&serve()),
+        None => tell_end(&one()),
+        Some(SERVE) => serve(),
         Some(other) => {
             tracing::error!("`{other}` is no option; `pacer` starts this program and writes a job to its stdin");
             return ExitCode::from(2);
@@ -47,18 +74,66 @@ pub fn main() -> ExitCode {
 }
 
 /// Reads the job and runs it; the answer is the last event.
-fn serve() -> Event {
-    let outcome = read_job().and_then(|job| {
-        device::settle();
-        run(&job, &|notice| tell(&Event::Notice(notice)))
-    });
+fn one() -> Event {
+    answer(read_job().and_then(|job| {
+        BUSY.store(true, Ordering::SeqCst);
+        std::thread::spawn(|| watch_stdin(None));
+        execute(&job)
+    }))
+}
+
+/// Runs jobs until stdin ends. LibTorch is loaded once for all of them, and the first one's device is that of all.
+fn serve() {
+    let first = read_job();
+    let (sender, jobs) = channel();
+    BUSY.store(true, Ordering::SeqCst);
+    std::thread::spawn(|| watch_stdin(Some(sender)));
+    let mut job = first;
+    loop {
+        tell_end(&answer(job.and_then(|job| execute(&job))));
+        match next(&jobs) {
+            Some(line) => job = parse(&line),
+            None => return,
+        }
+        // SAFETY: a call without pointers; it gives back what the last job freed.
+        unsafe { malloc_trim(0) };
+        // Where the system does not let it, the mark is that of all jobs so far.
+        let _ = std::fs::write(RESET_PEAK.0, RESET_PEAK.1);
+    }
+}
+
+/// Tells the end of a job; from then on the runner may go away.
+fn tell_end(event: &Event) {
+    BUSY.store(false, Ordering::SeqCst);
+    tell(event);
+}
+
+/// Waits for the next job; none when stdin ended or a signal came.
+fn next(jobs: &Receiver<String>) -> Option<String> {
+    loop {
+        match jobs.recv_timeout(LOOK_INTERVAL) {
+            Ok(line) => return Some(line),
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) if CANCELLED.load(Ordering::Relaxed) => return None,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+}
+
+fn execute(job: &Job) -> Result<Metrics> {
+    device::settle();
+    run(job, &|notice| tell(&Event::Notice(notice)))
+}
+
+/// What the outcome of a job is to the one who gave it.
+fn answer(outcome: Result<Metrics>) -> Event {
     match outcome {
         Ok(metrics) => Event::Done { metrics, peak_rss: peak_rss() },
         Err(error) => Event::Failed(failure(&error)),
     }
 }
 
-/// The job on the first line of stdin; from then on stdin and signals can stop the run.
+/// The job on the first line of stdin; from then on signals can stop the run.
 fn read_job() -> Result<Job> {
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).context("stdin cannot be read")?;
@@ -70,7 +145,6 @@ fn read_job() -> Result<Job> {
         signal(SIGINT, cancel);
         signal(SIGTERM, cancel);
     }
-    std::thread::spawn(watch_stdin);
     Ok(job)
 }
 
@@ -90,17 +164,43 @@ extern "C" fn cancel(_signal: i32) {
     CANCELLED.store(true, Ordering::Relaxed);
 }
 
-fn watch_stdin() {
+/// Heeds what comes from the runner while jobs run, and hands further jobs on.
+fn watch_stdin(jobs: Option<Sender<String>>) {
     for line in std::io::stdin().lock().lines() {
         match line {
             Ok(line) if line.trim() == STOP => CANCELLED.store(true, Ordering::Relaxed),
-            Ok(_) => {}
+            Ok(line) => match (&jobs, line.strip_prefix(LOG)) {
+                (Some(_), Some(path)) => log_to(path),
+                (Some(jobs), None) => {
+                    BUSY.store(true, Ordering::SeqCst);
+                    // The other end waits as long as this process lives.
+                    let _ = jobs.send(line);
+                }
+                (None, _) => {}
+            },
             Err(_) => break,
         }
+    }
+    if !BUSY.load(Ordering::SeqCst) {
+        return;
     }
     tracing::error!("stdin was closed: the program that started this worker is gone");
     // SAFETY: nothing of this process is waited for; files are complete by their renames alone.
     unsafe { _exit(1) }
+}
+
+/// Lets what is written to stderr go to the log of the next job.
+fn log_to(path: &str) {
+    let Ok(path) = CString::new(path) else { return };
+    // SAFETY: plain system calls on a path that ends with a zero, and on descriptors that are this process's own; the
+    // file was made by the runner.
+    unsafe {
+        let file = open(path.as_ptr(), O_WRONLY | O_APPEND);
+        if file >= 0 {
+            dup2(file, 2);
+            close(file);
+        }
+    }
 }
 
 /// Runs a job of this build's own code.

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use pacer_stages::fingerprint;
 use pacer_stages::sequences::{DataSource, Grid, Header, Sequences};
 use pacer_stages::split::{Part, Split, SplitBy};
-use pacer_stages::worker::{Event, FailureClass, Probe, REBUILD, STOP};
+use pacer_stages::worker::{Event, FailureClass, LOG, Probe, REBUILD, SERVE, STOP};
 use serde_json::json;
 
 /// A running worker that was given its job.
@@ -96,6 +96,38 @@ fn a_job_ends_with_its_figures_and_the_memory_it_took() {
     assert!(peak_rss > 10_000_000, "{peak_rss}");
     assert_eq!(code, Some(0));
     assert!(folder.path().join("out/model.safetensors").exists());
+}
+
+#[test]
+fn a_serving_worker_does_one_job_after_another_and_ends_with_its_stdin() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pacer-worker"))
+        .arg(SERVE)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut models = Vec::new();
+    for folder in &folders {
+        let log = folder.path().join("log");
+        std::fs::write(&log, "").unwrap();
+        let job = job(folder.path(), 2);
+        match models.len() {
+            0 => writeln!(stdin, "{job}").unwrap(),
+            _ => writeln!(stdin, "{LOG}{}\n{job}", log.display()).unwrap(),
+        }
+        let last = lines.by_ref().map(|line| serde_json::from_str(&line.unwrap()).unwrap());
+        let last = last.into_iter().find(|event| !matches!(event, Event::Notice(_)));
+        let Some(Event::Done { peak_rss, .. }) = last else { panic!("{last:?}") };
+        assert!(peak_rss > 10_000_000, "{peak_rss}");
+        models.push(std::fs::read(folder.path().join("out/model.safetensors")).unwrap());
+    }
+    assert_eq!(models[0], models[1], "the first job left something behind that the second felt");
+    drop(stdin);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

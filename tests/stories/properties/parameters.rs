@@ -54,6 +54,8 @@ fn by_hand(kind: &str, path: &str) -> Vec<Value> {
         ("split", "/test_users") => vec![json!({"test_users": [7]})],
         ("pretrain" | "finetune", "/batches/precision") => vec![json!({"batches": {"precision": "mixed"}})],
         ("pretrain", "/head/quantiles") => vec![json!({"head": {"quantiles": [0.1, 0.5, 0.9]}})],
+        ("choose", "/better") => vec![json!({"better": "highest"})],
+        ("choose", "/pick") => vec![json!({"pick": "best"})],
         ("pretrain", "/features") => vec![json!({"features": ["speed"]})],
         ("command", "/outputs") => vec![json!({"outputs": {"a": "table"}}), json!({"outputs": {"b": "file"}})],
         _ => Vec::new(),

@@ -118,9 +118,14 @@ pub fn unpack(parameters: &[Parameter], theta: &[f32]) -> BTreeMap<String, Weigh
 
 /// The flat array of a model artifact's weights; a missing weight or a wrong shape is named.
 pub fn pack(parameters: &[Parameter], model: &Model) -> Result<Vec<f32>> {
+    flatten(parameters, &model.tensors)
+}
+
+/// The flat array of named weights; a missing weight or a wrong shape is named.
+pub fn flatten(parameters: &[Parameter], tensors: &BTreeMap<String, Weights>) -> Result<Vec<f32>> {
     let mut theta = Vec::with_capacity(len(parameters) as usize);
     for Parameter { name, shape, .. } in parameters {
-        let weights = model.tensors.get(name).with_context(|| format!("`{name}` is missing in the model"))?;
+        let weights = tensors.get(name).with_context(|| format!("`{name}` is missing in the model"))?;
         let found: Vec<i64> = weights.shape.iter().map(|side| *side as i64).collect();
         ensure!(found == *shape, "`{name}` has shape {found:?} in the model where {shape:?} belongs");
         theta.extend_from_slice(&weights.values);

@@ -7,7 +7,7 @@ use rand_chacha::rand_core::Rng as _;
 use serde_json::{Value, json};
 
 use crate::random::{Purpose, stream};
-use crate::training::tests::quick;
+use crate::training::tests::{decoder, quick};
 use crate::training::toy::World;
 
 /// Steps in an epoch: 24 training workouts in batches of 8.
@@ -77,6 +77,7 @@ fn a_training_stopped_at_random_steps_ends_as_one_never_stopped() {
             rich(json!({ "about": { "embedding": 2, "hide": 0.3, "history": 2 }, "batches": { "bucket": 2 } })),
         ),
         ("pretrain", rich(json!({ "epochs": 7, "bidirectional": true, "schedule": { "shape": "cosine" } }))),
+        ("pretrain", decoder(json!({ "epochs": 5, "dropout": 0.3, "about": { "embedding": 2, "history": 2 } }))),
         ("pretrain", hasty(30, Some(3))),
         ("finetune", two_phases(3, 4, None)),
         ("finetune", two_phases(9, 9, Some(1))),

@@ -18,6 +18,14 @@ pub fn quick(changes: Value) -> Value {
     params
 }
 
+/// Parameters that make it a small decoder, some of them changed.
+pub fn decoder(changes: Value) -> Value {
+    let attention = json!({ "heads": 2, "width": 4, "lags": [0, 1, 2, 4, 6, 9] });
+    let mut params = quick(json!({ "model": "decoder", "attention": attention }));
+    params.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    params
+}
+
 fn mae(metrics: &serde_json::Map<String, Value>, model: &str) -> f64 {
     metrics[model]["mae"].as_f64().unwrap()
 }
@@ -41,6 +49,27 @@ fn both_cells_learn_a_late_answer_that_a_constant_cannot() {
 }
 
 #[test]
+fn a_decoder_learns_a_late_answer_and_is_trained_further_block_by_block() {
+    let world = World::usual();
+    let schedule = json!({ "shape": "cosine", "warmup": 1 });
+    let params = json!({ "epochs": 40, "layers": 2, "learning_rate": 0.01, "head": "student_t", "schedule": schedule });
+    world.run("pretrain", "first", decoder(params)).unwrap();
+    let scored = world.run("evaluate", "scored", json!({})).unwrap();
+    let (network, constant) = (mae(&scored, "lstm"), mae(&scored, "constant"));
+    assert!(network < 1.5 && constant > 9.0, "{network} where a constant has {constant}");
+    let held = scored["lstm"]["coverage"].as_f64().unwrap();
+    assert!((0.6..=1.0).contains(&held), "{held}");
+    let phases = json!([{ "epochs": 1, "learning_rate": 1e-5, "unfreeze": ["head", "model.transformer.h.1.mlp"] }]);
+    world.run("finetune", "second", json!({ "phases": phases, "batch_size": 8 })).unwrap();
+    let [first, second] =
+        ["first", "second"].map(|name| Model::read(&world.path(name).join("model.safetensors")).unwrap().tensors);
+    let changed: Vec<_> = first.keys().filter(|name| first[*name] != second[*name]).collect();
+    let mlp = ["c_fc1", "c_fc2", "c_proj"].map(|name| format!("model.transformer.h.1.mlp.{name}.weight"));
+    // It is kept only where it was better on validation.
+    assert!(changed.is_empty() || changed.iter().all(|name| name.starts_with("head") || mlp.contains(name)));
+}
+
+#[test]
 fn a_differential_equation_learns_the_late_answer_too_and_is_told_about_the_user() {
     let world = World::usual();
     let about = json!({ "embedding": 2, "history": 3, "width": 4 });
@@ -60,9 +89,12 @@ fn the_same_job_writes_the_same_bytes_and_another_cell_others() {
     world.run("pretrain", "a", params("lstm")).unwrap();
     world.run("pretrain", "b", params("lstm")).unwrap();
     world.run("pretrain", "c", params("gru")).unwrap();
+    world.run("pretrain", "d", decoder(json!({ "dropout": 0.3 }))).unwrap();
+    world.run("pretrain", "e", decoder(json!({ "dropout": 0.3 }))).unwrap();
     for file in ["model.safetensors", "history.parquet"] {
         assert!(same_bytes(&world.path("a").join(file), &world.path("b").join(file)), "{file}");
         assert!(!same_bytes(&world.path("a").join(file), &world.path("c").join(file)), "{file}");
+        assert!(same_bytes(&world.path("d").join(file), &world.path("e").join(file)), "{file}");
     }
 }
 

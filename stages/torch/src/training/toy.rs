@@ -19,7 +19,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::random::{Purpose, stream, uniform};
-use crate::{evaluate, finetune, pretrain};
+use crate::{evaluate, finetune, forecast, pretrain};
 
 /// Workouts of `length` steps and a few more; every fifth step has no real sample. The heart rate is 80 BPM plus
 /// 20 for each m/s of the speed smoothed over some six steps; the grade says nothing.
@@ -232,14 +232,15 @@ impl World {
             "pretrain" => pretrain::run(&job.params, &context),
             "pretrain over ridge" => pretrain::run(&job.params, &context),
             "finetune" => finetune::run(&job.params, &context),
+            "forecast" => forecast::run(&job.params, &context),
             "baseline" => pacer_stages::kind::run::<Baseline>(&job.params, &context),
             _ => evaluate::run(&job.params, &context),
         }
     }
 
     /// A job; `finetune` and `evaluate` take the model that the stage `first` wrote, `pretrain over ridge` the one of
-    /// the stage `ridge`.
-    fn job(&self, kind: &str, name: &str, params: Value) -> Job {
+    /// the stage `ridge`, `forecast` weights.
+    pub fn job(&self, kind: &str, name: &str, params: Value) -> Job {
         let one = |name: &str| Slot::One(self.path(name));
         let mut inputs = BTreeMap::from([
             ("sequences".to_owned(), one("sequences.safetensors")),
@@ -248,6 +249,7 @@ impl World {
         let model = "first/model.safetensors";
         match kind {
             "finetune" => inputs.insert("model".into(), one(model)),
+            "forecast" => inputs.insert("weights".into(), one("weights.safetensors")),
             "pretrain over ridge" => inputs.insert("backbone".into(), one("ridge/model.safetensors")),
             "evaluate" => inputs.insert("models".into(), Slot::Named([("lstm".into(), self.path(model))].into())),
             _ => None,
