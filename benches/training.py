@@ -99,6 +99,7 @@ def steps(bench):
     for cell in ("lstm", "gru"):
         for batch in bench.asked.batches:
             rows.append(steps_row(bench, cell, batch))
+            say(f"steps: {rows[-1]}")
     head = ["cell", "batch", "pacer ms (least)", "PyTorch ms (least)", "its setting", "ratio", "of the least", "must", "goal"]
     notes = [
         "Medians of rounds in turn, each the median of its steps; `least` is the fastest single step. Ratios are "
