@@ -6,6 +6,7 @@ mod care;
 mod compare;
 mod doctor;
 mod kinds;
+mod leaks;
 mod locked;
 mod ls;
 mod plan;

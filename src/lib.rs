@@ -34,6 +34,7 @@
 //! - [`spec`]: TOML as a tree of values with their places.
 //! - [`graph`]: the checked graph of stages; unaware of TOML, of keys and of running.
 //! - [`resolve`]: makes the one from the other; the only place that does.
+//! - [`leakage`]: whether models have seen what they are scored on, from the graph and from the data.
 //!
 //! What is remembered:
 //! - [`key`]: the encoding of a key record, and the differences between two; one walk serves both.
@@ -125,6 +126,7 @@ pub mod history;
 pub mod index;
 pub mod journal;
 pub mod key;
+pub mod leakage;
 pub mod lock;
 pub mod lockfile;
 pub mod resolve;

@@ -5,7 +5,7 @@
 //! [`tensors`] fix how they are written; [`scale`], [`escape`] and [`plot`] draw), [`track`], [`physiology`], [`features`], [`statistics`], [`score`] and
 //! [`quality`] (the science), [`simulate`] (made-up runners), [`read`] (formats), [`recipe`] (what trainings share),
 //! [`kinds`] (the table), [`fingerprint`] (the code behind each kind), [`worker`] (what a worker process says),
-//! [`compare`] (where two artifacts differ).
+//! [`compare`] (where two artifacts differ), [`inference`], [`comparison`] and [`leakage`] (what may be concluded from results).
 //!
 //! Invariants: a kind never uses another kind; nothing here prints; every random draw takes its seed from the
 //! job; a stage writes nothing but its declared outputs.
@@ -20,6 +20,7 @@ pub mod inference;
 pub mod job;
 pub mod kind;
 pub mod kinds;
+pub mod leakage;
 pub mod model;
 pub mod parquet;
 pub mod physiology;

@@ -6,8 +6,9 @@ use anyhow::{Result, bail};
 use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::cli::leaks::{self, Watch};
 use crate::cli::locked;
-use crate::cli::plan::print_plan;
+use crate::cli::plan::tell_plan;
 use crate::cli::project::{self, Project, Selection};
 use crate::cli::{Exit, Format, PipelineArgs, Session};
 use crate::engine::plan;
@@ -73,8 +74,12 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
     }
     if args.dry_run {
         let plan = plan::plan(&graph, &needed, &forced, &cache, &machine)?;
-        print_plan(&graph, &plan, session.format)?;
+        tell_plan(&graph, &needed, &plan, &cache, session.format)?;
         return Ok(Exit::Done);
+    }
+    if leaks::stopped_by_graph(&graph, &needed) {
+        output::say("nothing was run");
+        return Ok(Exit::Fault);
     }
     let options = Options {
         jobs: args.jobs.unwrap_or(machine.threads).max(1),
@@ -93,13 +98,16 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
     };
     let mut progress = Progress::new(style);
     let mut seconds = 0.0;
+    let mut watch = Watch::new(&graph, &cache, &stop);
     let mut show = |event: &Event| {
+        watch.see(event);
         if let Event::Done { seconds: took, .. } = event {
             seconds = *took;
         }
         progress.show(event);
     };
     let (tally, results) = run::run(&graph, &cache, &machine, &options, &stop, &mut show);
+    let leaked = !watch.leaks.is_empty();
     let drifted = locked.is_some_and(|file| locked::told_drift_of_results(&file, &graph, &results));
     if args.lock && tally.failed == 0 && !tally.interrupted {
         locked::write(&graph, &results)?;
@@ -110,6 +118,7 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
         conclude(&tally, seconds, args, session);
     }
     Ok(match tally {
+        _ if leaked => Exit::Failed,
         Tally { interrupted: true, .. } => Exit::Interrupted,
         _ if drifted => Exit::Failed,
         Tally { failed: 0, .. } => Exit::Done,
