@@ -9,6 +9,7 @@ mod doctor;
 mod export;
 mod init;
 mod kinds;
+mod leaks;
 mod locked;
 mod ls;
 mod manual;

@@ -1,6 +1,7 @@
 //! The checked graph of stages: every name, type and parameter in it is right. Unaware of TOML, of keys and of
 //! how stages are run.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,6 +32,8 @@ pub struct Graph {
     pub order: Vec<StageId>,
     /// Searches that add trials when those so far have ended.
     pub searches: Vec<Search>,
+    /// Leaks that the pipeline says are meant, by the check's name, each with the reason.
+    pub allowed_leaks: BTreeMap<String, String>,
 }
 
 /// One node of the graph.
@@ -142,7 +145,7 @@ impl Graph {
             depth[id.index()] = above.max().unwrap_or(0);
         }
         order.sort_by_key(|id| (depth[id.index()], id.index()));
-        Some(Self { name, path, stages, order, searches: Vec::new() })
+        Some(Self { name, path, stages, order, searches: Vec::new(), allowed_leaks: BTreeMap::new() })
     }
 
     /// The stage of this name.

@@ -37,6 +37,7 @@
 //!   on are stages like any other.
 //! - [`search`]: which trials come next, from the figures of those that are done.
 //! - [`schema`]: the JSON Schema of a pipeline, for editors.
+//! - [`leakage`]: whether models have seen what they are scored on, from the graph and from the data.
 //!
 //! What is remembered:
 //! - [`key`]: the encoding of a key record, and the differences between two; one walk serves both.
@@ -138,6 +139,7 @@ pub mod history;
 pub mod index;
 pub mod journal;
 pub mod key;
+pub mod leakage;
 pub mod lock;
 pub mod lockfile;
 pub mod resolve;

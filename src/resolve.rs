@@ -68,6 +68,7 @@ pub fn resolve(path: &Path, text: &str, overrides: &Overrides) -> Result<Graph, 
     }
     let mut graph = build(header.name, path, wired);
     graph.searches = searches;
+    graph.allowed_leaks = header.allowed_leaks;
     Ok(graph)
 }
 
@@ -91,20 +92,22 @@ fn refuse_fixed_ends(drafts: &[Draft], searches: &[Search], faults: &mut Vec<Dia
 struct Header {
     name: String,
     seed: u64,
+    allowed_leaks: BTreeMap<String, String>,
 }
 
 fn header(document: &Table, path: &Path, faults: &mut Vec<Diagnostic>) -> Header {
     let stem = path.file_stem().map_or_else(|| "pipeline".into(), |stem| stem.to_string_lossy().into_owned());
-    let mut header = Header { name: stem, seed: 0 };
+    let mut header = Header { name: stem, seed: 0, allowed_leaks: BTreeMap::new() };
     let Some(table) = document.get("pipeline").and_then(|entry| table_of(&entry.value, "pipeline", faults)) else {
         return header;
     };
-    known_keys(table, &["name", "description", "seed"], "[pipeline]", faults);
+    known_keys(table, &["name", "description", "seed", "allow_leak"], "[pipeline]", faults);
     for (key, Entry { value, .. }) in table {
         match (key.as_str(), &value.data) {
             ("name", Data::Text(text)) => header.name.clone_from(text),
             ("seed", Data::Integer(seed)) if *seed >= 0 => header.seed = seed.unsigned_abs(),
             ("description", Data::Text(_)) => {}
+            ("allow_leak", _) => header.allowed_leaks = settings::allowed_leaks(value, faults),
             ("name" | "description", other) => faults.push(
                 Diagnostic::new(format!("`{key}` of [pipeline] is {}", other.sort()))
                     .place(&value.place)

@@ -38,6 +38,11 @@ pub fn pipeline() -> Value {
                     "name": {"description": "Its name; else that of the file.", "type": "string"},
                     "description": {"description": "What it is for, in a sentence.", "type": "string"},
                     "seed": {"description": "Seed of stages that name none.", "type": "integer", "minimum": 0},
+                    "allow_leak": {
+                        "description": "Leaks that are meant: the check's name with the reason.",
+                        "type": "object",
+                        "additionalProperties": {"type": "string"},
+                    },
                 },
             },
             "params": {

@@ -7,7 +7,8 @@
 //! [`ranking`], [`quality`], [`history`] and [`mixed`] (the science), [`simulate`] (made-up runners, with [`floor`], what
 //! nobody could say better about them), [`read`] (formats), [`recipe`] (what trainings share), [`kinds`] (the table),
 //! [`fingerprint`] (the code behind each kind), [`worker`] (what a worker process says), [`compare`] (where two artifacts
-//! differ), [`spreadsheet`] (any table as CSV).
+//! differ), [`spreadsheet`] (any table as CSV), [`inference`], [`comparison`] and [`leakage`] (what may be concluded
+//! from results).
 //!
 //! Invariants: a kind never uses another kind; nothing here prints; every random draw takes its seed from the
 //! job; a stage writes nothing but its declared outputs.
@@ -26,6 +27,7 @@ pub mod inference;
 pub mod job;
 pub mod kind;
 pub mod kinds;
+pub mod leakage;
 pub mod mixed;
 pub mod model;
 pub mod parquet;

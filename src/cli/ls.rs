@@ -51,7 +51,7 @@ enum State {
 fn since(text: &str) -> Result<String, String> {
     const FORM: &str = "%Y%m%d-%H%M%S";
     if let Ok(day) = text.parse::<Date>() {
-        return Ok(day.strftime(FORM).to_string());
+        return Ok(day.strftime("%Y%m%d-000000").to_string());
     }
     let wrong = || "must be a day such as 2026-11-30, or an age such as 12h, 7d or 8w".to_owned();
     let unit = text.chars().last().ok_or_else(wrong)?;

@@ -5,6 +5,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::cache::Cache;
+use crate::cli::leaks;
 use crate::cli::project::{self, Project, Selection};
 use crate::cli::{Exit, Format, PipelineArgs, Session};
 use crate::engine::forward::{self, Outlook};
@@ -66,12 +67,20 @@ pub fn plan(args: &PlanArgs, session: &Session) -> Result<Exit> {
         Err(exit) => return Ok(exit),
     };
     let plan = plan::plan(&graph, &needed, &forced, &cache, &machine)?;
-    print_plan(&graph, &plan, session.format)?;
+    tell_plan(&graph, &needed, &plan, &cache, session.format)?;
     Ok(Exit::Done)
 }
 
-/// Prints a plan.
-pub fn print_plan(graph: &Graph, plan: &Plan, format: Format) -> Result<()> {
+/// Prints a plan, and to people what would leak.
+pub fn tell_plan(graph: &Graph, needed: &[bool], plan: &Plan, cache: &Cache, format: Format) -> Result<()> {
+    print_plan(graph, plan, format)?;
+    if format == Format::Table {
+        leaks::tell_plan(graph, needed, plan, cache);
+    }
+    Ok(())
+}
+
+fn print_plan(graph: &Graph, plan: &Plan, format: Format) -> Result<()> {
     if format == Format::Json {
         let row = |planned: &Planned| json!({"stage": graph.stages[planned.id].name, "state": planned.state, "reason": reason_text(planned)});
         return output::print_json(&plan.stages.iter().map(row).collect::<Vec<_>>());

@@ -6,8 +6,9 @@ use anyhow::{Result, bail};
 use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::cli::leaks::{self, Watch};
 use crate::cli::locked;
-use crate::cli::plan::print_plan;
+use crate::cli::plan::tell_plan;
 use crate::cli::project::{self, Project, Selection};
 use crate::cli::{Exit, Format, PipelineArgs, Session};
 use crate::engine::plan;
@@ -88,10 +89,14 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
     }
     if args.dry_run {
         let plan = plan::plan(graph, &needed, &forced, cache, machine)?;
-        print_plan(graph, &plan, session.format)?;
+        tell_plan(graph, &needed, &plan, cache, session.format)?;
         return Ok(Exit::Done);
     }
-    let Ended { tally, results, seconds } = execute(&project, needed, forced, args, session, &stop);
+    if leaks::stopped_by_graph(graph, &needed) {
+        output::say("nothing was run");
+        return Ok(Exit::Fault);
+    }
+    let Ended { tally, results, seconds, leaked } = execute(&project, needed, forced, args, session, &stop);
     let graph = &project.graph;
     let drifted = locked.is_some_and(|file| locked::told_drift_of_results(&file, graph, &results));
     if args.lock && tally.failed == 0 && !tally.interrupted {
@@ -103,6 +108,7 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
         conclude(&tally, seconds, args, session);
     }
     Ok(match tally {
+        _ if leaked => Exit::Failed,
         Tally { interrupted: true, .. } => Exit::Interrupted,
         _ if drifted => Exit::Failed,
         Tally { failed: 0, .. } => Exit::Done,
@@ -115,6 +121,8 @@ struct Ended {
     tally: Tally,
     results: Results,
     seconds: f64,
+    /// Whether a leak stopped it.
+    leaked: bool,
 }
 
 /// Runs what is needed and shows it.
@@ -124,7 +132,7 @@ fn execute(
     forced: Vec<StageId>,
     args: &RunArgs,
     session: &Session,
-    stop: &Stop,
+    stop: &Arc<Stop>,
 ) -> Ended {
     let Project { graph, cache, machine } = project;
     let options = Options {
@@ -143,14 +151,16 @@ fn execute(
     };
     let mut progress = Progress::new(style);
     let mut seconds = 0.0;
+    let mut watch = Watch::new(graph, cache, stop);
     let mut show = |event: &Event| {
+        watch.see(event);
         if let Event::Done { seconds: took, .. } = event {
             seconds = *took;
         }
         progress.show(event);
     };
     let (tally, results) = run::run(graph, cache, machine, &options, stop, &mut show);
-    Ended { tally, results, seconds }
+    Ended { tally, results, seconds, leaked: !watch.leaks.is_empty() }
 }
 
 /// Runs the rounds of searches until nothing comes after their trials. Each round is a run of its own; what it decides
@@ -159,7 +169,7 @@ fn settle_searches(
     mut selection: Selection,
     args: &RunArgs,
     session: &Session,
-    stop: &Stop,
+    stop: &Arc<Stop>,
 ) -> Result<Result<Selection, Exit>> {
     loop {
         let Project { graph, cache, machine } = &selection.project;

@@ -1,13 +1,16 @@
 //! Settings of a stage that change no result and so are in no key: what it asks of the machine, and how often a
 //! training keeps its state. Unaware of parameters.
 
+use std::collections::BTreeMap;
+
 use pacer_stages::job::Checkpoints;
 use pacer_stages::kind::{Kind, Place as KindPlace};
 
 use crate::diagnostic::Diagnostic;
 use crate::graph::{DeviceWish, Resources};
+use crate::leakage::Name;
 use crate::resolve::{known_keys, table_of};
-use crate::spec::{Data, Entry, Table};
+use crate::spec::{Data, Entry, Node, Table};
 
 /// How often a training keeps its state: `checkpoints = { seconds = 30, steps = 500, keep = 2 }`.
 pub fn checkpoints(table: &Table, faults: &mut Vec<Diagnostic>) -> Checkpoints {
@@ -41,6 +44,26 @@ pub fn checkpoints(table: &Table, faults: &mut Vec<Diagnostic>) -> Checkpoints {
         faults.push(fault.label(format!("must be {expected}")));
     }
     wanted
+}
+
+/// Leaks that are meant: `allow_leak = { duplicates = "why" }`, by the check's name.
+pub fn allowed_leaks(node: &Node, faults: &mut Vec<Diagnostic>) -> BTreeMap<String, String> {
+    let Some(table) = table_of(node, "allow_leak", faults) else { return BTreeMap::new() };
+    known_keys(table, &Name::ALL.map(Name::name), "`allow_leak`", faults);
+    let mut allowed = BTreeMap::new();
+    for (key, Entry { value, .. }) in table {
+        match &value.data {
+            Data::Text(reason) if !reason.trim().is_empty() => {
+                allowed.insert(key.clone(), reason.clone());
+            }
+            _ => faults.push(
+                Diagnostic::new(format!("`{key}` of `allow_leak` gives no reason"))
+                    .place(&value.place)
+                    .label("must say why this leak is meant"),
+            ),
+        }
+    }
+    allowed
 }
 
 /// What a stage asks of the machine.

@@ -15,6 +15,7 @@ mod garbage;
 mod harness;
 mod interruption;
 mod kills;
+mod leaking;
 mod limits;
 mod listing;
 mod many;

@@ -1,0 +1,136 @@
+//! What `plan` and `run` do about leaks: they tell them, and one that is not meant stops the run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::cache::Cache;
+use crate::digest::Digest;
+use crate::engine::plan::Plan;
+use crate::event::Event;
+use crate::executor::Stop;
+use crate::graph::{Graph, StageId};
+use crate::leakage::{self, Check, Verdict};
+use crate::ui::output::{self, BAD, FAINT, GOOD, ODD, paint};
+
+/// Tells on stdout what the checks of a plan came to: each that is not in order, and how many are.
+pub fn tell_plan(graph: &Graph, needed: &[bool], plan: &Plan, cache: &Cache) {
+    let locate = |id: StageId, artifact: &str| {
+        let digest = plan.results.get(&id)?.artifact(artifact).ok()?.digest;
+        Some(cache.store.object_path(&digest))
+    };
+    let checks = leakage::checks(graph, needed, &locate);
+    if checks.is_empty() {
+        return;
+    }
+    let count = |verdict: Verdict| checks.iter().filter(|check| check.verdict == verdict).count();
+    let leaks: String =
+        checks.iter().filter(|check| check.verdict == Verdict::Leak).map(|check| line(check) + "\n").collect();
+    let later = match count(Verdict::NotChecked) {
+        0 => String::new(),
+        later => format!(", {later} when the data is there"),
+    };
+    let style = if count(Verdict::Leak) > 0 { BAD } else { GOOD };
+    let sum = format!("{} tight, {} leak{later}", count(Verdict::Tight), count(Verdict::Leak));
+    output::print(&format!("{leaks}{}: {sum}\n", paint(style, "leakage")));
+}
+
+/// Whether the graph alone shows a leak that is not meant, which is then told.
+pub fn stopped_by_graph(graph: &Graph, needed: &[bool]) -> bool {
+    let checks = leakage::of_graph(graph, needed);
+    checks.iter().filter(|check| check.verdict == Verdict::Leak).for_each(tell);
+    checks.iter().any(Check::stops)
+}
+
+fn tell(check: &Check) {
+    output::say(&line(check));
+    if check.stops() {
+        let remedy =
+            format!("where that is meant, say why: [pipeline] allow_leak = {{ {} = \"…\" }}", check.name.name());
+        output::say(&format!("  {}", paint(FAINT, &remedy)));
+    }
+}
+
+fn line(check: &Check) -> String {
+    let (name, Check { about, words, .. }) = (check.name.name(), check);
+    match &check.allowed {
+        Some(reason) => format!("{} ({name}) in `{about}`: {words}; allowed: {reason}", paint(ODD, "! leak")),
+        None => format!("{} ({name}) in `{about}`: {words}", paint(BAD, "✗ leak")),
+    }
+}
+
+/// Watches a run: as soon as a stage reads a split, the split is checked; as soon as one scores, its models are.
+pub struct Watch<'a> {
+    graph: &'a Graph,
+    cache: &'a Cache,
+    stop: Arc<Stop>,
+    ids: BTreeMap<&'a str, StageId>,
+    keys: BTreeMap<StageId, Digest>,
+    wanted: BTreeSet<StageId>,
+    checked: BTreeSet<StageId>,
+    /// Leaks that stopped the run.
+    pub leaks: Vec<Check>,
+}
+
+impl<'a> Watch<'a> {
+    /// Begins to watch; a leak asks the run to stop.
+    pub fn new(graph: &'a Graph, cache: &'a Cache, stop: &Arc<Stop>) -> Self {
+        // Without a split there is nothing to watch, and of thousands of stages no list is needed.
+        let divides = graph.order.iter().any(|id| leakage::divides(graph, *id));
+        let ids = graph.order.iter().filter(|_| divides).map(|id| (graph.stages[*id].name.as_str(), *id)).collect();
+        let (keys, wanted, checked) = Default::default();
+        Self { graph, cache, stop: Arc::clone(stop), ids, keys, wanted, checked, leaks: Vec::new() }
+    }
+
+    /// Takes note of an event.
+    pub fn see(&mut self, event: &Event) {
+        match event {
+            Event::Reused { stage, key } | Event::Finished { stage, key, .. } => {
+                let Some(id) = self.ids.get(stage.as_str()) else { return };
+                self.keys.insert(*id, *key);
+            }
+            Event::Running { stage, .. } => {
+                let Some(id) = self.ids.get(stage.as_str()).copied() else { return };
+                let splits = leakage::splits_of(self.graph, id);
+                // A stage that reads no split has nothing to be watched for.
+                if splits.is_empty() {
+                    return;
+                }
+                self.wanted.extend(splits);
+                self.wanted.extend(leakage::is_scoring(self.graph, id).then_some(id));
+            }
+            _ => return,
+        }
+        self.check();
+    }
+
+    /// Checks what is wanted and not checked yet, as far as its files are there.
+    fn check(&mut self) {
+        let wanted: Vec<StageId> = self.wanted.difference(&self.checked).copied().collect();
+        for id in wanted {
+            let locate = |id: StageId, artifact: &str| self.locate(id, artifact);
+            let checks = match leakage::divides(self.graph, id) {
+                true if !self.keys.contains_key(&id) => continue,
+                true => leakage::of_split(self.graph, id, &locate),
+                false => leakage::of_scoring(self.graph, id, &locate),
+            };
+            self.checked.insert(id);
+            // What the graph shows was told before.
+            let told =
+                |check: &&Check| check.name == leakage::Name::Users && self.graph.stages[id].params["by"] == "workout";
+            let is_news = |check: &&Check| check.verdict == Verdict::Leak && !told(check);
+            checks.iter().filter(is_news).for_each(tell);
+            let stopping: Vec<Check> = checks.into_iter().filter(Check::stops).collect();
+            if !stopping.is_empty() && self.leaks.is_empty() {
+                self.stop.request();
+            }
+            self.leaks.extend(stopping);
+        }
+    }
+
+    fn locate(&self, id: StageId, artifact: &str) -> Option<PathBuf> {
+        let result = self.cache.result(self.keys.get(&id)?).ok()?;
+        let artifact = result.artifacts.iter().find(|found| found.name == artifact)?;
+        Some(self.cache.store.object_path(&artifact.digest))
+    }
+}

@@ -1,0 +1,211 @@
+//! Pipelines that leak: told by `plan`, stopped by `run`, unless they say why. Splits and sequences are made by hand and
+//! handed on by stages that copy them.
+
+use std::collections::BTreeMap;
+
+use pacer_stages::sequences::{DataSource, Grid, Header, Sequences};
+use pacer_stages::split::{Part, Split, SplitBy};
+
+use crate::harness::{Project, Said};
+
+use Part::{Test, Train, Validation};
+
+/// Sequences and a split by hand, and a model trained under it.
+const COPIES: &str = r#"
+[pipeline]
+ALLOW
+
+[stages.sequences]
+kind = "command"
+inputs.files.it = { path = "sequences" }
+run = ["cp", "{inputs.it}", "{outputs.it}"]
+outputs = { it = "sequences" }
+
+[stages.split]
+kind = "command"
+inputs.files = { it = { path = "split" }, of = "sequences" }
+run = ["cp", "{inputs.it}", "{outputs.it}"]
+outputs = { it = "split" }
+
+[stages.mean]
+kind = "baseline"
+inputs = { sequences = "sequences", split = "split" }
+model = "constant"
+"#;
+
+/// A workout: its number, its user, its start, its part.
+type Row = (i64, i64, i64, Part);
+
+/// Four users, each in one part, none of whose workouts overlap.
+const TIGHT: [Row; 6] = [
+    (1, 7, 0, Train),
+    (2, 7, 500, Train),
+    (3, 8, 0, Train),
+    (4, 8, 500, Train),
+    (5, 9, 0, Validation),
+    (6, 10, 0, Test),
+];
+
+/// Writes sequences of workouts of 200 s.
+fn sequences(project: &Project, rows: &[Row], feature: impl Fn(f32) -> f32) {
+    let header =
+        Header { features: vec!["speed".into()], grid: Grid::Time { step_s: 100.0 }, data: DataSource::Recorded };
+    let target: Vec<f32> = (0..rows.len() * 3).map(|step| (110 + step * 37 % 60) as f32).collect();
+    let sequences = Sequences {
+        offsets: (0..=rows.len() as i64).map(|at| at * 3).collect(),
+        features: target.iter().map(|target| feature(*target)).collect::<Vec<_>>().into(),
+        real: vec![1; target.len()].into(),
+        valid: vec![1; target.len()].into(),
+        time: (0..target.len()).map(|step| (step % 3 * 100) as f32).collect::<Vec<_>>().into(),
+        workout: rows.iter().map(|row| row.0).collect(),
+        user: rows.iter().map(|row| row.1).collect(),
+        start: rows.iter().map(|row| row.2).collect(),
+        target: target.into(),
+        ..Sequences::empty(header)
+    };
+    sequences.write(&project.path("sequences")).unwrap();
+}
+
+fn split(project: &Project, name: &str, by: SplitBy, rows: &[Row]) {
+    let parts: BTreeMap<i64, (Part, i64)> = rows.iter().map(|row| (row.0, (row.3, row.1))).collect();
+    Split { by, parts }.write(&project.path(name)).unwrap();
+}
+
+/// A project with this data.
+fn project(by: SplitBy, rows: &[Row], allow: &str) -> Project {
+    let project = Project::new(&COPIES.replace("ALLOW", allow));
+    sequences(&project, rows, |target| (target * 7.0) % 5.0);
+    split(&project, "split", by, rows);
+    project
+}
+
+fn run(project: &Project) -> Said {
+    project.pacer(&["run", "pipeline.toml"])
+}
+
+/// The lines of stderr that tell of leaks.
+fn leaks(said: &Said) -> Vec<&str> {
+    said.err.lines().filter(|line| line.contains("leak (")).collect()
+}
+
+#[test]
+fn what_is_tight_runs_and_the_plan_says_so() {
+    let project = project(SplitBy::User, &TIGHT, "");
+    let planned = project.pacer(&["plan", "pipeline.toml"]);
+    assert!(planned.out.ends_with("leakage: 0 tight, 0 leak, 4 when the data is there\n"), "{}", planned.out);
+    let said = run(&project);
+    assert_eq!((said.code, leaks(&said).len()), (0, 0), "{}", said.err);
+    let planned = project.pacer(&["plan", "pipeline.toml"]);
+    assert!(planned.out.ends_with("leakage: 4 tight, 0 leak\n"), "{}", planned.out);
+}
+
+#[test]
+fn a_user_in_two_parts_stops_the_run_unless_the_pipeline_says_why() {
+    let rows = [TIGHT.as_slice(), &[(7, 7, 9_000, Test)]].concat();
+    let said = run(&project(SplitBy::User, &rows, ""));
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert_eq!(leaks(&said), ["✗ leak (users) in `split`: 1 of 4 users are in several parts, such as user 7"]);
+    assert!(
+        said.err.contains("where that is meant, say why: [pipeline] allow_leak = { users = \"…\" }"),
+        "{}",
+        said.err
+    );
+    let allowed = project(SplitBy::User, &rows, "allow_leak = { users = \"a trial of the guard\" }");
+    let said = run(&allowed);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let told =
+        "! leak (users) in `split`: 1 of 4 users are in several parts, such as user 7; allowed: a trial of the guard";
+    assert_eq!(leaks(&said), [told]);
+    assert!(allowed.pacer(&["plan", "pipeline.toml"]).out.contains(told));
+}
+
+#[test]
+fn a_split_by_time_that_trains_on_the_future_stops_the_run() {
+    let rows = [(1, 7, 0, Test), (2, 7, 500, Train), (3, 7, 1_000, Validation)];
+    let said = run(&project(SplitBy::Time, &rows, ""));
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert!(
+        leaks(&said)[0].starts_with("✗ leak (time_order) in `split`: 2 workouts are earlier in use"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn the_same_run_twice_on_two_sides_stops_the_run() {
+    let rows = [(1, 7, 0, Train), (2, 7, 500, Validation), (3, 7, 1_000, Validation), (4, 7, 1_050, Test)];
+    let said = run(&project(SplitBy::Time, &rows, ""));
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert!(leaks(&said)[0].starts_with("✗ leak (duplicates) in `split`: 1 workouts overlap one of"), "{}", said.err);
+}
+
+#[test]
+fn the_heart_rate_under_another_name_stops_the_run() {
+    let project = project(SplitBy::User, &TIGHT, "");
+    sequences(&project, &TIGHT, |target| target / 60.0);
+    let said = run(&project);
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert_eq!(leaks(&said), ["✗ leak (target) in `split`: the feature `speed` is the heart rate (r = 1.000)"]);
+}
+
+#[test]
+fn a_split_by_workout_wants_a_reason() {
+    let text = "[pipeline]\nseed = 1\n[stages.split]\nkind = \"split\"\ninputs.sequences = { path = \"sequences\" }\n\
+                by = \"workout\"\n";
+    let project = Project::new(text);
+    sequences(&project, &TIGHT, |target| (target * 7.0) % 5.0);
+    let said = run(&project);
+    let told = "✗ leak (users) in `split`: split by workout: runs of one user stand in several parts";
+    assert_eq!((said.code, leaks(&said)), (2, vec![told]), "{}", said.err);
+    assert!(said.err.ends_with("nothing was run\n") && project.stored("results").is_empty(), "{}", said.err);
+    project.edit("seed = 1", "allow_leak.users = \"one runner, who is all there is\"");
+    assert_eq!(run(&project).code, 0);
+}
+
+#[test]
+fn a_model_that_has_seen_the_test_is_found() {
+    let project = project(SplitBy::User, &TIGHT, "");
+    let rows: Vec<Row> = TIGHT.iter().map(|row| (row.0, row.1, row.2, if row.0 < 4 { Test } else { Train })).collect();
+    split(&project, "other", SplitBy::Time, &rows);
+    let text = COPIES.replace("ALLOW", "")
+        + "[stages.other]\nkind = \"command\"\ninputs.files = { it = { path = \"other\" }, of = \"sequences\" }\n\
+           run = [\"cp\", \"{inputs.it}\", \"{outputs.it}\"]\noutputs = { it = \"split\" }\n\
+           [stages.evaluate]\nkind = \"evaluate\"\n\
+           inputs = { sequences = \"sequences\", split = \"other\", models = { mean = \"mean\" } }\n";
+    project.write("pipeline.toml", &text);
+    let said = project.pacer(&["run", "pipeline.toml", "mean", "other"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let planned = project.pacer(&["plan", "pipeline.toml"]).out;
+    let told = "✗ leak (seen) in `evaluate:mean`: 3 of the 3 workouts scored are among those that it was trained on, such \
+                as 1 of user 7";
+    assert!(planned.contains(told), "{planned}");
+    let said = run(&project);
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert!(leaks(&said).contains(&told), "{}", said.err);
+}
+
+#[test]
+fn what_chooses_must_not_read_the_test() {
+    let text = COPIES.replace("ALLOW", "")
+        + "[stages.evaluate]\nkind = \"evaluate\"\npart = \"test\"\n\
+           inputs = { sequences = \"sequences\", split = \"split\", models = { mean = \"mean\" } }\n\
+           [stages.pick]\nkind = \"command\"\ninputs.files = { figures = \"evaluate.metrics\", model = \"mean\" }\n\
+           run = [\"cp\", \"{inputs.model}\", \"{outputs.it}\"]\noutputs = { it = \"model\" }\n";
+    let project = project(SplitBy::User, &TIGHT, "");
+    project.write("pipeline.toml", &text);
+    let said = run(&project);
+    let told = "✗ leak (test_chooses) in `evaluate`: `pick` makes a model or a split of what was found on the test part: let \
+                it read the validation part";
+    assert_eq!((said.code, leaks(&said)), (2, vec![told]), "{}", said.err);
+    project.edit("part = \"test\"", "part = \"validation\"");
+    assert_eq!(run(&project).code, 0);
+}
+
+#[test]
+fn an_allowance_names_a_check_and_gives_a_reason() {
+    let project = project(SplitBy::User, &TIGHT, "allow_leak = { user = \"x\", seen = \"\" }");
+    let said = run(&project);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("`allow_leak` has no key `user`") && said.err.contains("`users`"), "{}", said.err);
+    assert!(said.err.contains("`seen` of `allow_leak` gives no reason"), "{}", said.err);
+}
