@@ -22,6 +22,9 @@ use crate::store::Store;
 /// Version of the result file.
 pub const RESULT_VERSION: u32 = 2;
 
+/// Version of the file of a failure.
+const FAILURE_VERSION: u32 = 1;
+
 /// A result file larger than this is taken for damage.
 const RESULT_BYTES: u64 = 64 << 20;
 
@@ -75,6 +78,21 @@ pub struct Hit {
     pub seconds: f64,
     /// The stamp of its file when it was read; none where that file was so young that it could change unseen.
     pub stamp: Option<Stamp>,
+}
+
+/// How the last try of a key failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownFailure {
+    /// Version of this file.
+    pub v: u32,
+    /// The key.
+    pub key: Digest,
+    /// The sort of failure.
+    pub class: String,
+    /// What happened.
+    pub message: String,
+    /// The run that tried.
+    pub run: String,
 }
 
 /// Results by key.
@@ -215,6 +233,27 @@ impl Cache {
     /// The record behind a key, even when its artifacts are gone.
     pub fn record(&self, key: &Digest) -> Option<Record> {
         Record::from_json(self.result(key).ok()?.record)
+    }
+
+    /// How the last try of a key failed, where that was written down.
+    pub fn failure(&self, key: &Digest) -> Option<KnownFailure> {
+        let text = fs::read(self.store.failure_path(key)).ok()?;
+        let known: KnownFailure = serde_json::from_slice(&text).ok()?;
+        (known.v == FAILURE_VERSION && known.key == *key).then_some(known)
+    }
+
+    /// Writes down that a key failed; a store that cannot take it is warned of, and the next run tries again.
+    pub fn record_failure(&self, key: Digest, class: String, message: String, run: &str) {
+        let known = KnownFailure { v: FAILURE_VERSION, key, class, message, run: run.to_owned() };
+        if let Err(error) = self.store.write_json(&self.store.failure_path(&key), &known) {
+            tracing::warn!("{error:#}");
+        }
+    }
+
+    /// Forgets that a key failed.
+    pub fn forget_failure(&self, key: &Digest) {
+        // Mostly there is nothing to forget, and a result outweighs what stays.
+        let _ = fs::remove_file(self.store.failure_path(key));
     }
 
     fn missing<'a>(&self, artifacts: &'a [Artifact]) -> Option<&'a Artifact> {

@@ -3,9 +3,11 @@
 //! Exit codes: 0 done; 1 a stage failed; 2 a fault of usage or of the pipeline; 130 interrupted.
 
 mod care;
+mod compare;
 mod doctor;
 mod kinds;
 mod locked;
+mod ls;
 mod plan;
 mod project;
 mod run;
@@ -102,10 +104,25 @@ enum Command {
     /// Draw the graph of a pipeline
     #[command(after_help = "Example:\n  pacer graph pipelines/quickstart.toml --as svg > graph.svg")]
     Graph(plan::GraphArgs),
-    /// Show the result of a stage: artifacts, figures, who made it; or export an artifact
+    /// Show the result of a stage: artifacts, figures, who made it; or export an artifact; or what a run did
     #[command(after_help = "Examples:\n  pacer show pipelines/quickstart.toml evaluate\n  \
-        pacer show pipelines/quickstart.toml filter.funnel --export funnel.csv")]
+        pacer show pipelines/quickstart.toml filter.funnel --export funnel.csv\n  \
+        pacer show 20261126-200431.575-32737")]
     Show(show::ShowArgs),
+    /// Set configurations side by side, by user and over seeds, with a verdict; or two artifacts
+    #[command(
+        after_help = "Examples:\n  pacer compare pipelines/quickstart.toml evaluate --baseline ridge_physiology\n  \
+        pacer compare pipelines/quickstart.toml evaluate:lstm evaluate:gru\n  \
+        pacer compare old.toml new.toml evaluate --fail-on worse\n  \
+        pacer compare ../before/artifacts//x.toml:evaluate x.toml:evaluate\n  \
+        pacer compare old.toml new.toml filter.funnel"
+    )]
+    Compare(compare::CompareArgs),
+    /// List the runs: when, of what, how they stand, what they took, and the best error they came to
+    #[command(
+        after_help = "Examples:\n  pacer ls --state failed --since 7d\n  pacer ls --pipeline quickstart --limit 0"
+    )]
+    Ls(ls::LsArgs),
     /// Print the newest log of a stage
     Log(show::LogArgs),
     /// List the kinds of stage, or describe one
@@ -155,6 +172,8 @@ pub fn main() -> ExitCode {
         Command::Status(args) => show::status(args, &session),
         Command::Graph(args) => plan::graph(args, &session),
         Command::Show(args) => show::show(args, &session),
+        Command::Compare(args) => compare::compare(args, &session),
+        Command::Ls(args) => ls::ls(args, &session),
         Command::Log(args) => show::log(args, &session),
         Command::Stages(args) => kinds::stages(args, &session),
         Command::Verify(args) => care::verify(args, &session),

@@ -1,9 +1,13 @@
-//! What happens in a run, as data: shown live, written to the journal, printed with `--format json`. A leaf.
+//! What happens in a run, as data: shown live, written to the journal, printed with `--format json`. Unaware
+//! of who is told.
+
+use std::collections::BTreeMap;
 
 use pacer_stages::stage::{Metrics, Notice};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::graph::Trial;
 
 /// Version of the JSON form of events.
 pub const EVENT_VERSION: u32 = 1;
@@ -20,6 +24,9 @@ pub enum Event {
         pipeline: String,
         /// Names of the stages that are needed, in order.
         stages: Vec<String>,
+        /// Those of them that sweeps made: of which stage, and with which values.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        trials: BTreeMap<String, Trial>,
     },
     /// A stage's result was there already.
     Reused {
@@ -79,6 +86,9 @@ pub enum Event {
         place: Option<String>,
         /// Its log.
         log: Option<String>,
+        /// The earlier run in which it failed, where it was not tried again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        earlier_run: Option<String>,
     },
     /// A stage was not run, for a stage that it reads from failed or the run was interrupted.
     Skipped {
@@ -97,6 +107,9 @@ pub enum Event {
         reused: usize,
         /// Stages that failed.
         failed: usize,
+        /// Trials that failed, or had failed before, while others of their sweep succeeded.
+        #[serde(default)]
+        passed_over: usize,
         /// Stages that were not run.
         skipped: usize,
         /// Whether it was interrupted.

@@ -11,6 +11,7 @@ use pacer_stages::stage::Course;
 use petgraph::Direction;
 use petgraph::algo::toposort;
 use petgraph::graph::{DiGraph, NodeIndex};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A stage's place in the graph.
@@ -52,6 +53,25 @@ pub struct Stage {
     pub origins: Vec<(String, Origin)>,
     /// The pipeline's parameters that it uses, sorted.
     pub uses: Vec<String>,
+    /// Which trial of which group it is, where a sweep made it.
+    pub trial: Option<Trial>,
+}
+
+/// A stage among those that sweeps made of one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// The name of the stage in the pipeline file that this one was made of.
+    pub group: String,
+    /// The swept parameters that it depends on, in the order of the file, each with its value; those of other stages
+    /// bear the name of their stage before a dot.
+    pub coordinates: Vec<(String, Value)>,
+}
+
+impl Trial {
+    /// Whether a swept parameter is a seed, over which trials are repeated rather than chosen.
+    pub fn is_seed(parameter: &str) -> bool {
+        parameter.rsplit('.').next() == Some("seed")
+    }
 }
 
 /// One artifact or file that a stage reads.
@@ -63,6 +83,8 @@ pub struct Input {
     pub name: Option<String>,
     /// Where the content comes from.
     pub source: Source,
+    /// The entry that gathers it with the other trials of a sweep; such an input may stay away.
+    pub gathered: Option<String>,
 }
 
 /// Where an input comes from.
@@ -124,6 +146,28 @@ impl Graph {
         self.stages.node_indices().find(|&id| self.stages[id].name == name)
     }
 
+    /// The stages that a name stands for: one, all trials of a sweep (`lstm`), or some (`lstm[batch_size=8]`).
+    pub fn named(&self, name: &str) -> Vec<StageId> {
+        if let Some(id) = self.find(name) {
+            return vec![id];
+        }
+        let (group, selection) = name_and_selection(name);
+        let wanted = selection.map(selected).unwrap_or_default();
+        let has = |own: &[(String, String)]| wanted.iter().all(|pair| own.contains(pair));
+        let is_meant = |stage: &Stage| {
+            let own = name_and_selection(&stage.name).1.map(selected).unwrap_or_default();
+            stage.trial.as_ref().is_some_and(|trial| trial.group == group) && has(&own)
+        };
+        self.order.iter().copied().filter(|id| is_meant(&self.stages[*id])).collect()
+    }
+
+    /// The names that stand for stages: of those that no sweep made, and of groups.
+    pub fn names(&self) -> Vec<&str> {
+        let name = |id: &StageId| self.stages[*id].written_name();
+        let mut seen = std::collections::HashSet::new();
+        self.order.iter().map(name).filter(|name| seen.insert(*name)).collect()
+    }
+
     /// The stages that a stage reads from, each once.
     pub fn producers(&self, id: StageId) -> impl Iterator<Item = StageId> {
         self.stages.neighbors_directed(id, Direction::Incoming)
@@ -150,6 +194,39 @@ impl Graph {
         }
         needed
     }
+}
+
+impl Stage {
+    /// The name that stands in the pipeline file.
+    pub fn written_name(&self) -> &str {
+        self.trial.as_ref().map_or(&self.name, |trial| &trial.group)
+    }
+}
+
+/// Cuts `STAGE.ARTIFACT`, where the stage may be a trial whose name holds dots.
+pub fn stage_and_artifact(text: &str) -> (&str, Option<&str>) {
+    let end = text.rfind(']').map_or(0, |at| at + 1);
+    match text[end..].find('.') {
+        Some(dot) => (&text[..end + dot], Some(&text[end + dot + 1..])),
+        None => (text, None),
+    }
+}
+
+/// Cuts `lstm[batch_size=8,seed=1]` into the name and what stands in brackets.
+pub fn name_and_selection(text: &str) -> (&str, Option<&str>) {
+    match text.split_once('[').map(|(name, rest)| (name, rest.strip_suffix(']'))) {
+        Some((name, Some(selection))) => (name, Some(selection)),
+        _ => (text, None),
+    }
+}
+
+/// The parameters and values of `batch_size=8,seed=1`.
+pub fn selected(selection: &str) -> Vec<(String, String)> {
+    let pair = |part: &str| {
+        let (key, value) = part.split_once('=').unwrap_or((part, ""));
+        (key.trim().to_owned(), value.trim().to_owned())
+    };
+    selection.split(',').filter(|part| !part.trim().is_empty()).map(pair).collect()
 }
 
 impl std::fmt::Display for Origin {

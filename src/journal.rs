@@ -19,6 +19,9 @@ const RECENT_RUNS: usize = 200;
 /// A line longer than this is no event.
 const LINE_BYTES: u64 = 16 << 20;
 
+/// Characters of a trial's name that its log bears.
+const NAME_CHARS: usize = 80;
+
 /// The file that a run keeps locked while it is alive.
 const ALIVE: &str = "alive";
 
@@ -204,7 +207,19 @@ pub fn pin(store: &Store, run: &str, pinned: bool) -> Result<()> {
 }
 
 fn log_path(folder: &Path, stage: &str) -> PathBuf {
-    folder.join("logs").join(format!("{stage}.log"))
+    folder.join("logs").join(format!("{}.log", file_name(stage)))
+}
+
+/// A stage's name as that of a file: the names of trials may be long, and hold signs that a shell or another system
+/// takes amiss. A digest then keeps them apart.
+fn file_name(stage: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if stage.chars().all(is_plain) {
+        return stage.to_owned();
+    }
+    let safe: String = stage.chars().map(|c| if is_plain(c) || c == '=' || c == '.' { c } else { '_' }).collect();
+    let short: String = safe.chars().take(NAME_CHARS).collect();
+    format!("{}-{}", short.trim_end_matches('_'), &Digest::of(stage.as_bytes()).hex()[..8])
 }
 
 /// The ids of runs, newest first.

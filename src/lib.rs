@@ -45,6 +45,11 @@
 //! - [`lockfile`]: keys and digests as a text beside the pipeline, for version control.
 //! - [`care`]: `verify`; in [`care::collect`] `gc`, beside runs that go on.
 //!
+//! What is told afterwards:
+//! - [`history`]: the runs, how they stand, and the best error that each came to.
+//! - [`compare`]: configurations and artifacts side by side, as data; [`compare::provenance`] knows what each artifact
+//!   was made from, and so which trainings differ in their seed alone.
+//!
 //! What is done:
 //! - [`executor`]: one description of a job, for a thread and for a worker process; what the machine has.
 //! - [`engine`]: [`records`](engine::records) makes key records, [`plan`](engine::plan) decides without doing,
@@ -108,6 +113,7 @@
 pub mod cache;
 pub mod care;
 pub mod cli;
+pub mod compare;
 pub mod diagnostic;
 pub mod digest;
 pub mod engine;
@@ -115,6 +121,7 @@ pub mod event;
 pub mod executor;
 pub mod graph;
 pub mod hash;
+pub mod history;
 pub mod index;
 pub mod journal;
 pub mod key;

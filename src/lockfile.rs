@@ -121,6 +121,8 @@ impl LockFile {
              # `pacer run --locked` fails where they drift.\nversion = {VERSION}\n"
         );
         for (stage, locked) in &self.stages {
+            let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+            let stage = if stage.chars().all(is_bare) { stage.clone() } else { format!("{stage:?}") };
             let _ = write!(text, "\n[stages.{stage}]\nkey = \"{}\"\n", locked.key);
             for (name, digest) in &locked.artifacts {
                 let _ = writeln!(text, "artifacts.{name} = \"{digest}\"");

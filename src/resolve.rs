@@ -1,13 +1,15 @@
 //! Turns the text of a pipeline into a checked graph, or into all of its faults at once. The only place where
 //! TOML becomes a graph; unaware of keys and of running.
 
+mod expand;
 mod files;
 mod params;
 mod settings;
 mod stage;
+mod sweep;
 mod wiring;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use petgraph::graph::DiGraph;
@@ -45,11 +47,15 @@ pub fn resolve(path: &Path, text: &str, overrides: &Overrides) -> Result<Graph, 
     // An escape may hide one.
     let refers = text.contains("${") || text.contains('\\');
     let source = stage::Source { refers, lines: &Lines::of(text), folder: &folder, parameters: &parameters, seed };
-    let drafts = stage::in_file_order(stages).into_iter();
-    let drafts: Vec<_> = drafts.filter_map(|(name, entry)| source.draft(name, entry, &mut faults)).collect();
+    let templates = stage::in_file_order(stages).into_iter();
+    let templates = templates.map(|(name, entry)| source.template(name, entry, &mut faults)).collect();
+    let stages = expand::expand(templates, &mut faults).into_iter();
+    let drafts: Vec<_> = stages.filter_map(|stage| source.draft(stage, &mut faults)).collect();
     let wired = wiring::wire(drafts, &source, &mut faults);
     faults.sort_by_key(|fault| fault.sort_key());
-    faults.dedup();
+    // Of what is wrong with all trials of a sweep, one is told.
+    let mut told = HashSet::new();
+    faults.retain(|fault| told.insert((fault.sort_key(), fault.message.clone())));
     if !faults.is_empty() {
         return Err(faults);
     }

@@ -132,6 +132,12 @@ impl Store {
         self.root.join(format!("results/{}/{key}.json", &key[..2]))
     }
 
+    /// The file that tells how the last try of a key failed.
+    pub fn failure_path(&self, key: &Digest) -> PathBuf {
+        let hex = key.hex();
+        self.root.join("failures").join(&hex[..2]).join(format!("{hex}.json"))
+    }
+
     /// Where training keeps its checkpoints for a key.
     pub fn partial_path(&self, key: &Digest) -> PathBuf {
         self.path("partial").join(key.to_string())

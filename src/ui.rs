@@ -1,7 +1,9 @@
 //! What people see: the only part that writes to the terminal. Results go to stdout, progress to stderr.
 
+pub mod comparison;
 pub mod diagnostics;
 pub mod draw;
+pub mod groups;
 pub mod output;
 pub mod progress;
 pub mod tables;

@@ -13,10 +13,12 @@
 pub mod about;
 pub mod artifact;
 pub mod compare;
+pub mod comparison;
 pub mod escape;
 pub mod features;
 pub mod fingerprint;
 pub mod head;
+pub mod inference;
 pub mod job;
 pub mod kind;
 pub mod kinds;

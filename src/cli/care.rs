@@ -104,8 +104,8 @@ fn rerun_stage(pipeline: &PipelineArgs, stage: &str, session: &Session) -> Resul
         Ok(project) => project,
         Err(exit) => return Ok(exit),
     };
-    let id = match project::targets(&graph, &[stage.to_owned()]) {
-        Ok(targets) => targets[0],
+    let id = match project::target(&graph, stage)? {
+        Ok(id) => id,
         Err(exit) => return Ok(exit),
     };
     let plan = plan::plan(&graph, &graph.needed(&[id]), &[], &cache, &machine)?;

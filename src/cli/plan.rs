@@ -13,7 +13,7 @@ use crate::engine::reason::{Cause, Reason};
 use crate::graph::{Graph, StageId};
 use crate::index::Index;
 use crate::ui::tables::Rows;
-use crate::ui::{draw, output};
+use crate::ui::{draw, groups, output};
 
 /// The arguments of `pacer plan`.
 #[derive(Debug, Args)]
@@ -77,13 +77,18 @@ pub fn print_plan(graph: &Graph, plan: &Plan, format: Format) -> Result<()> {
         return output::print_json(&plan.stages.iter().map(row).collect::<Vec<_>>());
     }
     let mut rows = Rows::new(["stage", "would be", "why"]);
-    for planned in &plan.stages {
-        let state = match planned.state {
+    for groups::Group { name, members } in groups::group(graph, &plan.stages, |it| it.id, |it| it.state) {
+        let state = match members[0].state {
             PlanState::Reused => "✓ reused",
             PlanState::Run => "▸ run",
             PlanState::Maybe => "? run, unless its input comes out unchanged",
+            PlanState::Failed => "✗ not run",
         };
-        rows.push([graph.stages[planned.id].name.clone(), state.to_owned(), reason_text(planned)]);
+        let reason = reason_text(members[0]);
+        let alike = members.iter().all(|other| reason_text(other) == reason);
+        let reason =
+            if alike { reason } else { format!("for instance {}: {reason}", graph.stages[members[0].id].name) };
+        rows.push([name, state.to_owned(), reason]);
     }
     output::print(&in_format(&rows, format));
     if format == Format::Table {
@@ -91,7 +96,11 @@ pub fn print_plan(graph: &Graph, plan: &Plan, format: Format) -> Result<()> {
         let (reused, run, maybe) = (count(PlanState::Reused), count(PlanState::Run), count(PlanState::Maybe));
         let outlook = forward::of_plan(plan);
         let time = if outlook.stages.is_empty() { String::new() } else { format!("; {}", in_time(&outlook)) };
-        output::print(&format!("\n{reused} reused, {run} to run, {maybe} to run unless unchanged{time}\n"));
+        let failed = match count(PlanState::Failed) {
+            0 => String::new(),
+            failed => format!(", {failed} not run for failures (--retry-failed tries again)"),
+        };
+        output::print(&format!("\n{reused} reused, {run} to run, {maybe} to run unless unchanged{failed}{time}\n"));
     }
     Ok(())
 }
@@ -122,11 +131,15 @@ pub fn explain(args: &ExplainArgs, session: &Session) -> Result<Exit> {
         (Some(stage), _) => stage,
         (None, changing) => return look_ahead(&graph, &cache, changing.as_deref().unwrap_or_default(), session.format),
     };
-    let target = match project::targets(&graph, std::slice::from_ref(stage)) {
-        Ok(targets) => targets[0],
+    let targets = match project::targets(&graph, std::slice::from_ref(stage)) {
+        Ok(targets) => targets,
         Err(exit) => return Ok(exit),
     };
-    let plan = plan::plan(&graph, &graph.needed(&[target]), &[], &cache, &machine)?;
+    let plan = plan::plan(&graph, &graph.needed(&targets), &[], &cache, &machine)?;
+    if targets.len() > 1 {
+        return explain_trials(&graph, &plan, &targets, session.format);
+    }
+    let target = targets[0];
     let planned = plan.stages.iter().find(|planned| planned.id == target).expect("a target is planned");
     if session.format == Format::Json {
         output::print_json(&explanation(&graph, planned))?;
@@ -142,6 +155,28 @@ pub fn explain(args: &ExplainArgs, session: &Session) -> Result<Exit> {
     let outlook = forward::after_change(&graph, &[target], &Index::load(&cache.store, &graph.name, &graph.path));
     text.push_str(&format!("a change of `{stage}` reruns {}\n", in_stages(&outlook)));
     output::print(&text);
+    Ok(Exit::Done)
+}
+
+/// Explains the trials of a sweep: those that stand alike and for like reasons by one of them.
+fn explain_trials(graph: &Graph, plan: &Plan, targets: &[StageId], format: Format) -> Result<Exit> {
+    let trials: Vec<_> = plan.stages.iter().filter(|planned| targets.contains(&planned.id)).collect();
+    if format == Format::Json {
+        let rows: Vec<_> = trials.iter().map(|planned| explanation(graph, planned)).collect();
+        output::print_json(&json!({"v": 1, "trials": rows}))?;
+        return Ok(Exit::Done);
+    }
+    let mut told: Vec<(PlanState, Option<Reason>, usize, &Planned)> = Vec::new();
+    for planned in trials {
+        match told.iter_mut().find(|(state, reason, ..)| *state == planned.state && *reason == planned.reason) {
+            Some((_, _, count, _)) => *count += 1,
+            None => told.push((planned.state, planned.reason.clone(), 1, planned)),
+        }
+    }
+    for (_, _, count, planned) in told {
+        let more = if count == 1 { String::new() } else { format!("and {} more trials likewise\n", count - 1) };
+        output::print(&(headline(graph, planned) + &more));
+    }
     Ok(Exit::Done)
 }
 
@@ -195,6 +230,7 @@ fn headline(graph: &Graph, planned: &Planned) -> String {
     let key = planned.prepared.as_ref().map(|prepared| prepared.key.short());
     let key = key.map_or_else(String::new, |key| format!(" (key {key}…)"));
     match (&planned.state, &planned.reason) {
+        (PlanState::Failed, Some(reason)) => format!("`{name}` is not run{key}: {reason}\n"),
         (PlanState::Reused, _) => format!("`{name}` is reused: its key{key} has a whole result\n"),
         (_, Some(Reason::Changed { causes, beginning })) => {
             let begins = beginning.as_ref().map_or_else(String::new, |beginning| format!("  it {beginning}\n"));

@@ -131,17 +131,30 @@ pub fn store_folder(session: &Session, pipeline: Option<&Path>) -> PathBuf {
     })
 }
 
-/// The stages of these names; a wrong name is drawn like any other fault.
+/// The one stage of a name; of a sweep, a trial must be named.
+pub fn target(graph: &Graph, name: &str) -> Result<Result<StageId, Exit>> {
+    match targets(graph, &[name.to_owned()]).as_deref() {
+        Err(exit) => Ok(Err(*exit)),
+        Ok([id]) => Ok(Ok(*id)),
+        Ok(trials) => bail!(
+            "`{name}` stands for {} trials: name one, such as '{}' (`pacer sweep table` compares them)",
+            trials.len(),
+            graph.stages[trials[0]].name
+        ),
+    }
+}
+
+/// The stages of these names, all trials for that of a sweep; a wrong name is drawn like any other fault.
 pub fn targets(graph: &Graph, names: &[String]) -> Result<Vec<StageId>, Exit> {
     let mut ids = Vec::new();
     let mut faults = Vec::new();
     for name in names {
-        match graph.find(name) {
-            Some(id) => ids.push(id),
-            None => {
+        match graph.named(name).as_slice() {
+            found @ [_, ..] => ids.extend(found),
+            [] => {
                 let place = FaultPlace::Argument { text: name.clone(), span: 0..name.len() };
                 let fault = Diagnostic::new(format!("the pipeline has no stage `{name}`")).place(&place);
-                let known: Vec<_> = graph.order.iter().map(|&id| graph.stages[id].name.as_str()).collect();
+                let known = graph.names();
                 let fault = fault.label("unknown stage").help(format!("its stages: {}", known.join(", ")));
                 faults.push(fault.did_you_mean(name, known.iter().copied()));
             }

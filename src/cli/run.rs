@@ -31,6 +31,9 @@ pub struct RunArgs {
     /// After a failure, still run what does not depend on it
     #[arg(long, short)]
     keep_going: bool,
+    /// Try trials again that failed in an earlier run
+    #[arg(long)]
+    retry_failed: bool,
     /// Run a stage even if its result is there; may be given again
     #[arg(long, value_name = "STAGE")]
     force: Vec<String>,
@@ -76,6 +79,7 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
     let options = Options {
         jobs: args.jobs.unwrap_or(machine.threads).max(1),
         keep_going: args.keep_going,
+        retry_failed: args.retry_failed,
         forced,
         needed,
         hand_on: !args.strict_sync,
@@ -141,8 +145,12 @@ pub fn heed_signals(stop: &Arc<Stop>) -> Result<()> {
     Ok(())
 }
 
+fn trials(count: usize) -> String {
+    if count == 1 { "1 trial".to_owned() } else { format!("{} trials", output::count(count)) }
+}
+
 fn conclude(tally: &Tally, seconds: f64, args: &RunArgs, session: &Session) {
-    let Tally { ran, reused, failed, skipped, interrupted } = *tally;
+    let Tally { ran, reused, failed, passed_over, skipped, interrupted } = *tally;
     let (style, word) = match (interrupted, failed) {
         (true, _) => (ODD, "interrupted"),
         (false, 0) => (GOOD, "done"),
@@ -152,6 +160,9 @@ fn conclude(tally: &Tally, seconds: f64, args: &RunArgs, session: &Session) {
     if failed > 0 {
         counts.push(format!("{failed} failed"));
     }
+    if passed_over > 0 {
+        counts.push(format!("{} failed", trials(passed_over)));
+    }
     if skipped > 0 {
         counts.push(format!("{skipped} not run"));
     }
@@ -159,6 +170,12 @@ fn conclude(tally: &Tally, seconds: f64, args: &RunArgs, session: &Session) {
     let say_next = |what: &str, command: &str, tail: &[String]| {
         output::say(&format!("{what}: {}", project::again(command, &args.pipeline, session, tail)));
     };
+    if passed_over > 0 {
+        output::say(&format!(
+            "{} of others in the same sweep failed, which is no failure of the run; --retry-failed tries again",
+            trials(passed_over)
+        ));
+    }
     if interrupted {
         say_next("what is finished is kept; go on with", "run", &args.stages);
     } else if failed > 0 {

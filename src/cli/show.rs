@@ -11,15 +11,16 @@ use pacer_stages::table::Table;
 use serde_json::{Value, json};
 
 use crate::cache::{Artifact, StageResult};
+use crate::cli::ls;
 use crate::cli::plan::in_format;
 use crate::cli::project::{self, Project};
 use crate::cli::{Exit, Format, PipelineArgs, Session};
 use crate::engine::plan::{self, PlanState};
-use crate::graph::StageId;
+use crate::graph::{self, StageId};
 use crate::journal::{self, RunState};
 use crate::store::Store;
-use crate::ui::output;
 use crate::ui::tables::Rows;
+use crate::ui::{groups, output};
 
 /// Rows of a table shown on the terminal.
 const SHOWN_ROWS: usize = 40;
@@ -29,8 +30,8 @@ const SHOWN_ROWS: usize = 40;
 pub struct ShowArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// The stage, or STAGE.ARTIFACT
-    stage: String,
+    /// The stage, or STAGE.ARTIFACT; without it the pipeline is a run, by its id
+    stage: Option<String>,
     /// Write the artifact to this path; a table becomes CSV if the path ends so
     #[arg(long, value_name = "PATH")]
     export: Option<PathBuf>,
@@ -54,13 +55,14 @@ pub struct LogArgs {
 
 /// Shows a result or an artifact.
 pub fn show(args: &ShowArgs, session: &Session) -> Result<Exit> {
+    let Some(stage) = &args.stage else { return ls::show_run(&args.pipeline.file.to_string_lossy(), session) };
     let project = match project::open(&args.pipeline, session)? {
         Ok(project) => project,
         Err(exit) => return Ok(exit),
     };
-    let (stage, artifact) = args.stage.split_once('.').map_or((args.stage.as_str(), None), |(a, b)| (a, Some(b)));
-    let id = match project::targets(&project.graph, &[stage.to_owned()]) {
-        Ok(targets) => targets[0],
+    let (stage, artifact) = graph::stage_and_artifact(stage);
+    let id = match project::target(&project.graph, stage)? {
+        Ok(id) => id,
         Err(exit) => return Ok(exit),
     };
     let result = current_result(&project, id, &args.pipeline, session)?;
@@ -294,18 +296,18 @@ pub fn status(args: &StatusArgs, session: &Session) -> Result<Exit> {
         .into_iter()
         .find_map(|run| journal::summary(&cache.store, &run).filter(|summary| summary.pipeline == graph.name));
     let mut rows = Rows::new(["stage", "stands", "took", "size"]);
-    for planned in &plan.stages {
-        let stands = match planned.state {
+    for groups::Group { name, members } in groups::group(&graph, &plan.stages, |it| it.id, |it| it.state) {
+        let stands = match members[0].state {
             PlanState::Reused => "✓ done",
             PlanState::Run => "▸ to run",
             PlanState::Maybe => "? waits",
+            PlanState::Failed => "✗ failed",
         };
-        let result = plan.results.get(&planned.id);
-        let took = result.map_or_else(String::new, |result| output::seconds(result.seconds));
-        let size = result.map_or_else(String::new, |result| {
-            output::bytes(result.artifacts.iter().map(|artifact| artifact.bytes).sum())
-        });
-        rows.push([graph.stages[planned.id].name.clone(), stands.to_owned(), took, size]);
+        let results: Vec<_> = members.iter().filter_map(|planned| plan.results.get(&planned.id)).collect();
+        let or_nothing = |text: String| if results.is_empty() { String::new() } else { text };
+        let took = or_nothing(output::seconds(results.iter().map(|result| result.seconds).sum()));
+        let size = results.iter().flat_map(|result| &result.artifacts).map(|artifact| artifact.bytes).sum();
+        rows.push([name, stands.to_owned(), took, or_nothing(output::bytes(size))]);
     }
     if session.format == Format::Json {
         let stages =
@@ -333,11 +335,12 @@ pub fn log(args: &LogArgs, session: &Session) -> Result<Exit> {
         Ok(graph) => graph,
         Err(exit) => return Ok(exit),
     };
-    if let Err(exit) = project::targets(&graph, std::slice::from_ref(&args.stage)) {
-        return Ok(exit);
-    }
+    let stage = match project::target(&graph, &args.stage)? {
+        Ok(id) => &graph.stages[id].name,
+        Err(exit) => return Ok(exit),
+    };
     let store = Store::open(&project::store_folder(session, Some(&args.pipeline.file)))?;
-    match journal::newest_log(&store, &args.pipeline.file, &args.stage) {
+    match journal::newest_log(&store, &args.pipeline.file, stage) {
         Some((run, log)) if session.format == Format::Json => {
             let text = std::fs::read(&log).with_context(|| format!("`{}` cannot be read", log.display()))?;
             let text = String::from_utf8_lossy(&text);

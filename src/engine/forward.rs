@@ -40,7 +40,8 @@ pub fn after_change(graph: &Graph, changed: &[StageId], index: &Index) -> Outloo
 /// What a plan would run, at most.
 pub fn of_plan(plan: &Plan) -> Outlook {
     let mut outlook = Outlook::default();
-    for planned in plan.stages.iter().filter(|planned| planned.state != PlanState::Reused) {
+    for planned in plan.stages.iter().filter(|planned| !matches!(planned.state, PlanState::Reused | PlanState::Failed))
+    {
         outlook.add(planned.id, planned.seconds);
     }
     outlook
@@ -50,13 +51,16 @@ pub fn of_plan(plan: &Plan) -> Outlook {
 /// parameters; all of them where it stands for several.
 pub fn named(graph: &Graph, name: &str) -> Vec<StageId> {
     let parameter = |stage: &Stage| {
-        let parameter = name.strip_prefix(stage.name.as_str()).and_then(|rest| rest.strip_prefix('.'));
+        let parameter = name.strip_prefix(stage.written_name()).and_then(|rest| rest.strip_prefix('.'));
         let first = parameter.and_then(|parameter| parameter.split('.').next());
         first.is_some_and(|first| stage.params.get(first).is_some())
     };
     let is_meant = |id: &StageId| {
         let stage = &graph.stages[*id];
-        stage.name == name || parameter(stage) || stage.uses.iter().any(|used| used == name)
+        stage.name == name
+            || stage.written_name() == name
+            || parameter(stage)
+            || stage.uses.iter().any(|used| used == name)
     };
     graph.order.iter().copied().filter(is_meant).collect()
 }

@@ -1,13 +1,14 @@
 //! Decides what a run would do, without doing it. Unaware of slots and of processes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use serde::Serialize;
 
 use crate::cache::{Cache, Found};
 use crate::engine::reason::{self, Reason};
-use crate::engine::records::{self, Prepared, Results};
+use crate::engine::records::{self, Known, Prepared, Results};
+use crate::engine::run::trials;
 use crate::executor::machine::Machine;
 use crate::graph::{Graph, StageId};
 use crate::index::Index;
@@ -37,6 +38,8 @@ pub enum PlanState {
     Run,
     /// It would run unless its inputs come out unchanged.
     Maybe,
+    /// It would not run: it failed before, or what it reads from did.
+    Failed,
 }
 
 /// What a run would do, stage by stage in order, and the results that it would reuse.
@@ -54,11 +57,20 @@ pub fn plan(graph: &Graph, needed: &[bool], forced: &[StageId], cache: &Cache, m
     let mut plan = Plan { stages: Vec::new(), results: Results::new() };
     // Stages that would run, by key: another of the same key finds the result there.
     let mut twins = BTreeMap::new();
+    let mut gone = BTreeSet::new();
     index.look_ahead(cache);
     for &id in graph.order.iter().filter(|id| needed[id.index()]) {
         let stage = &graph.stages[id].name;
-        let upstream = graph.producers(id).find(|producer| !plan.results.contains_key(producer));
-        let prepared = records::prepare(graph, id, &plan.results, &mut stats, machine)?;
+        if let Some(lost) = lost(graph, id, &gone) {
+            gone.insert(id);
+            let reason = Some(Reason::Lost(graph.stages[lost].name.clone()));
+            plan.stages.push(Planned { id, state: PlanState::Failed, reason, prepared: None, seconds: None });
+            continue;
+        }
+        let is_open = |producer: &StageId| !plan.results.contains_key(producer) && !gone.contains(producer);
+        let upstream = graph.producers(id).find(is_open);
+        let known = Known { results: &plan.results, gone: &gone };
+        let prepared = records::prepare(graph, id, &known, &mut stats, machine)?;
         if let Some(upstream) = upstream {
             let reason = reason::explain_waiting(graph, id, upstream, &prepared, &mut index, cache);
             let seconds = index.seconds(stage);
@@ -76,6 +88,10 @@ pub fn plan(graph: &Graph, needed: &[bool], forced: &[StageId], cache: &Cache, m
                 let twin: StageId = twins[&prepared.key];
                 (PlanState::Reused, Some(Reason::Twin(graph.stages[twin].name.clone())))
             }
+            Found::Absent | Found::Damaged(_) if known_failure(graph, id, &prepared, forced, cache).is_some() => {
+                gone.insert(id);
+                (PlanState::Failed, known_failure(graph, id, &prepared, forced, cache))
+            }
             Found::Absent | Found::Damaged(_) => {
                 twins.insert(prepared.key, id);
                 (PlanState::Run, Some(reason::explain(graph, id, &prepared, &mut index, cache)))
@@ -87,4 +103,24 @@ pub fn plan(graph: &Graph, needed: &[bool], forced: &[StageId], cache: &Cache, m
     stats.save(&cache.store);
     index.save(None, &cache.store);
     Ok(plan)
+}
+
+/// A stage without which another cannot run, among those that are gone.
+fn lost(graph: &Graph, id: StageId, gone: &BTreeSet<StageId>) -> Option<StageId> {
+    if gone.is_empty() {
+        return None;
+    }
+    let stage = &graph.stages[id];
+    let needed = graph.producers(id).find(|producer| gone.contains(producer) && !trials::is_spared(stage, *producer));
+    needed.or_else(|| {
+        let gathered = trials::gathered(graph, id, gone);
+        gathered.into_iter().find(|entry| entry.there.is_empty()).map(|entry| entry.away[0])
+    })
+}
+
+/// Why a trial is not tried again.
+fn known_failure(graph: &Graph, id: StageId, prepared: &Prepared, forced: &[StageId], cache: &Cache) -> Option<Reason> {
+    let asked = graph.stages[id].trial.is_some() && !forced.contains(&id);
+    let known = if asked { cache.failure(&prepared.key) } else { None };
+    known.map(|known| Reason::FailedBefore { class: known.class, message: known.message })
 }

@@ -31,6 +31,15 @@ pub enum Reason {
     Forced,
     /// Another stage has the same key and makes the result first.
     Twin(String),
+    /// It failed before, and a trial is not tried again unasked.
+    FailedBefore {
+        /// The sort of failure.
+        class: String,
+        /// What happened.
+        message: String,
+    },
+    /// It cannot run, for this stage failed.
+    Lost(String),
     /// Not decided yet: a stage that it reads from runs first.
     Upstream {
         /// That stage.
@@ -168,6 +177,8 @@ impl fmt::Display for Reason {
             Self::Damaged(why) => write!(f, "damaged: {why}"),
             Self::Deleted => f.write_str("its earlier result was deleted"),
             Self::Forced => f.write_str("forced"),
+            Self::FailedBefore { class, message } => write!(f, "failed before ({class}): {message}"),
+            Self::Lost(stage) => write!(f, "reads from `{stage}`, which failed"),
             Self::Twin(stage) => write!(f, "has the same key as `{stage}`, which runs first"),
             Self::Upstream { stage, own } if own.is_empty() => write!(f, "reads from `{stage}`, which runs first"),
             Self::Upstream { stage, own } => {

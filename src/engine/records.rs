@@ -1,6 +1,6 @@
 //! Makes the key record of a stage from the digests of its inputs. Unaware of what is done with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env::VarError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,12 +40,20 @@ pub struct Prepared {
     pub files: Vec<(PathBuf, Stamp)>,
 }
 
+/// What is known of other stages when the record of one is made.
+pub struct Known<'a> {
+    /// Those that are done.
+    pub results: &'a Results,
+    /// Those that failed or cannot be run; who gathers them goes on without them.
+    pub gone: &'a BTreeSet<StageId>,
+}
+
 /// Makes the record of a stage. An input whose producer is not in `results` is marked as unknown; the key of such
 /// a record means nothing.
 pub fn prepare(
     graph: &Graph,
     id: StageId,
-    results: &Results,
+    known: &Known<'_>,
     stats: &mut StatCache,
     machine: &Machine,
 ) -> Result<Prepared> {
@@ -59,7 +67,8 @@ pub fn prepare(
                 files.push((path.clone(), stamp));
                 digest.hex()
             }
-            Source::Output(producer, name) => match results.get(producer) {
+            Source::Output(producer, _) if input.gathered.is_some() && known.gone.contains(producer) => continue,
+            Source::Output(producer, name) => match known.results.get(producer) {
                 Some(hit) => hit.artifact(name)?.digest.hex(),
                 None => UNKNOWN.to_owned(),
             },
@@ -99,12 +108,14 @@ pub fn leg(stage: &Stage, prepared: &Prepared) -> Option<Leg> {
     Some(Leg { course: prepared.record.course(&course.params), epochs: course.epochs })
 }
 
-/// The files behind the inputs of a stage, by slot; its producers are all in `results`.
+/// The files behind the inputs of a stage, by slot; its producers are all in `results`, but for gathered ones that
+/// failed.
 pub fn paths(graph: &Graph, id: StageId, results: &Results, store: &Store) -> Result<BTreeMap<String, Slot>> {
     let mut slots: BTreeMap<String, Slot> = BTreeMap::new();
     for input in &graph.stages[id].inputs {
         let path = match &input.source {
             Source::File(path) => std::path::absolute(path)?,
+            Source::Output(producer, _) if input.gathered.is_some() && !results.contains_key(producer) => continue,
             Source::Output(producer, name) => store.object_path(&results[producer].artifact(name)?.digest),
         };
         let slot = input.slot.to_owned();

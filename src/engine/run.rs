@@ -4,8 +4,10 @@
 //! miss becomes ready; ready stages start as slots allow, each on a thread that claims the key, runs the job and
 //! commits; its artifacts settle its consumers, which go on while the result gets to the disk.
 
+pub mod trials;
+
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
@@ -16,13 +18,13 @@ use pacer_stages::worker::{Failure, FailureClass};
 use crate::cache::{Cache, Found, Hit};
 use crate::engine::courses::{Courses, Leg};
 use crate::engine::reason::{self, Reason};
-use crate::engine::records::{self, Prepared, Results};
+use crate::engine::records::{self, Known, Prepared, Results};
 use crate::engine::slots::{Held, Slots};
 use crate::engine::task::{Message, Ran, Task};
 use crate::event::Event;
 use crate::executor::Stop;
 use crate::executor::machine::Machine;
-use crate::graph::{Graph, Origin, StageId};
+use crate::graph::{Graph, Origin, Stage, StageId};
 use crate::index::Index;
 use crate::journal::Journal;
 use crate::stat_cache::StatCache;
@@ -43,6 +45,8 @@ pub struct Options {
     pub forced: Vec<StageId>,
     /// Which stages are needed.
     pub needed: Vec<bool>,
+    /// Whether trials that failed in an earlier run are tried again.
+    pub retry_failed: bool,
     /// Whether stages start as soon as their inputs can be read, rather than when these are safe on the disk.
     pub hand_on: bool,
 }
@@ -56,6 +60,8 @@ pub struct Tally {
     pub reused: usize,
     /// Stages that failed.
     pub failed: usize,
+    /// Trials that failed, or had failed before, while others of their sweep succeeded.
+    pub passed_over: usize,
     /// Stages that were not run.
     pub skipped: usize,
     /// Whether it was interrupted.
@@ -95,6 +101,10 @@ struct Scheduler<'a> {
     running: usize,
     committing: usize,
     results: Results,
+    /// Stages that failed, in this run or before.
+    failures: Vec<StageId>,
+    /// Stages that failed, and those that could not be run for it.
+    gone: BTreeSet<StageId>,
     index: Index,
     tally: Tally,
 }
@@ -127,22 +137,32 @@ pub fn run(
         running: 0,
         committing: 0,
         results: Results::new(),
+        failures: Vec::new(),
+        gone: BTreeSet::new(),
         index: Index::load(&cache.store, &graph.name, &graph.path),
         tally: Tally::default(),
     };
-    let names = graph.order.iter().filter(|id| options.needed[id.index()]);
-    let names = names.map(|&id| graph.stages[id].name.clone()).collect();
     let run = scheduler.journal.run().to_owned();
-    scheduler.emit(Event::Started { run: run.clone(), pipeline: graph.name.clone(), stages: names });
+    scheduler.emit(started(graph, &options.needed, run.clone()));
     scheduler.work();
+    scheduler.count_failures();
     scheduler.stats.save(&cache.store);
-    let Tally { ran, reused, failed, skipped, interrupted } = scheduler.tally;
+    let Tally { ran, reused, failed, passed_over, skipped, interrupted } = scheduler.tally;
     let seconds = began.elapsed().as_secs_f64();
-    let done = Event::Done { run, ran, reused, failed, skipped, interrupted, seconds };
+    let done = Event::Done { run, ran, reused, failed, passed_over, skipped, interrupted, seconds };
     scheduler.emit(done.clone());
     scheduler.index.save(Some(scheduler.journal.run()), &cache.store);
     scheduler.journal.finish(&cache.store, &done);
     (scheduler.tally, scheduler.results)
+}
+
+/// The event that begins a run; with the trials, so that a report can be made from the journal alone.
+fn started(graph: &Graph, needed: &[bool], run: String) -> Event {
+    let stages = || graph.order.iter().filter(|id| needed[id.index()]).map(|&id| &graph.stages[id]);
+    let trial = |stage: &Stage| Some((stage.name.clone(), stage.trial.clone()?));
+    let trials: BTreeMap<_, _> = stages().filter_map(trial).collect();
+    let names = stages().map(|stage| stage.name.clone()).collect();
+    Event::Started { run, pipeline: graph.name.clone(), stages: names, trials }
 }
 
 fn initial_states(graph: &Graph, needed: &[bool]) -> Vec<State> {
@@ -211,7 +231,10 @@ impl<'a> Scheduler<'a> {
                 leg.into_iter().for_each(|leg| self.courses.end(leg));
                 match *outcome {
                     Ok(ran) => self.done(id, ran, handed_on),
-                    Err(failure) => self.failed(id, failure),
+                    Err(failure) => {
+                        let free = self.failed(id, failure);
+                        self.settle(free);
+                    }
                 }
             }
         }
@@ -237,13 +260,19 @@ impl<'a> Scheduler<'a> {
         let _held_off = self.cache.store.hold_off_collections();
         queue.reverse();
         while let Some(id) = queue.pop() {
+            if !self.has_trials(id) {
+                queue.extend(self.lose(id));
+                continue;
+            }
             let stage = &self.graph.stages[id].name;
-            let prepared = records::prepare(self.graph, id, &self.results, &mut self.stats, self.machine);
+            let known = Known { results: &self.results, gone: &self.gone };
+            let prepared = records::prepare(self.graph, id, &known, &mut self.stats, self.machine);
             let prepared = match prepared {
                 Ok(prepared) => prepared,
                 Err(error) => {
                     let message = format!("{error:#}");
-                    self.failed(id, Failure { class: FailureClass::Error, message, parameter: None });
+                    let failure = Failure { class: FailureClass::Error, message, parameter: None };
+                    queue.extend(self.failed(id, failure));
                     continue;
                 }
             };
@@ -255,6 +284,10 @@ impl<'a> Scheduler<'a> {
                     queue.extend(self.provide(id, hit));
                 }
                 _ => {
+                    if let Some(known) = self.known_failure(id, &prepared.key) {
+                        queue.extend(self.failed_before(id, known));
+                        continue;
+                    }
                     let leg = records::leg(&self.graph.stages[id], &prepared);
                     leg.into_iter().for_each(|leg| self.courses.wait(leg, id));
                     self.states[id.index()] = State::Ready(Box::new(prepared), leg);
@@ -285,7 +318,7 @@ impl<'a> Scheduler<'a> {
         'a: 'scope,
     {
         let mut postponed = Vec::new();
-        let ended = self.stop.requested() || (self.tally.failed > 0 && !self.options.keep_going);
+        let ended = self.stop.requested() || self.has_to_end();
         while !ended && self.slots.any_thread_free() && self.committing < MOST_COMMITTING {
             let Some((path, Reverse(at))) = self.ready.pop() else { break };
             let id = StageId::new(at);
@@ -378,20 +411,21 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    fn failed(&mut self, id: StageId, failure: Failure) {
+    /// Tells of a failure; returns the stages that go on without this one.
+    fn failed(&mut self, id: StageId, failure: Failure) -> Vec<StageId> {
         self.states[id.index()] = State::Ended;
         let stage = self.name(id);
         if failure.class == FailureClass::Interrupted && self.stop.requested() {
             self.tally.skipped += 1;
             self.emit(Event::Skipped { stage, because: failure.message });
-            return;
+            return Vec::new();
         }
         // Somebody else stopped the worker, so that the run is not done.
         let message = match failure.class {
             FailureClass::Interrupted => "its worker was stopped from outside; run again to go on".to_owned(),
             _ => failure.message,
         };
-        self.tally.failed += 1;
+        self.failures.push(id);
         let log = self.journal.log_path(&stage);
         let place = failure.parameter.and_then(|parameter| {
             let origins = &self.graph.stages[id].origins;
@@ -407,7 +441,9 @@ impl<'a> Scheduler<'a> {
             message,
             place,
             log: log.is_file().then(|| log.display().to_string()),
+            earlier_run: None,
         });
+        self.lose(id)
     }
 
     /// Stages that never became ready, or were ready when the run had to end.
@@ -440,6 +476,7 @@ impl<'a> Scheduler<'a> {
     }
 }
 
-fn class_name(class: FailureClass) -> String {
+/// What a failure's class is called in events and records.
+pub fn class_name(class: FailureClass) -> String {
     serde_json::to_value(class).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }

@@ -13,12 +13,13 @@ use anyhow::{Result, bail};
 use pacer_stages::fingerprint;
 use pacer_stages::job::{Device, JOB_VERSION, Job, Slot};
 use pacer_stages::stage::{Interrupted, Metrics, Notice};
-use pacer_stages::worker::Failure;
+use pacer_stages::worker::{Failure, FailureClass, REBUILD};
 use serde_json::Value;
 
 use crate::cache::{Cache, Claim, Claimant, Hit, Produced, Ticket};
 use crate::digest::Digest;
 use crate::engine::records::{self, Prepared};
+use crate::engine::run::class_name;
 use crate::engine::slots::Held;
 use crate::executor::{self, Output, Stop, Surroundings};
 use crate::graph::{Stage, StageId};
@@ -30,6 +31,10 @@ const REMEDIES: [(&[&str], &str); 3] = [
     (&["(os error 30)"], READ_ONLY),
     (&["(os error 5)"], BAD_DISK),
 ];
+
+/// What failures say that are mended by setting something up, or by running again.
+const OF_THE_SETUP: [&str; 5] =
+    [REBUILD, "cannot be started", "pacer-worker` is not beside", "run again", "is not on the PATH"];
 
 /// What a stage's thread tells the scheduler.
 pub enum Message {
@@ -103,8 +108,23 @@ impl Task<'_> {
     /// Does it all, from the files behind its inputs, and tells the scheduler how it ended.
     pub fn run(self, prepared: Prepared, inputs: Result<BTreeMap<String, Slot>>) {
         let inputs = inputs.map_err(|error| executor::failure(&error));
+        let key = prepared.key;
         let outcome = inputs.and_then(|inputs| self.attempt(prepared, inputs)).map_err(with_remedy);
+        if self.stage.trial.is_some() {
+            self.keep(key, &outcome);
+        }
         self.tell(Message::Ended(self.id, Box::new(outcome)));
+    }
+
+    /// Keeps how a trial failed, so that it is not tried again unasked.
+    fn keep(&self, key: Digest, outcome: &Result<Ran, Failure>) {
+        match outcome {
+            Ok(_) => self.cache.forget_failure(&key),
+            Err(failure) if lasts(failure) => {
+                self.cache.record_failure(key, class_name(failure.class), failure.message.clone(), &self.run);
+            }
+            Err(_) => {}
+        }
     }
 
     fn attempt(&self, prepared: Prepared, inputs: BTreeMap<String, Slot>) -> Result<Ran, Failure> {
@@ -191,6 +211,12 @@ impl Task<'_> {
     }
 }
 
+/// Whether a failure is of the trial rather than of the moment or of the machine's set-up.
+fn lasts(failure: &Failure) -> bool {
+    let remedies = REMEDIES.iter().map(|(_, remedy)| *remedy).chain(OF_THE_SETUP);
+    failure.class != FailureClass::Interrupted && !remedies.into_iter().any(|sign| failure.message.contains(sign))
+}
+
 /// Says what to do about a disk that refuses, which libraries report in words of their own.
 fn with_remedy(failure: Failure) -> Failure {
     let says = |sign: &&str| failure.message.contains(*sign);
@@ -206,7 +232,6 @@ fn with_remedy(failure: Failure) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pacer_stages::worker::FailureClass;
 
     #[test]
     fn a_full_disk_is_told_with_what_to_do_once() {

@@ -7,13 +7,14 @@ use pacer_stages::kind::{Decoded, Kind};
 use pacer_stages::kinds;
 
 use crate::diagnostic::{Diagnostic, Lines, Place, nearest};
-use crate::graph::{Origin, Resources};
+use crate::graph::{Origin, Resources, Trial};
+use crate::resolve::expand::{Expanded, Gathered, Template};
 use crate::resolve::params::Parameters;
 use crate::resolve::{into_table, known_keys, settings};
 use crate::spec::{Data, Entry, Node, Table};
 
 /// Keys of a stage that are not parameters of its kind.
-const RESERVED: [&str; 5] = ["kind", "inputs", "resources", "checkpoints", "seed"];
+const RESERVED: [&str; 6] = ["kind", "inputs", "resources", "checkpoints", "seed", "sweep"];
 
 /// The longest name of a stage: its log is a file of this name.
 const NAME_CHARS: usize = 100;
@@ -39,6 +40,8 @@ pub struct Source<'a> {
 pub struct Draft {
     /// Its name.
     pub name: String,
+    /// The name that stands in the file, which faults speak of: those of many trials are then one.
+    pub written: String,
     /// Where the name is written.
     pub place: Place,
     /// Its kind; `None` when there is no such kind.
@@ -57,6 +60,10 @@ pub struct Draft {
     pub origins: Vec<(String, Origin)>,
     /// The pipeline's parameters that it uses.
     pub uses: Vec<String>,
+    /// Which trial it is, if any.
+    pub trial: Option<Trial>,
+    /// What it gathers.
+    pub gathered: Gathered,
 }
 
 /// The stages in the order in which the file names them.
@@ -79,24 +86,23 @@ impl Source<'_> {
         }
     }
 
-    /// Checks a stage; `None` only when it is no table.
-    pub fn draft(&self, name: String, entry: Entry, faults: &mut Vec<Diagnostic>) -> Option<Draft> {
+    /// A stage as it is written, with the pipeline's parameters put in.
+    pub fn template(&self, name: String, entry: Entry, faults: &mut Vec<Diagnostic>) -> Template {
         let Entry { key: place, value: mut node } = entry;
         // Most texts of a large pipeline name no parameter.
         let uses = if self.refers { Parameters::named_in(&node) } else { Vec::new() };
         if self.refers {
             self.parameters.substitute(&mut node, faults);
         }
-        let mut table = into_table(node, &name, faults)?;
-        let valid = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        if name.is_empty() || !name.chars().all(valid) {
-            let fault = Diagnostic::new(format!("`{name}` is no name for a stage")).place(&place);
-            faults.push(fault.label("use letters, digits, `_` and `-`"));
-        } else if name.len() > NAME_CHARS {
-            let fault = Diagnostic::new(format!("a stage's name has {} letters", name.len())).place(&place);
-            faults.push(fault.label(format!("at most {NAME_CHARS}")));
-        }
-        let kind = find_kind(&name, &table, &place, faults);
+        Template { name, place, node, uses }
+    }
+
+    /// Checks a stage; `None` only when it is no table.
+    pub fn draft(&self, stage: Expanded, faults: &mut Vec<Diagnostic>) -> Option<Draft> {
+        let Expanded { template: Template { name: written, place, node, uses }, name, trial, gathered } = stage;
+        let mut table = into_table(node, &written, faults)?;
+        check_name(&written, &place, faults);
+        let kind = find_kind(&written, &table, &place, faults);
         let seed = self.seed(&table, faults);
         let resources = settings::resources(&table, kind, faults);
         let checkpoints = settings::checkpoints(&table, faults);
@@ -106,13 +112,27 @@ impl Source<'_> {
         let origin =
             |(key, entry): (&String, &Entry)| Some((format!("params.{key}"), self.origin(&entry.value.place)?));
         let origins = table.iter().filter_map(origin).collect();
-        let decoded = kind.and_then(|kind| decode(kind, &name, &place, table, faults));
+        let decoded = kind.and_then(|kind| decode(kind, &written, &place, table, faults));
         let trains = decoded.as_ref().is_none_or(|decoded| decoded.course.is_some());
         if let Some(place) = checkpoints_at.filter(|_| !trains) {
             let fault = Diagnostic::new("this kind trains nothing, so that it has no checkpoints").place(&place);
             faults.push(fault.help("leave out `checkpoints`"));
         }
-        Some(Draft { name, place, kind, decoded, inputs, seed, resources, checkpoints, origins, uses })
+        Some(Draft {
+            name,
+            written,
+            place,
+            kind,
+            decoded,
+            inputs,
+            seed,
+            resources,
+            checkpoints,
+            origins,
+            uses,
+            trial,
+            gathered,
+        })
     }
 
     fn seed(&self, table: &Table, faults: &mut Vec<Diagnostic>) -> u64 {
@@ -125,6 +145,17 @@ impl Source<'_> {
                 self.seed
             }
         }
+    }
+}
+
+fn check_name(name: &str, place: &Place, faults: &mut Vec<Diagnostic>) {
+    let valid = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if name.is_empty() || !name.chars().all(valid) {
+        let fault = Diagnostic::new(format!("`{name}` is no name for a stage")).place(place);
+        faults.push(fault.label("use letters, digits, `_` and `-`"));
+    } else if name.len() > NAME_CHARS {
+        let fault = Diagnostic::new(format!("a stage's name has {} letters", name.len())).place(place);
+        faults.push(fault.label(format!("at most {NAME_CHARS}")));
     }
 }
 

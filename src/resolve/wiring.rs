@@ -8,7 +8,7 @@ use std::sync::Arc;
 use pacer_stages::artifact::{Arity, InputPort, OutputPort};
 
 use crate::diagnostic::{Diagnostic, Place, SUGGESTED};
-use crate::graph::{Input, Source, Stage, StageId};
+use crate::graph::{self, Input, Source, Stage, StageId};
 use crate::resolve::files::{self, Files, Refusal};
 use crate::resolve::known_keys;
 use crate::resolve::stage::{self, Draft};
@@ -42,6 +42,7 @@ pub fn wire(mut drafts: Vec<Draft>, source: &stage::Source<'_>, faults: &mut Vec
             checkpoints: draft.checkpoints,
             origins: draft.origins,
             uses: draft.uses,
+            trial: draft.trial,
         });
     }
     stages
@@ -79,7 +80,7 @@ impl Wiring<'_> {
         for port in kind.inputs {
             match (table.get(port.name), port.arity) {
                 (None, Arity::One | Arity::Named | Arity::Files) => {
-                    let message = format!("stage `{}` lacks the input `{}`", draft.name, port.name);
+                    let message = format!("stage `{}` lacks the input `{}`", draft.written, port.name);
                     let fault = Diagnostic::new(message).place(&draft.place).label("nothing is wired");
                     faults.push(fault.help(format!("add `inputs.{} = \"STAGE\"`: {}", port.name, port.doc)));
                 }
@@ -121,14 +122,23 @@ impl Wiring<'_> {
     ) -> Option<Wired> {
         let source = match &node.data {
             Data::Text(reference) => self.reference(at, port, reference, &node.place, faults)?,
-            Data::Table(table) => self.file(table, node, faults)?,
+            Data::Table(table) => match table.get("each").map(|entry| &entry.value) {
+                Some(Node { data: Data::Text(reference), place }) if table.len() == 1 && name.is_some() => {
+                    self.reference(at, port, reference, place, faults)?
+                }
+                _ => self.file(table, node, faults)?,
+            },
             other => {
                 let fault = Diagnostic::new(format!("an input cannot be {}", other.sort())).place(&node.place);
                 faults.push(fault.help("write \"STAGE\", \"STAGE.ARTIFACT\" or { path = \"FILE\" }"));
                 return None;
             }
         };
-        Some(Wired { input: Input { slot: port.name, name, source }, place: node.place.clone() })
+        let gathered = name.as_ref().and_then(|name| {
+            let gathered = &self.drafts[at].gathered;
+            if gathered.is_empty() { None } else { gathered.get(&(port.name.to_owned(), name.clone())).cloned() }
+        });
+        Some(Wired { input: Input { slot: port.name, name, source, gathered }, place: node.place.clone() })
     }
 
     /// Finds the artifact that `STAGE` or `STAGE.ARTIFACT` means for a port.
@@ -140,10 +150,10 @@ impl Wiring<'_> {
         place: &Place,
         faults: &mut Vec<Diagnostic>,
     ) -> Option<Source> {
-        let (name, artifact) = reference.split_once('.').map_or((reference, None), |(name, it)| (name, Some(it)));
+        let (name, artifact) = graph::stage_and_artifact(reference);
         let Some(&id) = self.by_name.get(name) else {
             let fault = Diagnostic::new(format!("there is no stage `{name}`")).place(place);
-            let names = self.drafts.iter().map(|draft| draft.name.as_str()).filter(|_| faults.len() < SUGGESTED);
+            let names = self.drafts.iter().map(|draft| draft.written.as_str()).filter(|_| faults.len() < SUGGESTED);
             let fault = fault.label("unknown stage").help("for a file write { path = \"FILE\" }");
             faults.push(fault.did_you_mean(name, names));
             return None;
@@ -167,9 +177,10 @@ impl Wiring<'_> {
         let written: Vec<_> = outputs.iter().map(|output| format!("{} ({})", output.name, output.artifact)).collect();
         let accepts: Vec<_> = port.accepts.iter().map(ToString::to_string).collect();
         let accepts = accepts.join(" or ");
-        let message = format!("`{reference}` does not fit the slot `{}` of `{}`", port.name, self.drafts[at].name);
+        let reference = graph::name_and_selection(reference).0;
+        let message = format!("`{reference}` does not fit the slot `{}` of `{}`", port.name, self.drafts[at].written);
         let fault = Diagnostic::new(message).place(place).label(format!("the slot takes {accepts}"));
-        faults.push(fault.help(format!("`{name}` writes {}", written.join(", "))));
+        faults.push(fault.help(format!("`{}` writes {}", producer.written, written.join(", "))));
         None
     }
 
@@ -180,7 +191,7 @@ impl Wiring<'_> {
         };
         let Some((path, place)) = self.path(table, node, faults) else { return Vec::new() };
         let wired = |name, path| Wired {
-            input: Input { slot: port.name, name, source: Source::File(path) },
+            input: Input { slot: port.name, name, source: Source::File(path), gathered: None },
             place: node.place.clone(),
         };
         match files::several(&path) {
@@ -256,8 +267,8 @@ fn refuse_cycles(drafts: &[Draft], inputs: &[Vec<Wired>], faults: &mut Vec<Diagn
             let producer = producer.index();
             if on_path[producer] {
                 let above = path.iter().skip_while(|(stage, _)| *stage != producer);
-                let mut names: Vec<_> = above.map(|(stage, _)| drafts[*stage].name.as_str()).collect();
-                names.push(&drafts[producer].name);
+                let mut names: Vec<_> = above.map(|(stage, _)| drafts[*stage].written.as_str()).collect();
+                names.push(&drafts[producer].written);
                 names.reverse();
                 let fault = Diagnostic::new(format!("stages form a cycle: {}", names.join(" → "))).place(&wired.place);
                 faults.push(fault.label("closes the cycle").help("a stage cannot read what follows from it"));

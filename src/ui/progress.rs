@@ -10,6 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pacer_stages::stage::Notice;
 
 use crate::event::Event;
+use crate::ui::groups::Sweeps;
 use crate::ui::output::{self, BAD, FAINT, GOOD, ODD, paint};
 
 /// Rows of running stages shown at once.
@@ -17,6 +18,9 @@ const LIVE_ROWS: usize = 20;
 
 /// In a pipe a stage tells its progress no more often than this.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// No column of names is wider.
+const WIDEST: usize = 40;
 
 /// So many reused stages are named; of more, the number is told.
 const NAMED: usize = 3;
@@ -40,6 +44,7 @@ pub struct Progress {
     width: usize,
     waiting: BTreeSet<String>,
     reused: Reused,
+    sweeps: Sweeps,
 }
 
 /// Stages that were reused and are not told yet.
@@ -66,7 +71,15 @@ impl Progress {
     pub fn new(style: Style) -> Self {
         let live = style == Style::Human && std::io::stderr().is_terminal();
         let live = live.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
-        Self { style, live, rows: BTreeMap::new(), width: 0, waiting: BTreeSet::new(), reused: Reused::default() }
+        Self {
+            style,
+            live,
+            rows: BTreeMap::new(),
+            width: 0,
+            waiting: BTreeSet::new(),
+            reused: Reused::default(),
+            sweeps: Sweeps::default(),
+        }
     }
 
     /// Shows one event.
@@ -89,8 +102,13 @@ impl Progress {
             self.tell_reused();
         }
         match event {
-            Event::Started { stages, .. } => {
-                self.width = stages.iter().map(|stage| stage.chars().count()).max().unwrap_or(0);
+            Event::Started { stages, trials, .. } => {
+                self.sweeps = Sweeps::of(trials);
+                let width = |stage: &String| self.sweeps.name(stage).chars().count().min(WIDEST);
+                self.width = stages.iter().map(width).max().unwrap_or(0);
+            }
+            Event::Running { stage, .. } | Event::Finished { stage, .. } if self.sweeps.is_large(stage) => {
+                self.trial(event);
             }
             // That it waits was told, so its end is told too.
             Event::Reused { stage, .. } if self.waiting.remove(stage) => {
@@ -120,8 +138,12 @@ impl Progress {
                 let detail = format!("{}  {}", output::seconds(*seconds), paint(FAINT, &brief(metrics)));
                 self.end(stage, GOOD, "✓ ran", detail);
             }
-            Event::Failed { stage, message, place, log, .. } => {
+            Event::Failed { stage, message, place, log, earlier_run, .. } => {
+                self.sweeps.ended(stage);
                 let mut text = message.clone();
+                if let Some(run) = earlier_run {
+                    text = format!("before, in run {run}, and is not tried again (--retry-failed): {text}");
+                }
                 if let Some(place) = place {
                     text.push_str(&format!("\n    set at {place}"));
                 }
@@ -151,9 +173,27 @@ impl Progress {
         }
     }
 
+    /// Tells of a trial of a large sweep no more than how many of its siblings have ended.
+    fn trial(&mut self, event: &Event) {
+        match event {
+            Event::Running { stage, .. } => self.open_row(stage),
+            Event::Finished { stage, .. } => {
+                self.close_row(stage);
+                if let Some((group, words)) = self.sweeps.ended(stage) {
+                    self.line(&group, GOOD, "✓ trials", &words);
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn begin(&mut self, stage: &str, reason: &str, device: &str) {
         let place = if device == "cpu" { String::new() } else { format!(" on {device}") };
         self.line(stage, anstyle::Style::new(), "▸ runs", &format!("{reason}{place}"));
+        self.open_row(stage);
+    }
+
+    fn open_row(&mut self, stage: &str) {
         let shown = self.rows.values().filter(|row| row.bar.is_some()).count();
         let bar = self.live.as_ref().filter(|_| shown < LIVE_ROWS).map(|live| {
             let bar = live.add(ProgressBar::new_spinner());
@@ -184,10 +224,14 @@ impl Progress {
     }
 
     fn end(&mut self, stage: &str, style: anstyle::Style, word: &str, detail: String) {
+        self.close_row(stage);
+        self.line(stage, style, word, &detail);
+    }
+
+    fn close_row(&mut self, stage: &str) {
         if let Some(bar) = self.rows.remove(stage).and_then(|row| row.bar) {
             bar.finish_and_clear();
         }
-        self.line(stage, style, word, &detail);
     }
 
     fn line(&self, stage: &str, style: anstyle::Style, word: &str, detail: &str) {
@@ -249,7 +293,7 @@ fn time_left(elapsed: f64, done: u64, total: Option<u64>) -> String {
 }
 
 /// The figures of a stage in one line: the first few plain numbers.
-fn brief(metrics: &pacer_stages::stage::Metrics) -> String {
+pub fn brief(metrics: &pacer_stages::stage::Metrics) -> String {
     let plain = metrics.iter().filter_map(|(name, value)| {
         let number = value.as_f64()?;
         let text = match value.is_f64() {

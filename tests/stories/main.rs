@@ -2,6 +2,7 @@
 
 mod caching;
 mod collecting;
+mod comparing;
 mod damage;
 mod disk;
 mod explaining;
@@ -13,6 +14,7 @@ mod harness;
 mod interruption;
 mod kills;
 mod limits;
+mod listing;
 mod many;
 mod memory;
 mod paths;
@@ -21,6 +23,7 @@ mod properties;
 mod recordings;
 mod security;
 mod signals;
+mod sweeps;
 mod tidy;
 mod tracer;
 mod trainings;

@@ -1,0 +1,228 @@
+//! `pacer ls` and `pacer show RUN`: the runs, and what one of them did.
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+use jiff::civil::Date;
+use jiff::{Timestamp, ToSpan as _};
+use serde_json::json;
+
+use crate::cache::Cache;
+use crate::cli::plan::in_format;
+use crate::cli::project::store_folder;
+use crate::cli::{Exit, Format, Session};
+use crate::event::Event;
+use crate::history::{self, Filter, Past, Stands};
+use crate::journal;
+use crate::store::Store;
+use crate::ui::output;
+use crate::ui::progress::brief;
+use crate::ui::tables::Rows;
+
+/// Runs that are listed where no limit is given.
+const LISTED: usize = 20;
+
+/// The arguments of `pacer ls`.
+#[derive(Debug, Args)]
+pub struct LsArgs {
+    /// Only runs of pipelines whose name or path holds this
+    #[arg(long, value_name = "TEXT")]
+    pipeline: Option<String>,
+    /// Only runs that stand so
+    #[arg(long, value_enum)]
+    state: Option<State>,
+    /// Only runs since a day (2026-11-30, UTC) or for an age (12h, 7d, 8w)
+    #[arg(long, value_name = "WHEN", value_parser = since)]
+    since: Option<String>,
+    /// The newest so many; 0 for all
+    #[arg(long, value_name = "N", default_value_t = LISTED)]
+    limit: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum State {
+    Running,
+    Killed,
+    Done,
+    Failed,
+    Interrupted,
+}
+
+/// The beginning of the ids of runs that begin at a time.
+fn since(text: &str) -> Result<String, String> {
+    const FORM: &str = "%Y%m%d-%H%M%S";
+    if let Ok(day) = text.parse::<Date>() {
+        return Ok(day.strftime(FORM).to_string());
+    }
+    let wrong = || "must be a day such as 2026-11-30, or an age such as 12h, 7d or 8w".to_owned();
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let number: i64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
+    let hours = match unit {
+        'h' => number,
+        'd' => number.saturating_mul(24),
+        'w' => number.saturating_mul(24 * 7),
+        _ => return Err(wrong()),
+    };
+    let span = 0.seconds().try_hours(hours.abs()).map_err(|_| wrong())?;
+    let then = Timestamp::now().checked_sub(span).map_err(|_| wrong())?;
+    Ok(then.strftime(FORM).to_string())
+}
+
+/// Lists runs.
+pub fn ls(args: &LsArgs, session: &Session) -> Result<Exit> {
+    let cache = Cache { store: Store::open(&store_folder(session, None))? };
+    let filter = Filter {
+        pipeline: args.pipeline.clone(),
+        stands: args.state.map(|state| match state {
+            State::Running => Stands::Running,
+            State::Killed => Stands::Killed,
+            State::Done => Stands::Done,
+            State::Failed => Stands::Failed,
+            State::Interrupted => Stands::Interrupted,
+        }),
+        since: args.since.clone(),
+        limit: (args.limit > 0).then_some(args.limit),
+    };
+    let (runs, more) = history::runs(&cache, &filter);
+    if session.format == Format::Json {
+        output::print_json(&json!({"v": 1, "runs": runs, "more": more}))?;
+        return Ok(Exit::Done);
+    }
+    let mut rows =
+        Rows::new(["run", "date (UTC)", "pipeline", "state", "took", "reused", "ran", "failed", "best mae", "of"]);
+    for run in &runs {
+        rows.push(row(run));
+    }
+    output::print(&in_format(&rows, session.format));
+    if session.format == Format::Table {
+        let more = if more > 0 {
+            format!("… and {} more: --limit 0 lists all\n", output::count(more))
+        } else {
+            String::new()
+        };
+        output::print(&more);
+    }
+    if runs.is_empty() {
+        output::say("no such run");
+    }
+    Ok(Exit::Done)
+}
+
+fn row(past: &Past) -> [String; 10] {
+    let summary = &past.summary;
+    let ended = !matches!(past.stands, Stands::Running | Stands::Killed);
+    let number = |number: usize| if ended { output::count(number) } else { String::new() };
+    let pinned = if past.pinned { ", pinned" } else { "" };
+    let best = past.best.as_ref();
+    let of = best.map_or_else(String::new, |best| {
+        let model = best.model.as_ref().map_or_else(String::new, |model| format!(":{model}"));
+        format!("{} {}{model}", best.part, best.stage)
+    });
+    [
+        summary.run.clone(),
+        date(&summary.run),
+        summary.pipeline.clone(),
+        format!("{}{pinned}", past.stands.name()),
+        if ended { output::seconds(summary.seconds) } else { String::new() },
+        number(summary.reused),
+        number(summary.ran),
+        number(summary.failed),
+        best.map_or_else(String::new, |best| format!("{:.2}", best.mae)),
+        of,
+    ]
+}
+
+/// The minute of a run's start, which its id tells.
+fn date(run: &str) -> String {
+    let digits = |from: usize, to: usize| run.get(from..to).unwrap_or_default();
+    let day = format!("{}-{}-{}", digits(0, 4), digits(4, 6), digits(6, 8));
+    format!("{day} {}:{}", digits(9, 11), digits(11, 13))
+}
+
+/// The run whose id is this, or begins so; none where there is none.
+pub fn run_beginning(store: &Store, text: &str) -> Result<Option<String>> {
+    let is_digits = text.len() >= 4 && text.chars().all(|c| c.is_ascii_digit() || "-.".contains(c));
+    let runs: Vec<String> = journal::runs(store).into_iter().filter(|run| is_digits && run.starts_with(text)).collect();
+    match runs.as_slice() {
+        [] => Ok(None),
+        [run] => Ok(Some(run.clone())),
+        several => match several.iter().find(|run| *run == text) {
+            Some(run) => Ok(Some(run.clone())),
+            None => bail!("`{text}` begins {} runs, such as {}: give more digits", several.len(), several[0]),
+        },
+    }
+}
+
+/// Shows what a run did, stage by stage.
+pub fn show_run(text: &str, session: &Session) -> Result<Exit> {
+    let store = Store::open(&store_folder(session, None))?;
+    let run = run_beginning(&store, text)?;
+    let run = run.with_context(|| {
+        format!("there is no run `{text}`: `pacer ls` lists them; of a pipeline, name a stage too: `pacer show {text} STAGE`")
+    })?;
+    let summary = journal::summary(&store, &run).with_context(|| format!("run `{run}` has no summary"))?;
+    let events = journal::events(&store, &run)?;
+    let stands = Stands::of(&store, &summary);
+    let told: Vec<&Event> = events.iter().filter(|event| ending(event).is_some()).collect();
+    if session.format == Format::Json {
+        let stages = told.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
+        output::print_json(&json!({"v": 1, "summary": summary, "stands": stands, "stages": stages}))?;
+        return Ok(Exit::Done);
+    }
+    let mut rows = Rows::new(["stage", "state", "took", "what"]);
+    for event in told {
+        rows.rows.extend(ending(event));
+    }
+    if session.format == Format::Table {
+        let took =
+            if summary.seconds > 0.0 { format!(" in {}", output::seconds(summary.seconds)) } else { String::new() };
+        let counts = format!("{} ran, {} reused, {} failed", summary.ran, summary.reused, summary.failed);
+        output::print(&format!(
+            "{run} of {} ({})\nbegun {} UTC, {}{took}: {counts}\n\n",
+            summary.pipeline,
+            summary.path.display(),
+            date(&run),
+            stands.name()
+        ));
+    }
+    output::print(&in_format(&rows, session.format));
+    Ok(Exit::Done)
+}
+
+/// The row of a stage that came to an end.
+fn ending(event: &Event) -> Option<Vec<String>> {
+    let row =
+        |stage: &str, state: &str, took: String, what: String| Some(vec![stage.to_owned(), state.into(), took, what]);
+    match event {
+        Event::Finished { stage, seconds, metrics, .. } => {
+            row(stage, "✓ ran", output::seconds(*seconds), brief(metrics))
+        }
+        Event::Reused { stage, key } => row(stage, "✓ reused", String::new(), format!("key {}…", key.short())),
+        Event::Failed { stage, message, .. } => row(stage, "✗ failed", String::new(), first_line(message)),
+        Event::Skipped { stage, because } => row(stage, "- skipped", String::new(), because.clone()),
+        _ => None,
+    }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_or_an_age_is_the_beginning_of_an_id() {
+        assert_eq!(since("2026-11-30"), Ok("20261130-000000".into()));
+        let ago = since("7d").unwrap();
+        assert!(ago.len() == 15 && ago < Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string(), "{ago}");
+        for wrong in ["", "yesterday", "7", "7é", "99999999999999999d"] {
+            assert!(since(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_date_stands_in_the_id() {
+        assert_eq!(date("20261126-200431.575-32737"), "2026-11-26 20:04");
+    }
+}

@@ -1,0 +1,233 @@
+//! Sweeps: what is written becomes trials, what they share runs once, what fails is passed over and remembered.
+
+use serde_json::Value;
+
+use crate::harness::Project;
+
+/// A trial that writes its value, and fails where its value is 3; what it reads is shared, and what gathers it counts.
+const TOY: &str = r#"
+[stages.data]
+kind = "trivial"
+salt = "data"
+
+[stages.toy]
+kind = "command"
+inputs.files.data = "data"
+run = ["sh", "-c", "echo $0 $1 >> PLACE/ran; test $0 -ne 3 && echo \"{\\\"mae\\\": $0.$1}\" > {outputs.figures}"]
+outputs = { figures = "metrics" }
+
+[stages.count]
+kind = "trivial"
+inputs.files = { toy = "toy" }
+"#;
+
+/// The toy pipeline with a sweep of its arguments: trials are chosen by the whole list of them.
+fn toy(values: &[u32]) -> Project {
+    let lists: Vec<_> = values.iter().map(|value| format!("[{value}, 0]")).collect();
+    let project = Project::new("");
+    let place = project.path("").display().to_string();
+    let mut text = TOY.replace("PLACE", place.trim_end_matches('/'));
+    let run = text.split("run = ").nth(1).unwrap().lines().next().unwrap().to_owned();
+    let runs = values.iter().map(|value| run.replace("\"]", &format!("\", \"{value}\", \"0\"]")));
+    let runs: Vec<_> = runs.collect();
+    assert_eq!(lists.len(), runs.len());
+    text = text.replace(&format!("run = {run}\n"), "");
+    text += &format!("\n[stages.toy.sweep]\nrun = [\n  {}\n]\n", runs.join(",\n  "));
+    project.write("pipeline.toml", &text);
+    project
+}
+
+/// A pipeline of trivial stages, each reading from the one before, with these lines at the last.
+fn trivial(lines: &str) -> Project {
+    let head = "[stages.a]\nkind = \"trivial\"\n[stages.b]\nkind = \"trivial\"\ninputs.files.a = { each = \"a\" }\n\
+                [stages.other]\nkind = \"trivial\"\nsalt = \"other\"\n[stages.c]\nkind = \"trivial\"\n\
+                inputs.files = { b = { each = \"b\" }, other = \"other\" }\n";
+    Project::new(&format!("{head}{lines}"))
+}
+
+fn names(project: &Project) -> Vec<String> {
+    project.plan(&[]).into_iter().map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
+}
+
+/// The line of a fault and what stands under its caret.
+fn fault(lines: &str) -> String {
+    let said = trivial(lines).pacer(&["plan", "pipeline.toml"]);
+    assert_eq!(said.code, 2, "{}", said.out);
+    said.err
+}
+
+#[test]
+fn lists_make_a_grid_and_what_does_not_depend_on_them_stays_one_stage() {
+    let project = trivial("[stages.c.sweep]\nsalt = [\"x\", \"y\"]\nseed = [1, 2]\n");
+    let c = ["salt=x,seed=1", "salt=x,seed=2", "salt=y,seed=1", "salt=y,seed=2"].map(|it| format!("c[{it}]"));
+    assert_eq!(names(&project), [&["a", "other", "b"].map(String::from)[..], &c].concat());
+}
+
+#[test]
+fn a_parameter_of_a_stage_above_makes_the_stages_between_once_for_each_value() {
+    let project = trivial("[stages.c.sweep]\n\"a.salt\" = [\"x\", \"y\"]\nsalt = [\"p\", \"q\"]\n");
+    let expected = [
+        "a[salt=x]",
+        "a[salt=y]",
+        "other",
+        "b[a.salt=x]",
+        "b[a.salt=y]",
+        "c[a.salt=x,salt=p]",
+        "c[a.salt=x,salt=q]",
+        "c[a.salt=y,salt=p]",
+        "c[a.salt=y,salt=q]",
+    ];
+    assert_eq!(names(&project), expected);
+    assert_eq!(project.run(&[])["ran"], 9);
+    assert_eq!(project.run(&[])["reused"], 9);
+}
+
+#[test]
+fn who_reads_trials_one_by_one_is_made_for_each_and_who_reads_them_by_name_gathers() {
+    let project =
+        trivial("[stages.a.sweep]\nsalt = [\"x\", \"y\"]\n[stages.all]\nkind = \"trivial\"\ninputs.files.c = \"c\"\n");
+    let expected =
+        ["a[salt=x]", "a[salt=y]", "other", "b[a.salt=x]", "b[a.salt=y]", "c[a.salt=x]", "c[a.salt=y]", "all"];
+    assert_eq!(names(&project), expected);
+    project.run(&[]);
+    let record = &project.show("all")["record"];
+    let read: Vec<_> = record["inputs"]["files"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(read, ["c[a.salt=x]", "c[a.salt=y]"]);
+}
+
+#[test]
+fn zipped_lists_points_and_conditions_choose_trials() {
+    let sweep = |lines: &str| {
+        let project = trivial(&format!("[stages.c.sweep]\n{lines}"));
+        names(&project).into_iter().filter(|name| name.starts_with('c')).collect::<Vec<_>>()
+    };
+    let zip = sweep("salt = [\"x\", \"y\"]\nseed = [1, 2]\nzip = [[\"salt\", \"seed\"]]\n");
+    assert_eq!(zip, ["c[salt=x,seed=1]", "c[salt=y,seed=2]"]);
+    let points =
+        sweep("points = [{ salt = \"x\", first_line = true }, { first_line = false, salt = \"y\" }]\nseed = [1]\n");
+    assert_eq!(points.len(), 2);
+    assert!(points.iter().any(|name| name.contains("salt=x") && name.contains("first_line=true")), "{points:?}");
+    let kept = sweep(
+        "salt = [\"x\", \"y\"]\nseed = [1, 2, 3]\nwhere = [\"seed * 2 > 3 and not (salt == 'x' and seed == 3)\"]\n",
+    );
+    assert_eq!(kept, ["c[salt=x,seed=2]", "c[salt=y,seed=2]", "c[salt=y,seed=3]"]);
+}
+
+#[test]
+fn more_draws_keep_the_first_and_each_is_crossed_with_the_lists() {
+    let sweep = |trials: u32| {
+        let project = trivial(&format!(
+            "[stages.c.sweep]\nsalt = {{ choice = [\"p\", \"q\", \"r\"] }}\n\"a.seed\" = {{ int_uniform = [1, 900000] }}\nseed = [1, 2]\ntrials = {trials}\ndraw_seed = 4\n"
+        ));
+        names(&project).into_iter().filter(|name| name.starts_with('c')).collect::<Vec<_>>()
+    };
+    let (few, many) = (sweep(5), sweep(12));
+    assert_eq!((few.len(), many.len()), (10, 24));
+    assert!(few.iter().all(|name| many.contains(name)), "{few:?}\n{many:?}");
+}
+
+#[test]
+fn every_fault_of_a_sweep_is_told_at_once_with_its_place() {
+    let told = fault(
+        "[stages.c.sweep]\nsalt = \"x\"\nseed = []\nfirst_line = { uniform = [2, 1] }\nzip = [[\"salt\", \"nothing\"]]\n\
+         where = [\"sed < 2\", \"1 <\"]\n",
+    );
+    for words in [
+        "`salt` of a sweep is a text",
+        "`seed` has no value to try",
+        "`uniform` cannot be drawn from this",
+        "`nothing` is no list of this sweep",
+    ] {
+        assert!(told.contains(words), "{words}\n{told}");
+    }
+    let told = fault("[stages.c.sweep]\nseed = [1, 2]\nwhere = [\"sed < 2\", \"1 <\"]\n");
+    assert!(told.contains("`sed` is not swept here") && told.contains("did you mean `seed`?"), "{told}");
+    assert!(told.contains("the condition ends where a value should stand"), "{told}");
+    let lengths = fault("[stages.c.sweep]\nsalt = [\"x\"]\nseed = [1, 2]\nzip = [[\"salt\", \"seed\"]]\n");
+    assert!(lengths.contains("`salt` has 1 values and `seed` has 2"), "{lengths}");
+    assert!(fault("[stages.a.sweep]\n\"c.salt\" = [\"x\"]\n").contains("`a` does not read from `c`"));
+    assert!(fault("[stages.c.sweep]\nkind = [\"x\"]\n").contains("`kind` is no parameter that a sweep can vary"));
+    assert!(fault("[stages.c.sweep]\nseed = [1, 1]\n").contains("`seed` has this value twice"));
+    assert!(fault("[stages.c.sweep]\nseed = [1]\nwhere = \"seed > 1\"\n").contains("no trial is left"));
+    assert!(fault("[stages.c.sweep]\nsalt = { choice = [\"x\"] }\n").contains("how often is not said"));
+}
+
+#[test]
+fn a_value_that_the_kind_refuses_is_told_once_under_its_own_caret() {
+    let told = fault("[stages.c.sweep]\nfirst_line = [true, 7]\nseed = [1, 2, 3]\n");
+    assert_eq!(told.matches("wrong type").count(), 1, "{told}");
+    assert!(told.contains("first_line = [true, 7]"), "{told}");
+    let many: Vec<_> = (0..101).map(|at| at.to_string()).collect();
+    let many = many.join(", ");
+    let told = fault(&format!("[stages.c.sweep]\nseed = [{many}]\n\"a.seed\" = [{many}]\n"));
+    assert!(told.contains("the sweep of `c` makes 10201 stages"), "{told}");
+}
+
+#[test]
+fn a_failed_trial_stops_nobody_is_remembered_and_is_tried_again_only_when_asked() {
+    let project = toy(&[1, 2, 3, 4]);
+    let events = project.events(&["--jobs", "2"]);
+    let last = events.last().unwrap();
+    assert_eq!((&last["ran"], &last["failed"], &last["passed_over"]), (&5.into(), &0.into(), &1.into()), "{last}");
+    let warned = events.iter().find(|event| event["notice"] == "warning").expect("the gathering stage warns");
+    assert!(
+        warned["stage"] == "count" && warned["message"].as_str().unwrap().contains("goes on without `toy["),
+        "{warned}"
+    );
+    let said = project.pacer(&["run", "pipeline.toml"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.err.contains("is not tried again"), "{}", said.err);
+    let ran = || std::fs::read_to_string(project.path("ran")).unwrap().lines().count();
+    assert_eq!(ran(), 4);
+    assert!(project.plan(&[]).iter().any(|line| line.ends_with(" failed")));
+    project.run(&["--retry-failed"]);
+    assert_eq!(ran(), 5, "that one trial alone runs again");
+}
+
+#[test]
+fn a_run_fails_where_no_trial_succeeds_or_the_failed_one_alone_was_asked_for() {
+    let project = toy(&[3, 4]);
+    let failed = names(&project).into_iter().filter(|name| name.starts_with("toy")).collect::<Vec<_>>();
+    let codes = failed.iter().map(|name| project.pacer(&["run", "pipeline.toml", name]).code);
+    assert_eq!(codes.collect::<Vec<_>>().iter().filter(|code| **code == 1).count(), 1);
+    let project = toy(&[3]);
+    let last = project.run(&[]);
+    assert_eq!((&last["failed"], &last["skipped"]), (&1.into(), &1.into()));
+}
+
+#[test]
+fn a_group_or_some_of_it_can_be_named_and_hundreds_of_trials_are_one_row() {
+    let seeds: Vec<_> = (1..=300).map(|seed| seed.to_string()).collect();
+    let project = trivial(&format!("[stages.c.sweep]\nsalt = [\"x\", \"y\"]\nseed = [{}]\n", seeds[..150].join(", ")));
+    let said = project.pacer(&["plan", "pipeline.toml"]);
+    assert!(said.out.contains("c[…] × 300") && said.out.lines().count() < 12, "{}", said.out);
+    let last = project.run(&["c[seed=7]"]);
+    assert_eq!(last["ran"], 5);
+    let said = project.pacer(&["run", "pipeline.toml", "c"]);
+    assert!(said.err.lines().count() < 20, "{}", said.err);
+    let status = project.pacer(&["status", "pipeline.toml"]);
+    assert!(status.out.contains("c[…] × 300"), "{}", status.out);
+    let shown = project.pacer(&["show", "pipeline.toml", "c"]);
+    assert!(shown.code == 2 && shown.err.contains("300 trials"), "{}", shown.err);
+    assert_eq!(project.show("c[salt=x,seed=3]")["stage"], "c[salt=x,seed=3]");
+}
+
+#[test]
+fn the_journal_says_of_each_trial_its_group_and_its_values() {
+    let project = trivial("[stages.c.sweep]\nsalt = [\"x\"]\nseed = [1, 2]\n");
+    let events = project.events(&[]);
+    let trial: &Value = &events[0]["trials"]["c[salt=x,seed=2]"];
+    assert_eq!(*trial, serde_json::json!({"group": "c", "coordinates": [["salt", "x"], ["seed", 2]]}));
+}
+
+#[test]
+fn a_killed_sweep_does_the_missing_trials_alone() {
+    let project = toy(&[1, 2, 4, 5, 6, 7]);
+    let mut child = project.start(&["pipeline.toml", "--jobs", "1"]);
+    crate::harness::wait_for(&mut child, &["\"finished\"", "toy["]);
+    crate::harness::signal(i32::try_from(child.id()).unwrap(), 9);
+    child.wait().unwrap();
+    let last = project.run(&[]);
+    assert_eq!(last["ran"].as_u64().unwrap() + last["reused"].as_u64().unwrap(), 8);
+    assert!(last["reused"].as_u64().unwrap() >= 2, "{last}");
+}
