@@ -10,6 +10,7 @@ mod locked;
 mod ls;
 mod plan;
 mod project;
+mod report;
 mod run;
 mod show;
 
@@ -139,6 +140,12 @@ enum Command {
     Gc(care::GcArgs),
     /// Keep what a run reached whatever is collected; without a run, list the runs
     Pin(care::PinArgs),
+    /// Write a page about the newest run or those named: verdicts, agreement, data, what ran; opens without a network
+    #[command(
+        after_help = "Examples:\n  pacer report\n  pacer report 20261126-2047 --baseline ridge_physiology --out report.html\n  \
+        pacer report --format markdown > report.md"
+    )]
+    Report(report::ReportArgs),
     /// Say what this machine has for pacer, and what to do about what is missing
     Doctor,
 }
@@ -179,6 +186,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => care::verify(args, &session),
         Command::Gc(args) => care::gc(args, &session),
         Command::Pin(args) => care::pin(args, &session),
+        Command::Report(args) => report::report(args, &session),
         Command::Doctor => doctor::doctor(&session),
     };
     let exit = outcome.unwrap_or_else(|error| {

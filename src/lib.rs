@@ -56,6 +56,7 @@
 //!   [`reason`](engine::reason) explains, [`forward`](engine::forward) looks ahead, [`run`](engine::run) schedules,
 //!   [`courses`](engine::courses) orders trainings of which one is the beginning of the other, [`rerun`](engine::rerun)
 //!   runs a stage again to compare bits.
+//! - [`report`]: runs as one page, Markdown or JSON, from stored results alone.
 //! - [`ui`]: the only part that writes to the terminal; results on stdout, progress on stderr.
 //! - [`cli`]: the commands; each calls one operation of the above. `main.rs` only calls it.
 //!
@@ -127,6 +128,7 @@ pub mod journal;
 pub mod key;
 pub mod lock;
 pub mod lockfile;
+pub mod report;
 pub mod resolve;
 pub mod spec;
 pub mod stat_cache;

@@ -48,6 +48,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("compare", &["cache", "digest", "key"]),
     ("history", &["cache", "digest", "journal", "store"]),
+    ("report", &["cache", "compare", "digest", "event", "graph", "journal"]),
     ("ui", &["compare", "diagnostic", "event", "graph"]),
     (
         "cli",
@@ -66,6 +67,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "journal",
             "key",
             "lockfile",
+            "report",
             "resolve",
             "store",
             "ui",
