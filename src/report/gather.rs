@@ -172,7 +172,7 @@ pub fn run(cache: &Cache, id: &str) -> Result<Run> {
 
 /// The scorings of some runs: for each part of each split, all that was scored there.
 pub fn scorings(cache: &Cache, runs: &[Run], baseline: Option<&str>) -> Vec<Scoring> {
-    let mut sets: BTreeMap<(usize, String, String), Vec<(usize, &StageRun)>> = BTreeMap::new();
+    let mut sets: BTreeMap<usize, Vec<(usize, &StageRun)>> = BTreeMap::new();
     let mut first_seen: BTreeMap<(String, String), usize> = BTreeMap::new();
     for (at, run) in runs.iter().enumerate() {
         for stage in &run.stages {
@@ -183,8 +183,8 @@ pub fn scorings(cache: &Cache, runs: &[Run], baseline: Option<&str>) -> Vec<Scor
             let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
             let set = (text(&result.record["inputs"]["split"]), text(&result.record["params"]["part"]));
             let next = first_seen.len();
-            let place = *first_seen.entry(set.clone()).or_insert(next);
-            let stages = sets.entry((place, set.0, set.1)).or_default();
+            let place = *first_seen.entry(set).or_insert(next);
+            let stages = sets.entry(place).or_default();
             // The same result in several runs is one.
             if !stages.iter().any(|(_, other)| other.result.as_ref().is_some_and(|other| other.key == result.key)) {
                 stages.push((at, stage));
