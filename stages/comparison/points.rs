@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn models_of_one_file_share_their_points() {
-        use crate::predictions::Writer;
+        use crate::predictions::{Predicted, Writer};
         use crate::sequences::{DataSource, Grid, Header, Sequences};
         let header = Header { features: Vec::new(), grid: Grid::Time { step_s: 5.0 }, data: DataSource::Synthetic };
         let sequences = Sequences {
@@ -332,7 +332,8 @@ mod tests {
         let path = folder.path().join("p");
         let mut writer = Writer::create(&path).unwrap();
         for (model, places) in [("a", [0, 1].as_slice()), ("b", &[0, 1]), ("c", &[1])] {
-            writer.add(model, &sequences, places, &[1.0, 2.0, 3.0, 4.0]).unwrap();
+            let said = Predicted { rate: vec![1.0, 2.0, 3.0, 4.0], interval: None };
+            writer.add(model, &sequences, places, &said).unwrap();
         }
         writer.finish().unwrap();
         let read = read(&path).unwrap();

@@ -57,7 +57,7 @@ pub fn graph(nodes: &[Node]) -> Option<Figure> {
         let left = x - BOX[0] / 2.0;
         canvas.rect([left, *y], BOX, "box", 1.0);
         canvas.rect([left, *y], [6.0, BOX[1]], node.state, 1.0);
-        canvas.text([left + 12.0, y + 16.0], "strong", Anchor::Start, &shortened(&node.name, 15));
+        canvas.text([left + 12.0, y + 16.0], "strong", Anchor::Start, &shortened(&node.name, 13));
         canvas.text(
             [left + 12.0, y + 31.0],
             "tick",
