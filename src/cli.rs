@@ -15,6 +15,7 @@ mod ls;
 mod manual;
 mod plan;
 mod project;
+mod report;
 mod run;
 mod show;
 mod sweep;
@@ -182,6 +183,12 @@ enum Command {
     #[command(after_help = "Examples:\n  pacer pin\n  pacer pin 20261126-081500.123-4711\n  \
         pacer pin --remove 20261126-081500.123-4711")]
     Pin(care::PinArgs),
+    /// Write a page about the newest run or those named: verdicts, agreement, data, what ran; opens without a network
+    #[command(
+        after_help = "Examples:\n  pacer report\n  pacer report 20261126-2047 --baseline ridge_physiology --out report.html\n  \
+        pacer report --format markdown > report.md"
+    )]
+    Report(report::ReportArgs),
     /// Say what this machine has for pacer, and what to do about what is missing
     #[command(after_help = "Example:\n  pacer doctor")]
     Doctor,
@@ -242,6 +249,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => care::verify(args, &session),
         Command::Gc(args) => care::gc(args, &session),
         Command::Pin(args) => care::pin(args, &session),
+        Command::Report(args) => report::report(args, &session),
         Command::Doctor => doctor::doctor(&session),
         Command::Tutorial => manual::print_tutorial(),
         Command::Completions(args) => manual::completions(args),

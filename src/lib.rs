@@ -61,6 +61,7 @@
 //!   [`courses`](engine::courses) orders trainings of which one is the beginning of the other, [`rounds`](engine::rounds)
 //!   goes on with searches, [`rerun`](engine::rerun) runs a stage again to compare bits.
 //! - [`export`]: results for other programs: event files, an MLflow server, an archive.
+//! - [`report`]: runs as one page, Markdown or JSON, from stored results alone.
 //! - [`ui`]: the only part that writes to the terminal; results on stdout, progress on stderr.
 //! - [`cli`]: the commands; each calls one operation of the above. `main.rs` only calls it.
 //!
@@ -142,6 +143,7 @@ pub mod key;
 pub mod leakage;
 pub mod lock;
 pub mod lockfile;
+pub mod report;
 pub mod resolve;
 pub mod schema;
 pub mod search;

@@ -14,6 +14,7 @@
 //! job; a stage writes nothing but its declared outputs.
 
 pub mod about;
+pub mod agreement;
 pub mod artifact;
 pub mod compare;
 pub mod comparison;

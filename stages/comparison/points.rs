@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn models_of_one_file_share_their_points() {
-        use crate::predictions::Writer;
+        use crate::predictions::{Predicted, Writer};
         use crate::sequences::{DataSource, Grid, Header, Sequences};
         let header = Header { features: Vec::new(), grid: Grid::Time { step_s: 5.0 }, data: DataSource::Synthetic };
         let sequences = Sequences {

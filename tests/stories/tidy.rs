@@ -53,6 +53,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("compare", &["cache", "digest", "key"]),
     ("history", &["cache", "digest", "journal", "store"]),
+    ("report", &["cache", "compare", "digest", "event", "graph", "journal"]),
     ("ui", &["compare", "diagnostic", "event", "graph"]),
     (
         "cli",
@@ -73,6 +74,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "key",
             "leakage",
             "lockfile",
+            "report",
             "resolve",
             "schema",
             "store",

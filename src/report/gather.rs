@@ -1,0 +1,245 @@
+//! What a report rests on, read from the store: runs with their stages, results, and predictions by model. Unaware of
+//! how it is shown.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use pacer_stages::agreement::Agreement;
+use pacer_stages::artifact::ArtifactType;
+use pacer_stages::comparison::points::{self, Differing, Points, Scored};
+use pacer_stages::comparison::{Judged, Settings, Unit};
+use pacer_stages::table::Table;
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
+
+use crate::cache::{Artifact, Cache, StageResult};
+use crate::compare::{self, Answer, Question, Source};
+use crate::digest::Digest;
+use crate::event::Event;
+use crate::graph::Trial;
+use crate::journal::{self, Summary};
+
+/// Differences up to this many BPM count as none.
+pub const MARGIN: f64 = 0.25;
+
+/// A run with what it left.
+pub struct Run {
+    /// Its summary.
+    pub summary: Summary,
+    /// Its stages in the order of the run.
+    pub stages: Vec<StageRun>,
+}
+
+/// A stage of a run.
+pub struct StageRun {
+    /// Its name.
+    pub name: String,
+    /// How it ended.
+    pub state: State,
+    /// What it left, where that is still in the store.
+    pub result: Option<StageResult>,
+    /// Where it computed, where it ran.
+    pub device: Option<String>,
+    /// Which trial it is, where a sweep made it.
+    pub trial: Option<Trial>,
+}
+
+/// How a stage ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It ran.
+    Ran,
+    /// Its result was there.
+    Reused,
+    /// It failed, with its message.
+    Failed(String),
+    /// It was not run, with the reason.
+    Skipped(String),
+    /// It did not come to an end.
+    Unended,
+}
+
+/// Models that were scored on the same part of the same split.
+pub struct Scoring {
+    /// The stage that scored them.
+    pub stage: String,
+    /// The comparison; its error where it cannot be made.
+    pub answer: Result<Answer, String>,
+    /// The models with their predictions, the best first.
+    pub models: Vec<Model>,
+}
+
+/// A model with what it predicted.
+pub struct Model {
+    /// Its name.
+    pub name: String,
+    /// The kind of network or baseline.
+    pub architecture: String,
+    /// The seed of its training.
+    pub seed: Option<u64>,
+    /// Its figures, as `evaluate` gave them.
+    pub figures: serde_json::Value,
+    /// What it predicted where.
+    pub scored: Scored,
+    /// How that agrees with the truth.
+    pub agreement: Agreement,
+}
+
+impl State {
+    /// In a word,.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Ran => "ran",
+            Self::Reused => "reused",
+            Self::Failed(_) => "failed",
+            Self::Skipped(_) => "skipped",
+            Self::Unended => "unended",
+        }
+    }
+}
+
+impl StageRun {
+    /// The kind of work, which its record tells.
+    pub fn kind(&self) -> &str {
+        self.result.as_ref().and_then(|result| result.record["kind"].as_str()).unwrap_or_default()
+    }
+
+    /// An artifact by its name.
+    pub fn artifact(&self, name: &str) -> Option<&Artifact> {
+        self.result.as_ref()?.artifacts.iter().find(|artifact| artifact.name == name)
+    }
+
+    /// A table by its name; none where it is not there or cannot be read.
+    pub fn table(&self, name: &str, cache: &Cache) -> Option<Table> {
+        Table::read(&cache.store.object_path(&self.artifact(name)?.digest)).ok()
+    }
+}
+
+impl Model {
+    /// Whose each point is.
+    pub fn users(points: &Points) -> Vec<i64> {
+        points.workouts.iter().flat_map(|block| block.places.clone().map(|_| block.user)).collect()
+    }
+
+    /// Whether it is the mean of training.
+    pub fn is_constant(&self) -> bool {
+        self.architecture == "constant"
+    }
+}
+
+/// Reads a run.
+pub fn run(cache: &Cache, id: &str) -> Result<Run> {
+    let summary = journal::summary(&cache.store, id).with_context(|| format!("run `{id}` has no summary"))?;
+    let events = journal::events(&cache.store, id)?;
+    let mut order: Vec<String> = Vec::new();
+    let mut stages: BTreeMap<String, StageRun> = BTreeMap::new();
+    let mut known_trials = BTreeMap::new();
+    let blank =
+        |name: &str| StageRun { name: name.into(), state: State::Unended, result: None, device: None, trial: None };
+    for event in events {
+        let (stage, state, key, device) = match event {
+            Event::Started { stages: names, trials, .. } => {
+                for name in names {
+                    stages.insert(name.clone(), blank(&name));
+                    order.push(name);
+                }
+                known_trials.extend(trials);
+                continue;
+            }
+            Event::Reused { stage, key } => (stage, State::Reused, Some(key), None),
+            Event::Running { stage, device, .. } => (stage, State::Unended, None, Some(device)),
+            Event::Finished { stage, key, .. } => (stage, State::Ran, Some(key), None),
+            Event::Failed { stage, message, .. } => (stage, State::Failed(message), None, None),
+            Event::Skipped { stage, because } => (stage, State::Skipped(because), None, None),
+            _ => continue,
+        };
+        let known = stages.entry(stage.clone()).or_insert_with(|| {
+            order.push(stage.clone());
+            blank(&stage)
+        });
+        known.state = state;
+        known.device = device.or(known.device.take());
+        known.result = key.and_then(|key: Digest| cache.result(&key).ok()).or(known.result.take());
+    }
+    let stages = order.into_iter().filter_map(|name| {
+        let mut stage = stages.remove(&name)?;
+        stage.trial = known_trials.remove(&name);
+        Some(stage)
+    });
+    Ok(Run { summary, stages: stages.collect() })
+}
+
+/// The scorings of some runs: for each part of each split, all that was scored there.
+pub fn scorings(cache: &Cache, runs: &[Run], baseline: Option<&str>) -> Vec<Scoring> {
+    let mut sets: BTreeMap<usize, Vec<(usize, &StageRun)>> = BTreeMap::new();
+    let mut first_seen: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for (at, run) in runs.iter().enumerate() {
+        for stage in &run.stages {
+            let Some(result) = &stage.result else { continue };
+            if !result.artifacts.iter().any(|artifact| artifact.artifact == ArtifactType::Predictions) {
+                continue;
+            }
+            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+            let set = (text(&result.record["inputs"]["split"]), text(&result.record["params"]["part"]));
+            let next = first_seen.len();
+            let place = *first_seen.entry(set).or_insert(next);
+            let stages = sets.entry(place).or_default();
+            // The same result in several runs is one.
+            if !stages.iter().any(|(_, other)| other.result.as_ref().is_some_and(|other| other.key == result.key)) {
+                stages.push((at, stage));
+            }
+        }
+    }
+    let scoring = |stages: Vec<(usize, &StageRun)>| scoring(cache, runs, &stages, baseline);
+    sets.into_values().collect::<Vec<_>>().into_par_iter().map(scoring).collect()
+}
+
+fn scoring(cache: &Cache, runs: &[Run], stages: &[(usize, &StageRun)], baseline: Option<&str>) -> Scoring {
+    let models = models(cache, stages);
+    let several = stages.iter().any(|(run, _)| *run > 0);
+    let operands: BTreeMap<usize, usize> =
+        stages.iter().map(|(run, _)| *run).collect::<BTreeSet<_>>().into_iter().zip(0..).collect();
+    let source = |(run, stage): &(usize, &StageRun)| {
+        let result = stage.result.clone()?;
+        let beside = runs[*run].stages.iter().filter_map(|stage| Some(stage.result.as_ref()?.key)).collect();
+        let label = if several { format!("{}:{}", runs[*run].summary.run, stage.name) } else { stage.name.clone() };
+        let operand = if several { operands[run] } else { 0 };
+        Some(Source { operand, label, cache: cache.clone(), result, model: None, beside })
+    };
+    let sources: Vec<Source> = stages.iter().filter_map(source).collect();
+    let settings =
+        Settings { unit: Unit::User, judged: Judged::Configurations, margin: MARGIN, differing: Differing::Refuse };
+    let is_here = |name: &&str| models.iter().any(|model| model.name == **name);
+    let constant = models.iter().find(|model| model.is_constant()).map(|model| model.name.clone());
+    let baseline = baseline.filter(is_here).map(str::to_owned).or(constant).filter(|_| !several);
+    let answer = compare::compare(&sources, &Question { settings, baseline }).map_err(|error| format!("{error:#}"));
+    let names: BTreeSet<&str> = stages.iter().map(|(_, stage)| stage.name.as_str()).collect();
+    Scoring { stage: names.into_iter().collect::<Vec<_>>().join(", "), answer, models }
+}
+
+/// Models with their agreement, the least error first.
+fn models(cache: &Cache, stages: &[(usize, &StageRun)]) -> Vec<Model> {
+    let read = |stage: &StageRun| {
+        let path = |artifact: &Artifact| cache.store.object_path(&artifact.digest);
+        let path: Option<PathBuf> = stage.artifact("predictions").map(path);
+        points::read(&path?).ok()
+    };
+    let mut models = Vec::new();
+    for (_, stage) in stages {
+        let Some(scored) = read(stage) else { continue };
+        let metrics = stage.result.as_ref().map(|result| &result.metrics);
+        let of = |scored: Scored| {
+            let users = Model::users(&scored.points);
+            let agreement = Agreement::of(&scored.points.truth, &scored.prediction, &users)?;
+            let figures = metrics.and_then(|metrics| metrics.get(&scored.model)).cloned().unwrap_or_default();
+            let architecture = figures["architecture"].as_str().unwrap_or_default().to_owned();
+            let seed = figures["seed"].as_u64();
+            Some(Model { name: scored.model.clone(), architecture, seed, figures, agreement, scored })
+        };
+        models.extend(scored.into_par_iter().filter_map(of).collect::<Vec<_>>());
+    }
+    models.sort_by(|a, b| a.agreement.mae.total_cmp(&b.agreement.mae).then_with(|| a.name.cmp(&b.name)));
+    models.dedup_by(|a, b| a.name == b.name && Arc::ptr_eq(&a.scored.points, &b.scored.points));
+    models
+}

@@ -1,0 +1,118 @@
+//! A report as one HTML file: no script, nothing fetched, a policy that forbids both. Unaware of what is reported.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use pacer_stages::escape::escape;
+use sha2::{Digest as _, Sha256};
+
+use crate::report::style::STYLE;
+use crate::report::{Block, Figure, Grid, Mark, Report, Section};
+
+/// Cells longer than this may be broken into lines.
+const LONG: usize = 44;
+
+/// The page.
+pub fn html(report: &Report) -> String {
+    let mut body = String::new();
+    let mut figures = 0;
+    for section in &report.sections {
+        body.push_str(&one(section, &mut figures));
+    }
+    let links: String =
+        report.sections.iter().map(|section| format!("<a href=\"#{}\">{}</a>\n", section.id, section.title)).collect();
+    let banner = match report.synthetic {
+        true => "<p class=\"banner\">SYNTHETIC DATA: simulated runners, which say nothing about real hearts.</p>\n",
+        false => "",
+    };
+    let title = escape(&report.title);
+    let policy = format!("default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'", hash(STYLE));
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n\
+         <body>\n<div class=\"page\">\n<header>\n<h1>{title}</h1>\n{banner}<nav aria-label=\"Sections\">\n{links}</nav>\n\
+         </header>\n<main>\n{body}</main>\n<footer>\nMade by pacer {version} from stored results alone. This file loads \
+         nothing and runs nothing.\n</footer>\n</div>\n</body>\n</html>\n",
+        version = env!("CARGO_PKG_VERSION"),
+    )
+}
+
+fn hash(text: &str) -> String {
+    STANDARD.encode(Sha256::digest(text.as_bytes()))
+}
+
+fn one(section: &Section, figures: &mut usize) -> String {
+    let blocks: String = section.blocks.iter().map(|block| piece(block, figures)).collect();
+    let Section { id, title, .. } = section;
+    format!("<section id=\"{id}\" aria-labelledby=\"{id}-h\">\n<h2 id=\"{id}-h\">{title}</h2>\n{blocks}</section>\n")
+}
+
+fn piece(block: &Block, figures: &mut usize) -> String {
+    match block {
+        Block::Heading { words } => format!("<h3>{}</h3>\n", escape(words)),
+        Block::Words { words } => format!("<p>{}</p>\n", escape(words)),
+        Block::Verdict { verdict, mark, words } => format!(
+            "<div class=\"verdict {}\"><p><span class=\"sign\">{}</span><strong>{}</strong>: {}</p></div>\n",
+            class(*mark),
+            mark.sign(),
+            escape(verdict),
+            escape(words)
+        ),
+        Block::Check { mark, words } => format!(
+            "<p class=\"check {}\"><span class=\"sign\">{}</span>{}</p>\n",
+            class(*mark),
+            mark.sign(),
+            escape(words)
+        ),
+        Block::Table(grid) => table(grid),
+        Block::Figure(figure) => drawn(figure, figures),
+        Block::Code { text } => format!("<pre tabindex=\"0\">{}</pre>\n", escape_lines(text)),
+    }
+}
+
+const fn class(mark: Mark) -> &'static str {
+    match mark {
+        Mark::Good => "good",
+        Mark::Bad => "bad",
+        Mark::Open => "open",
+    }
+}
+
+/// Text of several lines, which [`escape`] would join.
+fn escape_lines(text: &str) -> String {
+    text.lines().map(escape).collect::<Vec<_>>().join("\n")
+}
+
+fn drawn(figure: &Figure, figures: &mut usize) -> String {
+    *figures += 1;
+    let svg = figure.svg.replace(Figure::ID, &format!("f{figures}"));
+    format!(
+        "<figure>\n<figcaption><strong>{}</strong>{}</figcaption>\n<div class=\"scroll\" tabindex=\"0\">\n{svg}</div>\n\
+         <details><summary>The figure as a table</summary>\n{}</details>\n</figure>\n",
+        escape(&figure.title),
+        escape(&figure.told),
+        table(&figure.table)
+    )
+}
+
+fn table(grid: &Grid) -> String {
+    let class = |column: usize| if grid.is_numeric(column) { " class=\"number\"" } else { "" };
+    let classes: Vec<&str> = (0..grid.header.len()).map(class).collect();
+    let mut out = String::from("<div class=\"scroll\" tabindex=\"0\"><table>\n<thead><tr>");
+    for (name, class) in grid.header.iter().zip(&classes) {
+        write!(out, "<th scope=\"col\"{class}>{}</th>", escape(name)).expect("a string takes it");
+    }
+    out.push_str("</tr></thead>\n<tbody>\n");
+    for row in &grid.rows {
+        out.push_str("<tr>");
+        for (cell, class) in row.iter().zip(&classes) {
+            let class = if cell.chars().count() > LONG { " class=\"long\"" } else { class };
+            write!(out, "<td{class}>{}</td>", escape(cell)).expect("a string takes it");
+        }
+        out.push_str("</tr>\n");
+    }
+    out + "</tbody>\n</table></div>\n"
+}
