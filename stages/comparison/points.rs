@@ -331,7 +331,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p");
         let mut writer = Writer::create(&path).unwrap();
-        let said = crate::predictions::Predicted { rate: vec![1.0, 2.0, 3.0, 4.0], interval: None };
+        let said = Predicted { rate: vec![1.0, 2.0, 3.0, 4.0], interval: None };
         for (model, places) in [("a", [0, 1].as_slice()), ("b", &[0, 1]), ("c", &[1])] {
             writer.add(model, &sequences, places, &said).unwrap();
         }
