@@ -98,7 +98,7 @@ fn quickstart_runs_to_a_table_of_errors_and_then_reuses_all_of_it() {
 #[test]
 fn models_are_all_compared_in_one_table_with_what_nobody_could_say_better() {
     let project = Project::new("");
-    let small = ["population.users=16", "population.runs=5.0", "train.epochs=1", "train.hidden=4"];
+    let small = ["population.users=16", "population.runs=5.0", "train.epochs=2", "train.hidden=4"];
     run(&project, "models.toml", &small);
     let shown = show(&project, "models.toml", "evaluate", &small);
     let networks = ["lstm", "gru", "ridge_lstm", "decoder", "lstm_history", "hybrid_history", "mixed_gru"];
