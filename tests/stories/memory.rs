@@ -59,6 +59,8 @@ fn limited(project: &Project, limit: &str, network: &str) -> Said {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("{limit} && exec \"$@\""), "sh"]).arg(program.get_program());
     command.args(program.get_args()).args(["--set", "epochs=1", "--set", network, "--format", "json"]);
+    // With one slot a training always has one thread, so that it always needs the same address space.
+    command.args(["--jobs", "1"]);
     command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     said(&command.current_dir(project.path("")).output().expect("there is a shell"))
 }
@@ -100,5 +102,6 @@ fn an_allocation_that_is_refused_takes_one_stage_down() {
     };
     let project = prepared();
     assert_told(&limited(&project, &limit, "hidden=3000"));
-    assert_eq!(limited(&project, &limit, "hidden=2").code, 0);
+    let said = limited(&project, &limit, "hidden=2");
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
 }

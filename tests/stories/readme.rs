@@ -13,6 +13,11 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("python3 ", "the benches are measures, and the scripts have stories of their own"),
     ("pacer watch", "it never ends; it has a story of its own"),
     ("pacer export mlflow", "it needs a server; it has a story of its own"),
+    ("old.toml", "it compares versions that are not here; comparing has stories of its own"),
+    ("../before/", "it names another store; comparing has stories of its own"),
+    ("20261126-", "it names a run of somebody else"),
+    ("batch_size.toml", "it takes minutes; the pipeline has a story of its own"),
+    ("models.toml", "it takes minutes; the pipeline has a story of its own"),
     ("data.", "it needs data that is not shipped; the pipelines have stories of their own"),
 ];
 

@@ -227,7 +227,7 @@ fn failure(error: &anyhow::Error) -> Failure {
         FailureClass::Nan
     } else if blame.is_some() {
         FailureClass::Blame
-    } else if ["out of memory", "can't allocate memory", "not enough memory"]
+    } else if ["out of memory", "can't allocate memory", "not enough memory", "std::bad_alloc"]
         .iter()
         .any(|words| message.contains(words))
     {
@@ -306,6 +306,7 @@ mod tests {
             (nan, FailureClass::Nan, Some("batch_size")),
             (Interrupted.into(), FailureClass::Interrupted, None),
             (memory, FailureClass::OutOfMemory, None),
+            (anyhow::anyhow!("Internal torch error: std::bad_alloc"), FailureClass::OutOfMemory, None),
             (anyhow::anyhow!("`x` is gone"), FailureClass::Error, None),
         ];
         for (error, class, parameter) in cases {
