@@ -286,8 +286,6 @@ fn quote(surroundings: &Surroundings<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
     use pacer_stages::job::{Checkpoints, Device, JOB_VERSION};
     use tempfile::TempDir;
 
@@ -299,9 +297,12 @@ mod tests {
              jobs=$((jobs + 1))\n{with_each}\ndone\n",
             folder.path().display()
         );
-        let path = folder.path().join("worker");
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // Another process writes it: while a file is open for writing here, a worker that another test starts at this
+        // moment inherits it, and the system refuses to start what is being written.
+        let write = format!("cat > {0}/worker && chmod 755 {0}/worker", folder.path().display());
+        let mut shell = Command::new("sh").args(["-c", &write]).stdin(Stdio::piped()).spawn().unwrap();
+        shell.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        assert!(shell.wait().unwrap().success());
         folder
     }
 
