@@ -21,14 +21,16 @@ fn training() -> (Project, Child) {
     (project, runner)
 }
 
-/// The first news of the interrupted training in the next run is of an epoch beyond its beginning.
+/// The first news of the interrupted training in the next run is of an epoch beyond its beginning. On a busy machine the
+/// signal may come when the first training is done and the second one in its first epoch, where that one rightly goes on.
 fn assert_goes_on(project: &Project, expected: &Digests, what: &str) {
     assert!(!project.stored("partial").is_empty(), "{what}: nothing was kept");
     project.assert_workers_die(what);
     let said = project.pacer(&["run", "pipeline.toml", "--jobs", "1", "--format", "json"]);
     assert_eq!(said.code, 0, "{what}: {}", said.err);
     let news = said.out.lines().find(|line| line.contains("progress") && line.contains("epoch")).unwrap();
-    assert!(!news.contains("epoch 1 of"), "{what}: the training began anew: {news}");
+    let first = news.contains("\"stage\":\"lstm\"");
+    assert!(!(first && news.contains("epoch 1 of")), "{what}: the training began anew: {news}");
     project.assert_heals(&PLAIN, expected, what);
 }
 
