@@ -10,6 +10,7 @@ pub mod basis;
 pub mod gather;
 pub mod operand;
 pub mod provenance;
+pub mod traces;
 
 use std::collections::{BTreeMap, BTreeSet};
 

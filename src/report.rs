@@ -12,6 +12,7 @@ pub mod figures;
 pub mod gather;
 pub mod markdown;
 pub mod page;
+pub mod pair;
 pub mod sections;
 pub mod style;
 
@@ -78,6 +79,14 @@ pub enum Block {
     Table(Grid),
     /// A drawing with its data.
     Figure(Figure),
+    /// A drawing that a stage made, as it is.
+    Drawing {
+        /// What it is.
+        title: String,
+        /// It, as SVG.
+        #[serde(skip)]
+        svg: String,
+    },
     /// Text to copy.
     Code {
         /// It.

@@ -13,6 +13,7 @@ use pacer_stages::comparison::{Judged, Settings, Unit};
 use crate::cache::{Cache, StageResult};
 use crate::cli::ls;
 use crate::cli::project::{self, Project};
+use crate::cli::report::write;
 use crate::cli::{Exit, Format, PipelineArgs, Session};
 use crate::compare::operand::{self, Of, Operand, Place};
 use crate::compare::{Answer, Question, Source, artifacts, provenance};
@@ -20,8 +21,9 @@ use crate::digest::Digest;
 use crate::engine::plan;
 use crate::graph::StageId;
 use crate::journal;
+use crate::report::{page, pair};
 use crate::store::Store;
-use crate::ui::{comparison, output};
+use crate::ui::{self, comparison, output};
 
 /// Beginnings of runs and keys shorter than this name nothing.
 const FEWEST_DIGITS: usize = 8;
@@ -52,6 +54,9 @@ pub struct CompareArgs {
     /// Exit with 1 where a candidate has this verdict; may be given again
     #[arg(long, value_enum, value_name = "VERDICT")]
     fail_on: Vec<FailOn>,
+    /// Also write two artifacts as a page for a browser: predictions over each other, drawings side by side
+    #[arg(long, value_name = "PATH")]
+    page: Option<PathBuf>,
     /// Set a parameter of [params] of the pipelines
     #[arg(long, value_name = "NAME=VALUE")]
     set: Vec<String>,
@@ -97,7 +102,10 @@ pub fn compare(args: &CompareArgs, session: &Session) -> Result<Exit> {
     let named: Vec<Option<String>> =
         sources.iter().map(|source| artifact(source, &operands[source.operand])).collect::<Result<_>>()?;
     if named.iter().any(Option::is_some) {
-        return compare_artifacts(&sources, &named, session.format);
+        return compare_artifacts(&sources, &named, args.page.as_deref(), session.format);
+    }
+    if args.page.is_some() {
+        bail!("--page shows two artifacts, STAGE.ARTIFACT; of runs and their models, `pacer report` makes a page");
     }
     let settings = Settings {
         unit: if args.by == By::User { Unit::User } else { Unit::Workout },
@@ -126,16 +134,25 @@ fn verdict(answer: &Answer, fail_on: &[FailOn]) -> Exit {
     if failed { Exit::Failed } else { Exit::Done }
 }
 
-fn compare_artifacts(sources: &[Source], named: &[Option<String>], format: Format) -> Result<Exit> {
+fn compare_artifacts(
+    sources: &[Source],
+    named: &[Option<String>],
+    page: Option<&Path>,
+    format: Format,
+) -> Result<Exit> {
     let ([one, other], [Some(first), Some(second)]) = (sources, named) else {
         bail!("artifacts are compared two by two: name two of them, STAGE.ARTIFACT");
     };
     let compared = artifacts::compare([(one, first), (other, second)])?;
+    if let Some(path) = page {
+        write(path, &page::html(&pair::report(&compared)))?;
+        output::say(&format!("wrote {}", path.display()));
+    }
     match format {
         Format::Json => output::print_json(&compared)?,
-        Format::Table => output::print(&comparison::artifacts_text(&compared)),
-        Format::Markdown => output::print(&comparison::artifacts_markdown(&compared)),
-        Format::Csv => output::print(&comparison::artifacts_csv(&compared)),
+        Format::Table => output::print(&ui::artifacts::text(&compared)),
+        Format::Markdown => output::print(&ui::artifacts::markdown(&compared)),
+        Format::Csv => output::print(&ui::artifacts::csv(&compared)),
     }
     Ok(Exit::Done)
 }

@@ -51,7 +51,7 @@ pub fn report(args: &ReportArgs, session: &Session) -> Result<Exit> {
         }
         None => cache.store.path("reports").join(format!("{first}.html")),
     };
-    write(&path, &text).with_context(|| format!("`{}` cannot be written", path.display()))?;
+    write(&path, &text)?;
     output::say(&format!("wrote {}", path.display()));
     Ok(Exit::Done)
 }
@@ -60,8 +60,12 @@ fn one(store: &Store, text: &str) -> Result<String> {
     run_beginning(store, text)?.with_context(|| format!("there is no run `{text}`: `pacer ls` lists them"))
 }
 
-/// Writes a file whole or not at all.
-fn write(path: &Path, text: &str) -> Result<()> {
+/// Writes a page whole or not at all.
+pub fn write(path: &Path, text: &str) -> Result<()> {
+    try_write(path, text).with_context(|| format!("`{}` cannot be written", path.display()))
+}
+
+fn try_write(path: &Path, text: &str) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
     // A page is made to be shown to others; the usual mask of the user applies.

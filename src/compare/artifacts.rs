@@ -1,5 +1,5 @@
-//! Compares two artifacts by what they hold: figures side by side, cells of tables, statistics of tensors; and says of
-//! any two files where they differ first. Unaware of the terminal.
+//! Compares two artifacts by what they hold: figures side by side, cells of tables, statistics of tensors, predictions
+//! over each other, lines of text; and says of any two files where they differ first. Unaware of the terminal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,15 +8,27 @@ use anyhow::{Context as _, Result, bail};
 use pacer_stages::artifact::ArtifactType;
 use pacer_stages::compare::{self as bits, Difference};
 use pacer_stages::model::{Model, Weights};
+use pacer_stages::predictions;
 use pacer_stages::table::Table;
 use serde::Serialize;
 use serde_json::Value;
+use similar::TextDiff;
 
 use crate::cache::Artifact;
+use crate::compare::traces::{Traces, traces};
 use crate::compare::{Source, VERSION, artifact};
 
 /// Cells that are told one by one.
 const TOLD_CELLS: usize = 50;
+
+/// Lines of a difference of texts that are told.
+const TOLD_LINES: usize = 200;
+
+/// Lines around a change that are told with it.
+const CONTEXT: usize = 2;
+
+/// Files up to this size are read as text, where they are text.
+const TEXT_BYTES: u64 = 4 << 20;
 
 /// Two artifacts side by side.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -44,6 +56,12 @@ pub enum Content {
     Cells(Cells),
     /// Tensors by name.
     Tensors(Vec<Tensor>),
+    /// What models predicted.
+    Traces(Traces),
+    /// The lines of two texts that differ.
+    Lines(Lines),
+    /// Two drawings, whole.
+    Drawings([String; 2]),
     /// Nothing more than the bytes.
     Bytes,
 }
@@ -85,6 +103,17 @@ pub struct Cell {
     pub column: String,
     /// The values.
     pub values: [String; 2],
+}
+
+/// How two texts differ.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Lines {
+    /// Lines that only the first has.
+    pub removed: usize,
+    /// Lines that only the second has.
+    pub added: usize,
+    /// The difference in the unified form, cut off after some lines.
+    pub told: Vec<String>,
 }
 
 /// A tensor of both; a side that lacks it is empty.
@@ -132,6 +161,15 @@ pub fn compare(sources: [(&Source, &str); 2]) -> Result<Artifacts> {
             Content::Cells(cells(&Table::read(&old)?, &Table::read(&new)?))
         }
         (ArtifactType::Model, _) => Content::Tensors(tensors(&Model::read(&old)?, &Model::read(&new)?)),
+        (ArtifactType::Predictions, _) => Content::Traces(traces(&predictions::read(&old)?, &predictions::read(&new)?)),
+        (ArtifactType::Picture, _) => match [text(&old), text(&new)] {
+            [Some(old), Some(new)] => Content::Drawings([old, new]),
+            _ => Content::Bytes,
+        },
+        (ArtifactType::File, _) => match [text(&old), text(&new)] {
+            [Some(old), Some(new)] => Content::Lines(lines(&old, &new)),
+            _ => Content::Bytes,
+        },
         _ => Content::Bytes,
     };
     Ok(Artifacts { v: VERSION, names, artifact: one.artifact, difference, content })
@@ -217,6 +255,24 @@ fn keyed(table: &Table, width: usize) -> Option<Vec<(String, usize)>> {
     (distinct.len() == keys.len()).then_some(keys)
 }
 
+/// A file as text; none where it is large or no text.
+fn text(path: &Path) -> Option<String> {
+    let small = std::fs::metadata(path).is_ok_and(|found| found.len() <= TEXT_BYTES);
+    let text = small.then(|| std::fs::read_to_string(path).ok()).flatten()?;
+    (!text.contains('\0')).then_some(text)
+}
+
+fn lines(old: &str, new: &str) -> Lines {
+    let diff = TextDiff::from_lines(old, new);
+    let count = |tag| diff.iter_all_changes().filter(|change| change.tag() == tag).count();
+    let unified = diff.unified_diff().context_radius(CONTEXT).to_string();
+    let mut told: Vec<String> = unified.lines().take(TOLD_LINES + 1).map(str::to_owned).collect();
+    if told.len() > TOLD_LINES {
+        told[TOLD_LINES] = "…".to_owned();
+    }
+    Lines { removed: count(similar::ChangeTag::Delete), added: count(similar::ChangeTag::Insert), told }
+}
+
 fn tensors(old: &Model, new: &Model) -> Vec<Tensor> {
     let names: BTreeSet<&String> = old.tensors.keys().chain(new.tensors.keys()).collect();
     let tensor = |name: &String| {
@@ -266,6 +322,22 @@ mod tests {
         let found = cells(&table(&[1, 1, 2]), &table(&[1, 3]));
         assert_eq!((found.key.len(), found.only, found.differing), (0, [vec!["2".to_owned()], vec![]], 1));
         assert_eq!(found.told[0].row, "1");
+    }
+
+    #[test]
+    fn texts_are_told_apart_line_by_line_and_what_is_no_text_is_not() {
+        let found = lines("a\nb\nc\n", "a\nx\nc\nd\n");
+        assert_eq!((found.removed, found.added), (1, 2));
+        assert_eq!(found.told, ["@@ -1,3 +1,4 @@", " a", "-b", "+x", " c", "+d"]);
+        let long: String = (0..2 * TOLD_LINES).map(|at| format!("{at}\n")).collect();
+        let told = lines("", &long).told;
+        assert_eq!((told.len(), told.last().unwrap().as_str()), (TOLD_LINES + 1, "…"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("raw");
+        for bytes in [&b"\xff\xfe"[..], b"a\0b"] {
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(text(&path), None);
+        }
     }
 
     #[test]

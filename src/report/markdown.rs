@@ -27,6 +27,7 @@ fn piece(block: &Block) -> String {
         Block::Figure(figure) => {
             format!("\n**{}.** {}\n\n{}", plain(&figure.title), plain(&figure.told), table(&figure.table))
         }
+        Block::Drawing { title, .. } => format!("\n*{}: a drawing, on the page alone*\n", plain(title)),
         Block::Code { text } => format!("\n    {}\n", text.trim_end().replace('\n', "\n    ")),
     }
 }

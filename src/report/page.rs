@@ -27,7 +27,10 @@ pub fn html(report: &Report) -> String {
         false => "",
     };
     let title = escape(&report.title);
-    let policy = format!("default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'", hash(STYLE));
+    let policy = format!(
+        "default-src 'none'; img-src data:; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'",
+        hash(STYLE)
+    );
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\n\
@@ -69,6 +72,13 @@ fn piece(block: &Block, figures: &mut usize) -> String {
         ),
         Block::Table(grid) => table(grid),
         Block::Figure(figure) => drawn(figure, figures),
+        // As an image and not as a part of the page: what a stage drew may hold anything.
+        Block::Drawing { title, svg } => format!(
+            "<figure>\n<figcaption><strong>{0}</strong></figcaption>\n<img class=\"drawing\" alt=\"{0}\" \
+             src=\"data:image/svg+xml;base64,{1}\">\n</figure>\n",
+            escape(title),
+            STANDARD.encode(svg)
+        ),
         Block::Code { text } => format!("<pre tabindex=\"0\">{}</pre>\n", escape_lines(text)),
     }
 }

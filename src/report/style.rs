@@ -34,6 +34,7 @@ figure{margin:14px 0 18px}
 figcaption{font-size:14px;color:var(--muted);max-width:80ch}
 figcaption strong{color:var(--ink);display:block;font-size:15px}
 .scroll{overflow-x:auto;max-width:100%}
+img.drawing{max-width:100%;height:auto;background:#fff}
 svg{display:block;width:100%;min-width:600px;height:auto}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:14px;margin:6px 0 12px}
 th,td{text-align:left;padding:4px 14px 4px 0;border-bottom:1px solid var(--rule);vertical-align:top;white-space:nowrap}

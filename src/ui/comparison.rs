@@ -1,12 +1,12 @@
-//! A comparison as text, Markdown and CSV: sections of lines and rows. Unaware of how it was made.
+//! A comparison of configurations as text, Markdown and CSV. Unaware of how it was made.
 
 use pacer_stages::comparison::verdict::{Judgement, Needs, Verdict};
 use pacer_stages::comparison::{Comparison, Difference, Judged, PartDifference, Row, Unit};
 use pacer_stages::inference::DRAWS;
 
 use crate::compare::Answer;
-use crate::compare::artifacts::{Artifacts, Cells, Content, Statistics};
 use crate::ui::output;
+use crate::ui::section::{self, Section, optional};
 use crate::ui::tables::Rows;
 
 /// Beyond so many configurations what differs is told row by row.
@@ -15,22 +15,14 @@ const ABREAST: usize = 6;
 /// A value of a parameter is shown up to so many characters.
 const VALUE: usize = 40;
 
-/// A part of what is shown.
-#[derive(Default)]
-struct Section {
-    title: String,
-    rows: Rows,
-    lines: Vec<String>,
-}
-
 /// A comparison for people, as text.
 pub fn text(answer: &Answer) -> String {
-    as_text(&sections(answer))
+    section::text(&sections(answer))
 }
 
 /// A comparison for documents.
 pub fn markdown(answer: &Answer) -> String {
-    as_markdown(&sections(answer))
+    section::markdown(&sections(answer))
 }
 
 /// The configurations for spreadsheets.
@@ -77,42 +69,6 @@ pub fn csv(answer: &Answer) -> String {
         ]);
     }
     rows.csv()
-}
-
-/// Two artifacts for people, as text.
-pub fn artifacts_text(artifacts: &Artifacts) -> String {
-    as_text(&artifact_sections(artifacts))
-}
-
-/// Two artifacts for documents.
-pub fn artifacts_markdown(artifacts: &Artifacts) -> String {
-    as_markdown(&artifact_sections(artifacts))
-}
-
-/// What differs between two artifacts, for spreadsheets.
-pub fn artifacts_csv(artifacts: &Artifacts) -> String {
-    artifact_sections(artifacts).iter().map(|section| section.rows.csv()).collect()
-}
-
-fn as_text(sections: &[Section]) -> String {
-    let part = |section: &Section| {
-        let title = if section.title.is_empty() { String::new() } else { format!("{}\n", section.title) };
-        let rows = if section.rows.header.is_empty() { String::new() } else { section.rows.text() };
-        let lines: String = section.lines.iter().map(|line| format!("{line}\n")).collect();
-        title + &rows + &lines
-    };
-    sections.iter().map(part).collect::<Vec<_>>().join("\n")
-}
-
-fn as_markdown(sections: &[Section]) -> String {
-    let part = |section: &Section| {
-        let title = if section.title.is_empty() { String::new() } else { format!("**{}**\n\n", section.title) };
-        let rows = if section.rows.header.is_empty() { String::new() } else { section.rows.markdown() };
-        let lines = section.lines.iter().map(|line| format!("- {line}\n")).collect::<String>();
-        let gap = if rows.is_empty() || lines.is_empty() { "" } else { "\n" };
-        title + &rows + gap + &lines
-    };
-    sections.iter().map(part).collect::<Vec<_>>().join("\n")
 }
 
 fn sections(answer: &Answer) -> Vec<Section> {
@@ -179,10 +135,6 @@ fn figures(comparison: &Comparison) -> Rows {
         cells
     };
     Rows { header: header.into_iter().map(str::to_owned).collect(), rows: comparison.rows.iter().map(row).collect() }
-}
-
-fn optional<T>(value: Option<T>, text: impl Fn(T) -> String) -> String {
-    value.map_or_else(String::new, text)
 }
 
 fn p(p: f64) -> String {
@@ -291,91 +243,4 @@ fn legend(comparison: &Comparison) -> Vec<String> {
         ),
         format!("95 %: {} resamples of {unit}s; {about}{holm}; margin {} BPM", output::count(DRAWS), comparison.margin),
     ]
-}
-
-fn artifact_sections(artifacts: &Artifacts) -> Vec<Section> {
-    let [one, other] = &artifacts.names;
-    let Some(difference) = &artifacts.difference else {
-        let line = format!("`{one}` and `{other}` are the same, byte for byte");
-        return vec![Section { lines: vec![line], ..Section::default() }];
-    };
-    let first = Section {
-        title: format!("`{one}` → `{other}`"),
-        lines: difference.to_string().lines().map(str::to_owned).collect(),
-        ..Section::default()
-    };
-    let mut sections = vec![first];
-    match &artifacts.content {
-        Content::Bytes => {}
-        Content::Figures(figures) => {
-            let mut rows = Rows::new(["figure", "first", "second", "change"]);
-            for figure in figures {
-                let value = |side: usize| figure.values[side].as_ref().map_or_else(String::new, plain);
-                rows.push([
-                    figure.path.clone(),
-                    value(0),
-                    value(1),
-                    optional(figure.change, |change| format!("{change:+.4}")),
-                ]);
-            }
-            sections.push(Section { rows, ..Section::default() });
-        }
-        Content::Cells(cells) => sections.push(cell_section(cells)),
-        Content::Tensors(tensors) => {
-            let mut rows = Rows::new([
-                "tensor",
-                "shape",
-                "mean",
-                "sd",
-                "shape after",
-                "mean after",
-                "sd after",
-                "largest difference",
-            ]);
-            for tensor in tensors {
-                let told = |side: &Option<Statistics>| match side {
-                    Some(side) => [format!("{:?}", side.shape), format!("{:.5}", side.mean), format!("{:.5}", side.sd)],
-                    None => ["", "", ""].map(str::to_owned),
-                };
-                let ([shape, mean, sd], [shape_b, mean_b, sd_b]) = (told(&tensor.sides[0]), told(&tensor.sides[1]));
-                let largest = optional(tensor.largest, |largest| format!("{largest:.3e}"));
-                rows.push([tensor.name.clone(), shape, mean, sd, shape_b, mean_b, sd_b, largest]);
-            }
-            sections.push(Section { rows, ..Section::default() });
-        }
-    }
-    sections
-}
-
-fn cell_section(cells: &Cells) -> Section {
-    let paired = if cells.key.is_empty() { "their place".to_owned() } else { cells.key.join(", ") };
-    let mut lines = vec![format!(
-        "{} and {} rows, paired by {paired}; {} cells differ",
-        cells.rows[0], cells.rows[1], cells.differing
-    )];
-    for (side, which) in ["first", "second"].into_iter().enumerate() {
-        let few = |names: &[String]| {
-            let rest = names.len().saturating_sub(3);
-            let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-            format!("{}{more}", names.iter().take(3).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
-        };
-        if !cells.columns[side].is_empty() {
-            lines.push(format!("columns only in the {which}: {}", few(&cells.columns[side])));
-        }
-        if !cells.only[side].is_empty() {
-            lines.push(format!("rows only in the {which}: {}", few(&cells.only[side])));
-        }
-    }
-    let mut rows = Rows::default();
-    if !cells.told.is_empty() {
-        rows = Rows::new(["row", "column", "first", "second"]);
-    }
-    for cell in &cells.told {
-        rows.push([cell.row.clone(), cell.column.clone(), cell.values[0].clone(), cell.values[1].clone()]);
-    }
-    Section { rows, lines, ..Section::default() }
-}
-
-fn plain(value: &serde_json::Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -361,3 +361,50 @@ fn results_of_two_stores_stand_side_by_side() {
     let said = one.compare(&[&old, &format!("/nowhere//{new}")]);
     assert_eq!((said.code, said.err.as_str()), (2, "error: `/nowhere` is no store\n"));
 }
+
+#[test]
+fn predictions_are_laid_over_each_other_in_the_terminal_and_on_a_page() {
+    let lab = Lab::new();
+    let old = lab.model("net", 1, None, |_| 5.0);
+    let new = lab.model("net", 2, None, |user| if user == 3 { -15.0 } else { 5.0 });
+    let (old, new) = (lab.score(&[&old], RUNNERS), lab.score(&[&new], RUNNERS));
+    let page = lab.project.path("both.html");
+    let words = [format!("{old}:.predictions"), format!("{new}:.predictions")];
+    let said = lab.compare(&[&words[0], &words[1], "--page", page.to_str().unwrap()]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let row = said.out.lines().find(|line| line.starts_with("net ")).unwrap();
+    let cells: Vec<&str> = row.split_whitespace().collect();
+    // Of 24 workouts those of one user are 10 BPM worse, and 20 BPM from what they were.
+    assert_eq!(cells, ["net", "24", "168", "5.000", "5.833", "+0.833", "1.667"]);
+    assert!(said.out.contains("net: furthest apart in workout 6 of user 3, 20.0 BPM on average"), "{}", said.out);
+    assert!(said.out.lines().any(|line| line.contains('│') && line.contains('2')), "{}", said.out);
+    let page = fs::read_to_string(page).unwrap();
+    assert_eq!(page.matches("<svg").count(), 2, "both workouts of the user are drawn");
+    assert!(page.contains("net, second") && !page.contains("<script"));
+}
+
+#[test]
+fn texts_are_compared_line_by_line_and_drawings_side_by_side() {
+    let lab = Lab::new();
+    let keep = |name: &str, artifact, text: &str| {
+        let file = lab.project.path("file");
+        fs::write(&file, text).unwrap();
+        let key = lab.keep(name, artifact, &file, json!({"kind": "command", "text": text}), Map::new());
+        format!("{}:.{name}", &key.hex()[..16])
+    };
+    let texts = ["a\nb\n", "a\nc\n"].map(|text| keep("notes", ArtifactType::File, text));
+    let told = lab.told(&[&texts[0], &texts[1]]);
+    assert!(told.ends_with("1 lines only in the first, 1 only in the second\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n"), "{told}");
+    let svg = |radius: u32| {
+        format!("<svg xmlns=\"http://www.w3.org/2000/svg\"><script>bad()</script><circle r=\"{radius}\"/></svg>")
+    };
+    let drawings = [3, 4].map(|radius| keep("circle", ArtifactType::Picture, &svg(radius)));
+    let page = lab.project.path("both.html");
+    let said = lab.compare(&[&drawings[0], &drawings[1], "--page", page.to_str().unwrap()]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let page = fs::read_to_string(page).unwrap();
+    // What a stage drew stands in an image, where no script runs.
+    assert_eq!((page.matches("<img").count(), page.matches("bad()").count()), (2, 0));
+    let said = lab.compare(&[&texts[0][..16], "--page", "x.html"]);
+    assert_ne!(said.code, 0);
+}

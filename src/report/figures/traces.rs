@@ -20,10 +20,8 @@ pub struct Trace<'a> {
     pub time: &'a [f32],
     /// The recorded heart rate.
     pub truth: &'a [f32],
-    /// The model.
-    pub model: &'a str,
-    /// What it predicted.
-    pub prediction: &'a [f32],
+    /// Models with what they predicted.
+    pub predictions: Vec<(&'a str, &'a [f32])>,
 }
 
 /// The figure of one workout; none without points.
@@ -31,10 +29,12 @@ pub fn trace(trace: &Trace<'_>) -> Option<Figure> {
     let points = |values: &[f32]| -> Vec<[f64; 2]> {
         trace.time.iter().zip(values).map(|(time, value)| [f64::from(*time) / 60.0, f64::from(*value)]).collect()
     };
-    let lines = [points(trace.truth), points(trace.prediction)];
+    let names: Vec<String> = trace.predictions.iter().map(|(model, _)| (*model).to_owned()).collect();
+    let lines: Vec<_> =
+        std::iter::once(trace.truth).chain(trace.predictions.iter().map(|(_, values)| *values)).map(points).collect();
     let last = f64::from(*trace.time.last()?) / 60.0;
     let mut canvas = Canvas::new(250.0);
-    let top = canvas.legend(&["recorded".into(), trace.model.into()]);
+    let top = canvas.legend(&[&["recorded".to_owned()], names.as_slice()].concat());
     let values: Vec<f64> = lines.iter().flatten().map(|point| point[1]).collect();
     let frame =
         Frame { x: [0.0, last], y: scale::bulk(&values)?, across: "minutes since the start", up: "heart rate (BPM)" };
@@ -43,16 +43,18 @@ pub fn trace(trace: &Trace<'_>) -> Option<Figure> {
         let line = scale::thinned(line, POINTS).into_iter().map(|[x, y]| [axes.x.at(x), axes.y.at(y)]);
         canvas.path(line, &format!("{} line d{place}", draw::tone(place)));
     }
-    let mut table = Grid::new(["minute", "recorded (BPM)", "predicted (BPM)"]);
+    let header = ["minute".to_owned(), "recorded (BPM)".to_owned()];
+    let header = header.into_iter().chain(names.iter().map(|name| format!("{name} (BPM)"))).collect();
+    let mut table = Grid { header, rows: Vec::new() };
     for at in (0..trace.time.len()).step_by(trace.time.len().div_ceil(ROWS)) {
-        table.push([
-            format!("{:.1}", trace.time[at] / 60.0),
-            format!("{:.0}", trace.truth[at]),
-            format!("{:.0}", trace.prediction[at]),
-        ]);
+        let values = std::iter::once(&trace.truth[at]).chain(trace.predictions.iter().map(|(_, values)| &values[at]));
+        let minute = format!("{:.1}", trace.time[at] / 60.0);
+        table.rows.push(std::iter::once(minute).chain(values.map(|value| format!("{value:.0}"))).collect());
     }
-    let told =
-        format!("The recorded heart rate and that of `{}`, each sample; the table holds some of them.", trace.model);
+    let told = format!(
+        "The recorded heart rate and that of {}, each sample; the table holds some of them.",
+        names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ")
+    );
     let svg = canvas.finish(Figure::ID, &trace.title, &told);
     Some(Figure { title: trace.title.clone(), told, svg, table })
 }

@@ -169,8 +169,7 @@ fn traces(model: &Model) -> Vec<Block> {
             title,
             time: &points.time[places.clone()],
             truth: &points.truth[places.clone()],
-            model: &model.name,
-            prediction: &model.scored.prediction[places],
+            predictions: vec![(&model.name, &model.scored.prediction[places])],
         }))
     };
     chosen.into_iter().flat_map(one).collect()
