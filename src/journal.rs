@@ -1,9 +1,10 @@
 //! Runs on disk: the journal of events, the summary, the logs of stages. Unaware of how stages are run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use pacer_stages::stage::Notice;
@@ -28,6 +29,15 @@ const ALIVE: &str = "alive";
 /// The file that marks a pinned run.
 const PINNED: &str = "pinned";
 
+/// Where running stages tell how far they are, for readers in other processes; the end of the run takes it away.
+const PROGRESS: &str = "progress.jsonl";
+
+/// A stage writes its progress down no more often than this.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Progress beyond this begins its file anew.
+const PROGRESS_BYTES: usize = 4 << 20;
+
 /// The journal of a run that is under way.
 pub struct Journal {
     folder: PathBuf,
@@ -39,6 +49,15 @@ pub struct Journal {
     store: Store,
     /// Where nothing can be written down, no collection can know what this run needs, and none may go on beside it.
     held_off: Option<File>,
+    progress: Progress,
+}
+
+/// The file of progress: made by the first that is told, and given up where it cannot be written.
+#[derive(Default)]
+struct Progress {
+    file: Option<File>,
+    bytes: usize,
+    told: HashMap<String, Instant>,
 }
 
 /// What a run came to; also written when it has only begun, so that a killed run can be seen.
@@ -103,7 +122,8 @@ impl Journal {
         });
         let (file, alive) = begun.ok().unzip();
         let held_off = held_off.filter(|_| file.is_none());
-        Self { folder, file: file.map(BufWriter::new), summary, _alive: alive, store: store.clone(), held_off }
+        let (file, progress) = (file.map(BufWriter::new), Progress::default());
+        Self { folder, file, summary, _alive: alive, store: store.clone(), held_off, progress }
     }
 
     /// The run's id.
@@ -116,12 +136,17 @@ impl Journal {
         log_path(&self.folder, stage)
     }
 
-    /// Writes an event down. Progress is not kept: it is stale as soon as the next comes; logs are files of their own.
+    /// Writes an event down. Progress is kept apart and only while the run goes on: it is stale as soon as the next
+    /// comes; logs are files of their own.
     pub fn record(&mut self, event: &Event) {
-        if let Event::Notice { notice: Notice::Progress { .. } | Notice::Log { .. }, .. } = event {
-            return;
+        match event {
+            Event::Notice { notice: Notice::Log { .. }, .. } => {}
+            Event::Notice { stage, notice: Notice::Progress { .. } } if self.file.is_some() => {
+                self.progress.tell(&self.folder, stage, event);
+            }
+            Event::Notice { notice: Notice::Progress { .. }, .. } => {}
+            _ => self.write(|file| writeln!(file, "{}", event.line())),
         }
-        self.write(|file| writeln!(file, "{}", event.line()));
     }
 
     /// Hands to the system what was written down so far, so that it outlives this process.
@@ -162,6 +187,34 @@ impl Journal {
         let written = self.file.as_ref().map_or(Ok(()), |_| store.write_json(&path, &self.summary));
         if let Err(error) = written {
             tracing::warn!("the summary of this run is not kept: {error:#}");
+        }
+        // Readers that followed it know by the summary that no more comes.
+        if self.progress.bytes > 0 {
+            let _ = fs::remove_file(self.folder.join(PROGRESS));
+        }
+    }
+}
+
+impl Progress {
+    /// Writes down how far a stage is, unless it was told a moment ago. What cannot be written is missed by nobody but
+    /// a reader who looks on.
+    fn tell(&mut self, folder: &Path, stage: &str, event: &Event) {
+        let now = Instant::now();
+        if self.told.get(stage).is_some_and(|told| now.duration_since(*told) < PROGRESS_INTERVAL) {
+            return;
+        }
+        self.told.insert(stage.to_owned(), now);
+        if self.bytes == 0 {
+            self.file = File::options().append(true).create(true).open(folder.join(PROGRESS)).ok();
+        }
+        let Some(file) = &mut self.file else { return };
+        if self.bytes > PROGRESS_BYTES && file.set_len(0).is_ok() {
+            self.bytes = 0;
+        }
+        let line = event.line() + "\n";
+        self.bytes += line.len();
+        if file.write_all(line.as_bytes()).is_err() {
+            self.file = None;
         }
     }
 }
@@ -220,6 +273,17 @@ fn file_name(stage: &str) -> String {
     let safe: String = stage.chars().map(|c| if is_plain(c) || c == '=' || c == '.' { c } else { '_' }).collect();
     let short: String = safe.chars().take(NAME_CHARS).collect();
     format!("{}-{}", short.trim_end_matches('_'), &Digest::of(stage.as_bytes()).hex()[..8])
+}
+
+/// The files that tell of a run while it goes on: its journal, and the progress of its stages.
+pub fn told_in(store: &Store, run: &str) -> [PathBuf; 2] {
+    let folder = store.path("runs").join(run);
+    [folder.join("journal.jsonl"), folder.join(PROGRESS)]
+}
+
+/// Where the log of a stage lies in a run, whether there is one or not.
+pub fn log_of(store: &Store, run: &str, stage: &str) -> PathBuf {
+    log_path(&store.path("runs").join(run), stage)
 }
 
 /// The ids of runs, newest first.

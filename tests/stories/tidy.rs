@@ -54,7 +54,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("compare", &["cache", "digest", "key"]),
     ("history", &["cache", "digest", "journal", "store"]),
     ("report", &["cache", "compare", "digest", "event", "graph", "journal"]),
-    ("ui", &["compare", "diagnostic", "event", "graph"]),
+    ("ui", &["compare", "diagnostic", "event", "graph", "history"]),
+    ("serve", &["cache", "compare", "event", "history", "journal", "report", "ui"]),
     (
         "cli",
         &[
@@ -77,6 +78,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "report",
             "resolve",
             "schema",
+            "serve",
             "store",
             "ui",
         ],

@@ -51,7 +51,8 @@ fn basis(answer: &Answer) -> String {
     format!("{data} data, split by {split}, part {part}")
 }
 
-fn verdict(row: &Row, it: &Difference) -> Block {
+/// The verdict on a candidate.
+pub fn verdict(row: &Row, it: &Difference) -> Block {
     let (verdict, mark) = match it.judgement.verdict {
         Verdict::Better => ("Better", Mark::Good),
         Verdict::Worse => ("Worse", Mark::Bad),
