@@ -32,7 +32,7 @@ const PINNED: &str = "pinned";
 /// Where running stages tell how far they are, for readers in other processes; the end of the run takes it away.
 const PROGRESS: &str = "progress.jsonl";
 
-/// A stage writes its progress down no more often than this.
+/// A stage writes the same sort of progress down no more often than this.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Progress beyond this begins its file anew.
@@ -57,7 +57,8 @@ pub struct Journal {
 struct Progress {
     file: Option<File>,
     bytes: usize,
-    told: HashMap<String, Instant>,
+    /// When each stage last told each sort of news: a message without its numbers.
+    told: HashMap<(String, String), Instant>,
 }
 
 /// What a run came to; also written when it has only begun, so that a killed run can be seen.
@@ -141,10 +142,11 @@ impl Journal {
     pub fn record(&mut self, event: &Event) {
         match event {
             Event::Notice { notice: Notice::Log { .. }, .. } => {}
-            Event::Notice { stage, notice: Notice::Progress { .. } } if self.file.is_some() => {
-                self.progress.tell(&self.folder, stage, event);
+            Event::Notice { stage, notice: Notice::Progress { message, .. } } => {
+                if self.file.is_some() && self.progress.is_news(stage, message) {
+                    self.progress.tell(&self.folder, event);
+                }
             }
-            Event::Notice { notice: Notice::Progress { .. }, .. } => {}
             _ => self.write(|file| writeln!(file, "{}", event.line())),
         }
     }
@@ -196,14 +198,21 @@ impl Journal {
 }
 
 impl Progress {
-    /// Writes down how far a stage is, unless it was told a moment ago. What cannot be written is missed by nobody but
-    /// a reader who looks on.
-    fn tell(&mut self, folder: &Path, stage: &str, event: &Event) {
+    /// Whether a stage told nothing of the sort a moment ago. By sorts, so that the batches of a training do not hide its
+    /// epochs.
+    fn is_news(&mut self, stage: &str, message: &str) -> bool {
         let now = Instant::now();
-        if self.told.get(stage).is_some_and(|told| now.duration_since(*told) < PROGRESS_INTERVAL) {
-            return;
+        let sort = (stage.to_owned(), message.chars().filter(|c| !c.is_ascii_digit()).collect());
+        if self.told.get(&sort).is_some_and(|told| now.duration_since(*told) < PROGRESS_INTERVAL) {
+            return false;
         }
-        self.told.insert(stage.to_owned(), now);
+        self.told.retain(|_, told| now.duration_since(*told) < PROGRESS_INTERVAL);
+        self.told.insert(sort, now);
+        true
+    }
+
+    /// Writes down how far a stage is. What cannot be written is missed by nobody but a reader who looks on.
+    fn tell(&mut self, folder: &Path, event: &Event) {
         if self.bytes == 0 {
             self.file = File::options().append(true).create(true).open(folder.join(PROGRESS)).ok();
         }

@@ -33,6 +33,11 @@ pub fn page(cache: &Cache, asked: &Asked) -> Result<Option<String>> {
             runs.push(run);
         }
     }
+    // By time, as whoever ticks them cannot say an order; the first is what the others are held against.
+    runs.sort_unstable();
+    if let Some(place) = value(asked, "first").and_then(|first| runs.iter().position(|run| *run == first)) {
+        runs[..=place].rotate_right(1);
+    }
     let differing = if value(asked, "common").is_some() { Differing::Common } else { Differing::Refuse };
     let body = match runs.as_slice() {
         [] => "<p>Tick runs in the list, then compare them.</p>\n".to_owned(),
@@ -55,10 +60,9 @@ fn lead(runs: &[&str], differing: Differing) -> String {
     if differing == Differing::Refuse {
         ways.push_str(&format!("<a href=\"/compare?{}&amp;common=1\">On what all have in common</a>\n", query(runs)));
     }
-    // The first is what the others are held against.
-    if let [first, second, rest @ ..] = runs {
-        let turned: Vec<&str> = [*second, *first].into_iter().chain(rest.iter().copied()).collect();
-        ways.push_str(&format!("<a href=\"/compare?{}\">Against the second</a>\n", query(&turned)));
+    for other in &runs[1..] {
+        let (query, first) = (query(runs), encoded(other));
+        ways.push_str(&format!("<a href=\"/compare?{query}&amp;first={first}\">Against {}</a>\n", escape(other)));
     }
     format!("<p class=\"links\">{links}</p>\n<p class=\"links\">{ways}</p>\n")
 }

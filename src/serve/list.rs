@@ -92,7 +92,7 @@ fn table(found: &[Past], more: usize, asked: &Asked) -> String {
     };
     format!(
         "<form method=\"get\" action=\"/compare\">\n<div class=\"scroll\" tabindex=\"0\"><table class=\"runs\">\n<thead><tr>\
-         <th scope=\"col\"><span class=\"hint\">tick</span></th><th scope=\"col\">run</th>{head}</tr></thead>\n\
+         <th scope=\"col\">tick</th><th scope=\"col\">run</th>{head}</tr></thead>\n\
          <tbody>\n{rows}</tbody>\n</table></div>\n{more}<p class=\"bar\"><button>Compare the ticked runs</button> \
          <button formaction=\"/report\">Report of the ticked runs</button> <a href=\"\">Refresh</a></p>\n</form>\n"
     )
