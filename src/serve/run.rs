@@ -41,7 +41,9 @@ pub fn page(cache: &Cache, run: &str) -> Result<Option<String>> {
     let live = match stands {
         Stands::Running => {
             let now = view::html(&follower);
-            format!("<div id=\"live\" role=\"status\" data-events=\"{address}/events\">\n{now}</div>\n")
+            format!(
+                "<div id=\"live\" role=\"region\" aria-label=\"How the run goes\" data-events=\"{address}/events\">\n{now}</div>\n"
+            )
         }
         _ => String::new(),
     };
