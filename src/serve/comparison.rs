@@ -74,7 +74,12 @@ fn compared(cache: &Cache, runs: &[&str], differing: Differing) -> String {
         return "<p>No stage of these runs scored models, so there is nothing to compare.</p>\n".to_owned();
     }
     let settings = Settings { unit: Unit::User, judged: Judged::Configurations, margin: MARGIN, differing };
+    let scored = |run: &&&str| stages.values().flatten().any(|source| source.label.split(':').next() == Some(**run));
+    let without: Vec<&str> = runs.iter().filter(|run| !scored(run)).copied().collect();
     let mut all = Vec::new();
+    if !without.is_empty() {
+        all.push(Block::words(format!("Not here, for no stage of it scored models: {}.", without.join(", "))));
+    }
     for (stage, sources) in stages {
         all.push(Block::Heading { words: format!("Scored by {stage}") });
         match compare::compare(&sources, &Question { settings, baseline: None }) {

@@ -120,11 +120,12 @@ pub async fn check(State(served): State<Arc<Served>>, request: Request, next: Ne
     let guard = &served.guard;
     let path = request.uri().path();
     let is_login = path == "/login";
-    let reads = [Method::GET, Method::HEAD].contains(request.method());
+    let is_asked = request.method() == Method::GET || request.method() == Method::HEAD;
+    let is_allowed = is_asked || is_login && request.method() == Method::POST;
     let mut response = if !guard.is_our_name(request.headers()) {
         let told = "This server is for this machine: ask for it as localhost or 127.0.0.1, with its port.\n";
         (StatusCode::FORBIDDEN, told).into_response()
-    } else if !reads && !(is_login && request.method() == Method::POST) {
+    } else if !is_allowed {
         let told = "This server only reads: GET and HEAD are all that it does.\n";
         (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, HEAD")], told).into_response()
     } else if is_login || path == shell::STYLE_PATH || guard.is_let_in(request.headers()) {

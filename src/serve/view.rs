@@ -80,7 +80,7 @@ fn rows(follower: &Follower) -> String {
 fn row(name: &str, running: &Running) -> String {
     let Running { kind, device, far } = running;
     let (how, message) = match far {
-        None => (String::new(), ""),
+        None => ("runs".to_owned(), ""),
         Some(far) => (how(far), far.message.as_str()),
     };
     let [name, message, kind, device] = [name, message, kind.as_str(), device.as_str()].map(escape);

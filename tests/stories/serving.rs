@@ -153,6 +153,8 @@ fn ticked_runs_are_compared_and_a_refusal_is_told_as_text() {
     let refused = server.page(&format!("/compare?run={first}&run={test}"));
     assert!(refused.contains("cannot be compared"), "{refused}");
     assert!(server.page("/compare").contains("Tick runs"));
+    let turned = server.page(&format!("/compare?run={first}&run={second}&first={second}"));
+    assert!(turned.contains(&format!("{first}:evaluate:ridge against {second}:evaluate:ridge")), "{turned}");
     assert!(server.page(&format!("/report?run={first}&run={second}")).contains("<svg"));
     assert_eq!(server.ask("GET", &format!("/compare?run={first}&run=../{second}"), "").status, 404);
 }
