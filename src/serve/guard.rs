@@ -22,9 +22,6 @@ use crate::serve::{Served, shell};
 /// Tokens shorter than this could be guessed.
 const FEWEST_SIGNS: usize = 16;
 
-/// The cookie that a browser keeps instead of the token.
-const COOKIE: &str = "pacer_session";
-
 /// What the cookie is made for.
 const CONTEXT: &str = "pacer serve 2026 the cookie of a browser that gave the token";
 
@@ -42,7 +39,8 @@ pub struct Guard {
 /// A token, known by its digest, whose comparison takes the same time wherever it differs.
 struct Token {
     digest: blake3::Hash,
-    cookie: String,
+    /// What a browser keeps instead of it. Its name tells the port, as browsers do not tell ports apart.
+    cookie: [String; 2],
 }
 
 /// A token that nobody can guess.
@@ -67,9 +65,10 @@ impl Guard {
         }
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned(), host(address)];
         let hosts = names.map(|name| format!("{name}:{}", address.port()));
-        let token = token.map(|token| Token {
-            digest: blake3::hash(token.as_bytes()),
-            cookie: blake3::Hash::from_bytes(blake3::derive_key(CONTEXT, token.as_bytes())).to_hex().to_string(),
+        let token = token.map(|token| {
+            let derived = blake3::Hash::from_bytes(blake3::derive_key(CONTEXT, token.as_bytes()));
+            let cookie = [format!("pacer_{}", address.port()), derived.to_hex().to_string()];
+            Token { digest: blake3::hash(token.as_bytes()), cookie }
         });
         Ok(Self { hosts: is_near.then(|| hosts.to_vec()), token })
     }
@@ -77,7 +76,8 @@ impl Guard {
     /// The cookie for who gave the token; none where it is not the token.
     pub fn cookie(&self, given: &str) -> Option<String> {
         let token = self.token.as_ref().filter(|token| token.is(given))?;
-        Some(format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict", token.cookie))
+        let [name, value] = &token.cookie;
+        Some(format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict"))
     }
 
     fn is_our_name(&self, headers: &HeaderMap) -> bool {
@@ -88,11 +88,12 @@ impl Guard {
 
     fn is_let_in(&self, headers: &HeaderMap) -> bool {
         let Some(token) = &self.token else { return true };
+        let [name, value] = &token.cookie;
         let values = |name: HeaderName| headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
         let mut bearer = values(header::AUTHORIZATION).filter_map(|value| value.strip_prefix("Bearer "));
         let cookies = values(header::COOKIE).flat_map(|value| value.split(';'));
-        let mut ours = cookies.filter_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='));
-        bearer.any(|given| token.is(given)) || ours.any(|given| same(given, &token.cookie))
+        let mut ours = cookies.filter_map(|cookie| cookie.trim().strip_prefix(name.as_str())?.strip_prefix('='));
+        bearer.any(|given| token.is(given)) || ours.any(|given| same(given, value))
     }
 }
 
@@ -187,7 +188,9 @@ mod tests {
         assert!(guard.cookie("0123456789abcdeF").is_none());
         assert!(guard.is_let_in(&headers(header::AUTHORIZATION, &format!("Bearer {TOKEN}"))));
         assert!(guard.is_let_in(&headers(header::COOKIE, &format!("other=1; {kept}"))));
-        for wrong in ["", COOKIE, "pacer_session=", "pacer_session=0123456789abcdef"] {
+        for wrong in
+            ["", "pacer_7223", "pacer_7223=", "pacer_7223=0123456789abcdef", &format!("{}x", &kept[..kept.len() - 1])]
+        {
             assert!(!guard.is_let_in(&headers(header::COOKIE, wrong)), "{wrong}");
         }
         assert!(!guard.is_let_in(&headers(header::AUTHORIZATION, TOKEN)));

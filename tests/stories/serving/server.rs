@@ -133,8 +133,14 @@ impl Events {
         }
     }
 
-    /// Events up to one that holds a text.
-    pub fn until(&mut self, text: &str) -> Told {
-        std::iter::from_fn(|| self.next()).find(|told| told.data.contains(text)).expect("it is told")
+    /// The first event from here on that holds all of some texts.
+    pub fn until(&mut self, texts: &[&str]) -> Told {
+        let holds = |told: &Told| texts.iter().all(|text| told.data.contains(text));
+        std::iter::from_fn(|| self.next()).find(holds).expect("it is told")
+    }
+
+    /// All events from here to the last.
+    pub fn rest(&mut self) -> Vec<Told> {
+        std::iter::from_fn(|| self.next()).collect()
     }
 }
