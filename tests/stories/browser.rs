@@ -135,6 +135,14 @@ impl Browser {
         }
     }
 
+    /// Waits until the page that was opened has loaded itself anew. Meanwhile it cannot be asked anything.
+    pub fn wait_for_reload(&mut self) {
+        while self.events.iter().filter(|event| event["method"] == "Page.loadEventFired").count() < 2 {
+            let event = self.from.recv_timeout(PATIENCE).expect("the page is loaded anew");
+            self.events.push(event);
+        }
+    }
+
     /// Sets the width of the window and the scheme of colours.
     pub fn look(&mut self, width: u32, scheme: &str, media: &str) {
         let size = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500});

@@ -311,7 +311,8 @@ fn a_browser_shows_the_list_and_a_run_that_grows() {
     project.write("go", "");
     child.wait().unwrap();
     // The page loads itself anew and is the report.
-    wait_for(&mut browser, "!window.same && !document.getElementById('live') && document.readyState == 'complete'");
+    browser.wait_for_reload();
+    assert_eq!(browser.evaluate("[window.same, document.getElementById('live')].every(it => !it)"), true);
     let drawn = "Array.from(document.querySelectorAll('svg'), it => it.getBoundingClientRect()).every(it => it.width > 100 \
                  && it.height > 20) && document.querySelectorAll('svg').length";
     assert!(browser.evaluate(drawn).as_u64().unwrap() >= 2, "{}", browser.evaluate(drawn));
