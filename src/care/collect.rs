@@ -228,7 +228,7 @@ fn is_garbage(error: &io::Error) -> bool {
 }
 
 /// What dead runs left behind: scratch folders, locks that nobody holds, states of trainings that were given up, old
-/// runs. The locks of what goes are taken, so that nobody begins to use it meanwhile.
+/// runs, and what was noted of failed trials and of searches long ago. The locks of what goes are taken, so that nobody begins to use it meanwhile.
 fn leftovers(store: &Store, runs: &Runs, given_up: Duration, taken: &mut Vec<Lock>) -> Vec<PathBuf> {
     let entries =
         |folder: &str| fs::read_dir(store.path(folder)).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -246,6 +246,9 @@ fn leftovers(store: &Store, runs: &Runs, given_up: Duration, taken: &mut Vec<Loc
             Some(_) => {}
         }
     }
+    // A failure that is forgotten is tried again, and a search decides again from the same figures.
+    let notes = ["failures", "searches"].into_iter().flat_map(|folder| files_below(&store.path(folder)));
+    found.extend(notes.filter(|path| is_older(path, given_up)));
     // A lock that can be taken is nobody's, and goes when it is let go of.
     for path in entries("locks").filter(|path| is_key_lock(path)) {
         taken.extend(Lock::try_take(&path).ok().flatten());
