@@ -67,6 +67,9 @@ fn since(text: &str) -> Result<String, String> {
     Ok(then.strftime(FORM).to_string())
 }
 
+/// Columns that a narrow terminal goes without, the first one first; a run's id tells its date.
+const SPARE: [&str; 6] = ["date (UTC)", "of", "reused", "took", "ran", "failed"];
+
 /// Lists runs.
 pub fn ls(args: &LsArgs, session: &Session) -> Result<Exit> {
     let cache = Cache { store: Store::open(&store_folder(session, None))? };
@@ -92,8 +95,12 @@ pub fn ls(args: &LsArgs, session: &Session) -> Result<Exit> {
     for run in &runs {
         rows.push(row(run));
     }
+    let left_out = if session.format == Format::Table { rows.fit(&SPARE) } else { Vec::new() };
     output::print(&in_format(&rows, session.format));
     if session.format == Format::Table {
+        if !left_out.is_empty() {
+            output::print(&format!("no room for {}\n", left_out.join(", ")));
+        }
         let more = if more > 0 {
             format!("… and {} more: --limit 0 lists all\n", output::count(more))
         } else {

@@ -259,7 +259,8 @@ impl Progress {
                 bar.set_style(row_style(Some(columns::for_bar(columns::of_terminal()))));
             }
             bar.set_position(done);
-            bar.set_message(format!("{unit}  {message}"));
+            let counted = if total.is_none() { format!("{done} ") } else { String::new() };
+            bar.set_message(format!("{counted}{unit}  {message}"));
         } else if self.live.is_none() && row.told.elapsed() >= PLAIN_INTERVAL {
             row.told = Instant::now();
             let of = total.map_or_else(String::new, |total| format!("/{total}"));
@@ -326,7 +327,7 @@ impl Reused {
 /// The style of a row; `bar` is the width of its bar where the work is counted, 0 for none.
 fn row_style(bar: Option<usize>) -> ProgressStyle {
     let template = match bar {
-        None => "{prefix}  {spinner} {elapsed}  {pos} {wide_msg}".to_owned(),
+        None => "{prefix}  {spinner} {elapsed}  {wide_msg}".to_owned(),
         Some(0) => "{prefix}  {pos}/{len} {eta} left {wide_msg}".to_owned(),
         Some(width) => format!("{{prefix}}  {{bar:{width}}} {{pos}}/{{len}}  {{eta}} left  {{wide_msg}}"),
     };
