@@ -9,3 +9,4 @@ pub mod output;
 pub mod progress;
 pub mod standing;
 pub mod tables;
+pub mod transfer;

@@ -6,9 +6,8 @@ use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan as _};
 use serde_json::json;
 
-use crate::cache::Cache;
 use crate::cli::plan::in_format;
-use crate::cli::project::store_folder;
+use crate::cli::project::{self, store_folder};
 use crate::cli::{Exit, Format, Session};
 use crate::event::Event;
 use crate::history::{self, Filter, Past, Stands};
@@ -69,7 +68,7 @@ fn since(text: &str) -> Result<String, String> {
 
 /// Lists runs.
 pub fn ls(args: &LsArgs, session: &Session) -> Result<Exit> {
-    let cache = Cache { store: Store::open(&store_folder(session, None))? };
+    let cache = project::cache(session, None)?;
     let filter = Filter {
         pipeline: args.pipeline.clone(),
         stands: args.state.map(|state| match state {
@@ -196,7 +195,7 @@ fn ending(event: &Event) -> Option<Vec<String>> {
         Event::Finished { stage, seconds, metrics, .. } => {
             row(stage, "✓ ran", output::seconds(*seconds), brief(metrics))
         }
-        Event::Reused { stage, key } => row(stage, "✓ reused", String::new(), format!("key {}…", key.short())),
+        Event::Reused { stage, key, .. } => row(stage, "✓ reused", String::new(), format!("key {}…", key.short())),
         Event::Failed { stage, message, .. } => row(stage, "✗ failed", String::new(), first_line(message)),
         Event::Skipped { stage, because } => row(stage, "- skipped", String::new(), because.clone()),
         _ => None,

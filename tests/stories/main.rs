@@ -27,6 +27,7 @@ mod python;
 mod readme;
 mod recordings;
 mod security;
+mod sharing;
 mod signals;
 mod sweeps;
 mod terminal;
