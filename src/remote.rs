@@ -374,7 +374,7 @@ fn bucket(place: &str, settings: &RemoteSettings) -> Result<Bucket> {
     let is_plain = endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
     if !is_plain && !cfg!(feature = "tls") {
         bail!(
-            "the remote `{}` is reached over TLS, which this pacer was built without: build it with `--features tls`, \
+            "the remote `{}` is reached over TLS, which this pacer was built without: build it with its feature `tls`, \
              or set `endpoint` to an http:// address on this machine or behind a tunnel",
             settings.url
         );

@@ -106,6 +106,8 @@ impl Bucket {
         let config = config.timeout_resolve(Some(CONNECTING)).timeout_connect(Some(CONNECTING));
         let config = config.timeout_per_read(Some(PATIENCE)).timeout_per_write(Some(PATIENCE));
         let config = config.max_idle_connections(64).max_idle_connections_per_host(64);
+        #[cfg(feature = "tls")]
+        let config = if scheme == "https" { config.tls_config(believing_the_system()) } else { config };
         let agent = config.input_buffer_size(BUFFER).output_buffer_size(BUFFER).build().new_agent();
         let (scheme, region) = (format!("{scheme}://"), address.region.to_owned());
         Self { agent, scheme, host, root, name: name.into(), prefix: prefix.into(), region, credentials }
@@ -334,6 +336,16 @@ impl Bucket {
         let answer = self.send(&Asked::new("DELETE", &self.key(name)))?;
         if answer.status() == 404 { Ok(()) } else { self.text(answer).map(drop) }
     }
+}
+
+/// TLS that believes the authorities that this system believes, an institute's own among them.
+#[cfg(feature = "tls")]
+fn believing_the_system() -> ureq::tls::TlsConfig {
+    // Once a process; a second time changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let known = rustls_native_certs::load_native_certs().certs;
+    let known = known.iter().map(|certificate| ureq::tls::Certificate::from_der(certificate).to_owned());
+    ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::from(known)).build()
 }
 
 /// A part of a file that tells how far it was sent.
