@@ -26,7 +26,7 @@ const STAGES: usize = 24;
 
 fn main() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let cache = Cache { store: Store::open(folder.path()).expect("a store can be made") };
+    let cache = Cache::of(Store::open(folder.path()).expect("a store can be made"));
     let (one, several) = (one_scoring(&cache, folder.path()), several_scorings(&cache, folder.path()));
     let words: Vec<&str> = several.iter().map(String::as_str).collect();
     let samples = TRIALS as i64 * USERS * WORKOUTS * SAMPLES;

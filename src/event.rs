@@ -34,6 +34,29 @@ pub enum Event {
         stage: String,
         /// Its key.
         key: Digest,
+        /// Whether the remote holds artifacts of it that are not here.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        afar: bool,
+    },
+    /// Inputs of a stage came from the remote.
+    Brought {
+        /// The stage that reads them.
+        stage: String,
+        /// Artifacts that came.
+        artifacts: usize,
+        /// Their bytes.
+        bytes: u64,
+        /// Seconds that it took.
+        seconds: f64,
+    },
+    /// What the run made was put into the remote.
+    Pushed {
+        /// Results that were put.
+        results: usize,
+        /// Bytes of their artifacts that were put.
+        bytes: u64,
+        /// Results that were not put.
+        left: usize,
     },
     /// A stage began to run.
     Running {

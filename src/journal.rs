@@ -265,7 +265,7 @@ pub fn events(store: &Store, run: &str) -> Result<Vec<Event>> {
 pub fn keys(store: &Store, run: &str) -> BTreeMap<String, Digest> {
     let events = events(store, run).unwrap_or_default();
     let key = |event| match event {
-        Event::Reused { stage, key } | Event::Finished { stage, key, .. } => Some((stage, key)),
+        Event::Reused { stage, key, .. } | Event::Finished { stage, key, .. } => Some((stage, key)),
         _ => None,
     };
     events.into_iter().filter_map(key).collect()

@@ -12,3 +12,4 @@ pub mod progress;
 pub mod section;
 pub mod standing;
 pub mod tables;
+pub mod transfer;

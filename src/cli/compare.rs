@@ -22,7 +22,6 @@ use crate::engine::plan;
 use crate::graph::StageId;
 use crate::journal;
 use crate::report::{page, pair};
-use crate::store::Store;
 use crate::ui::{self, comparison, output};
 
 /// Beginnings of runs and keys shorter than this name nothing.
@@ -203,7 +202,7 @@ fn cache(store: Option<&PathBuf>, pipeline: Option<&Path>, session: &Session) ->
     if store.is_some() && !folder.join("FORMAT").is_file() {
         bail!("`{}` is no store", folder.display());
     }
-    Ok(Cache { store: Store::open(&folder)? })
+    project::cache_in(&folder, session, pipeline)
 }
 
 /// Results of stages, by the stages' names, and the keys beside them.

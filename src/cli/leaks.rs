@@ -17,7 +17,8 @@ use crate::ui::output::{self, BAD, FAINT, GOOD, ODD, paint};
 pub fn tell_plan(graph: &Graph, needed: &[bool], plan: &Plan, cache: &Cache) {
     let locate = |id: StageId, artifact: &str| {
         let digest = plan.results.get(&id)?.artifact(artifact).ok()?.digest;
-        Some(cache.store.object_path(&digest))
+        // What the remote alone has was checked by whoever made it.
+        Some(cache.store.object_path(&digest)).filter(|path| path.exists())
     };
     let checks = leakage::checks(graph, needed, &locate);
     if checks.is_empty() {
@@ -85,7 +86,7 @@ impl<'a> Watch<'a> {
     /// Takes note of an event.
     pub fn see(&mut self, event: &Event) {
         match event {
-            Event::Reused { stage, key } | Event::Finished { stage, key, .. } => {
+            Event::Reused { stage, key, .. } | Event::Finished { stage, key, .. } => {
                 let Some(id) = self.ids.get(stage.as_str()) else { return };
                 self.keys.insert(*id, *key);
             }
@@ -98,6 +99,12 @@ impl<'a> Watch<'a> {
                 }
                 self.wanted.extend(splits);
                 self.wanted.extend(leakage::is_scoring(self.graph, id).then_some(id));
+            }
+            // Splits that were not here when the stage began can be checked now.
+            Event::Brought { stage, .. } => {
+                let Some(id) = self.ids.get(stage.as_str()).copied() else { return };
+                let again: Vec<_> = leakage::splits_of(self.graph, id).into_iter().chain([id]).collect();
+                self.checked.retain(|id| !again.contains(id));
             }
             _ => return,
         }
@@ -131,6 +138,6 @@ impl<'a> Watch<'a> {
     fn locate(&self, id: StageId, artifact: &str) -> Option<PathBuf> {
         let result = self.cache.result(self.keys.get(&id)?).ok()?;
         let artifact = result.artifacts.iter().find(|found| found.name == artifact)?;
-        Some(self.cache.store.object_path(&artifact.digest))
+        Some(self.cache.store.object_path(&artifact.digest)).filter(|path| path.exists())
     }
 }

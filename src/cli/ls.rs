@@ -6,9 +6,8 @@ use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan as _};
 use serde_json::json;
 
-use crate::cache::Cache;
 use crate::cli::plan::in_format;
-use crate::cli::project::store_folder;
+use crate::cli::project::{self, store_folder};
 use crate::cli::{Exit, Format, Session};
 use crate::event::Event;
 use crate::history::{self, Filter, Past, Stands};
@@ -72,7 +71,7 @@ const SPARE: [&str; 6] = ["date (UTC)", "of", "reused", "took", "ran", "failed"]
 
 /// Lists runs.
 pub fn ls(args: &LsArgs, session: &Session) -> Result<Exit> {
-    let cache = Cache { store: Store::open(&store_folder(session, None))? };
+    let cache = project::cache(session, None)?;
     let filter = Filter {
         pipeline: args.pipeline.clone(),
         stands: args.state.map(|state| match state {
@@ -203,7 +202,7 @@ fn ending(event: &Event) -> Option<Vec<String>> {
         Event::Finished { stage, seconds, metrics, .. } => {
             row(stage, "✓ ran", output::seconds(*seconds), brief(metrics))
         }
-        Event::Reused { stage, key } => row(stage, "✓ reused", String::new(), format!("key {}…", key.short())),
+        Event::Reused { stage, key, .. } => row(stage, "✓ reused", String::new(), format!("key {}…", key.short())),
         Event::Failed { stage, message, .. } => row(stage, "✗ failed", String::new(), first_line(message)),
         Event::Skipped { stage, because } => row(stage, "- skipped", String::new(), because.clone()),
         _ => None,

@@ -53,6 +53,9 @@ pub struct RunArgs {
     /// Refuse a pipeline that would run programs (stages of kind `command`)
     #[arg(long)]
     no_commands: bool,
+    /// Put what is made into the remote of the profile, while the run goes on
+    #[arg(long, conflicts_with_all = ["no_remote", "remote_only_read"])]
+    push: bool,
     /// Afterwards write the lock file beside the pipeline: the key of each stage, the digests of its artifacts
     #[arg(long)]
     lock: bool,
@@ -67,6 +70,9 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
         Ok(selection) => selection,
         Err(exit) => return Ok(exit),
     };
+    if args.push && selection.project.cache.remote.is_none() {
+        bail!("--push needs a remote: name one in `pacer.toml`, [remote] url = \"/shared/folder\" or \"s3://…\"");
+    }
     if args.no_commands {
         refuse_commands(&selection.project.graph, &selection.needed)?;
     }
@@ -135,6 +141,7 @@ fn execute(
     stop: &Arc<Stop>,
 ) -> Ended {
     let Project { graph, cache, machine } = project;
+    cache.remote.iter().filter(|_| args.push).for_each(|remote| remote.push_too());
     let options = Options {
         jobs: args.jobs.unwrap_or(machine.threads).max(1),
         keep_going: args.keep_going,

@@ -135,7 +135,7 @@ fn read_all(sources: &[Source]) -> Result<Vec<HashMap<String, Scored>>> {
         let of_type = |artifact: &&crate::cache::Artifact| artifact.artifact == ArtifactType::Predictions;
         let artifact = source.result.artifacts.iter().find(of_type);
         let artifact = artifact.with_context(|| format!("`{}` holds no predictions", source.label))?;
-        let scored = points::read(&source.cache.store.object_path(&artifact.digest))?;
+        let scored = points::read(&source.cache.blob(artifact)?)?;
         Ok(scored.into_iter().map(|scored| (scored.model.clone(), scored)).collect())
     };
     sources.into_par_iter().map(read).collect()

@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn a_configuration_is_all_but_the_seeds_of_its_trainings() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache { store: Store::open(folder.path()).unwrap() };
+        let cache = Cache::of(Store::open(folder.path()).unwrap());
         for (content, step) in [("fine", 5.0), ("coarse", 30.0)] {
             let record = json!({"kind": "resample", "params": {"step_s": step}, "seed": 1, "inputs": {}});
             keep(&cache, ArtifactType::Sequences, content, record);
@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn an_artifact_of_several_results_comes_from_the_preferred_one() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache { store: Store::open(folder.path()).unwrap() };
+        let cache = Cache::of(Store::open(folder.path()).unwrap());
         let make = |n: u64| keep(&cache, ArtifactType::File, "same", json!({"kind": "command", "params": {"n": n}}));
         let keys = [make(1), make(2), make(3)];
         for key in keys {

@@ -2,7 +2,6 @@
 //! how it is shown.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -112,7 +111,7 @@ impl StageRun {
 
     /// A table by its name; none where it is not there or cannot be read.
     pub fn table(&self, name: &str, cache: &Cache) -> Option<Table> {
-        Table::read(&cache.store.object_path(&self.artifact(name)?.digest)).ok()
+        Table::read(&cache.blob(self.artifact(name)?).ok()?).ok()
     }
 }
 
@@ -147,7 +146,7 @@ pub fn run(cache: &Cache, id: &str) -> Result<Run> {
                 known_trials.extend(trials);
                 continue;
             }
-            Event::Reused { stage, key } => (stage, State::Reused, Some(key), None),
+            Event::Reused { stage, key, .. } => (stage, State::Reused, Some(key), None),
             Event::Running { stage, device, .. } => (stage, State::Unended, None, Some(device)),
             Event::Finished { stage, key, .. } => (stage, State::Ran, Some(key), None),
             Event::Failed { stage, message, .. } => (stage, State::Failed(message), None, None),
@@ -221,9 +220,8 @@ fn scoring(cache: &Cache, runs: &[Run], stages: &[(usize, &StageRun)], baseline:
 /// Models with their agreement, the least error first.
 fn models(cache: &Cache, stages: &[(usize, &StageRun)]) -> Vec<Model> {
     let read = |stage: &StageRun| {
-        let path = |artifact: &Artifact| cache.store.object_path(&artifact.digest);
-        let path: Option<PathBuf> = stage.artifact("predictions").map(path);
-        points::read(&path?).ok()
+        let path = cache.blob(stage.artifact("predictions")?).ok()?;
+        points::read(&path).ok()
     };
     let mut models = Vec::new();
     for (_, stage) in stages {

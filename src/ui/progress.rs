@@ -14,6 +14,7 @@ use crate::ui::columns;
 use crate::ui::groups::Sweeps;
 use crate::ui::output::{self, BAD, FAINT, GOOD, ODD, paint};
 use crate::ui::standing::Standing;
+use crate::ui::transfer;
 
 /// Rows of running stages shown at once, below which one more says how the run stands.
 const LIVE_ROWS: usize = 19;
@@ -62,6 +63,8 @@ struct Reused {
     begun: bool,
     /// Whether some were told.
     told: bool,
+    /// Those whose artifacts are in the remote.
+    afar: usize,
 }
 
 /// A running stage.
@@ -138,7 +141,8 @@ impl Progress {
     }
 
     fn human(&mut self, event: &Event) {
-        let is_news = !matches!(event, Event::Started { .. } | Event::Reused { .. } | Event::Done { .. });
+        let is_news =
+            !matches!(event, Event::Started { .. } | Event::Reused { .. } | Event::Pushed { .. } | Event::Done { .. });
         if is_news && !self.reused.begun {
             self.reused.begun = true;
             self.tell_reused();
@@ -156,7 +160,8 @@ impl Progress {
             Event::Reused { stage, .. } if self.waiting.remove(stage) => {
                 self.end(stage, GOOD, "✓ reused", String::new());
             }
-            Event::Reused { stage, .. } => self.reused.add(stage),
+            Event::Reused { stage, afar, .. } => self.reused.add(stage, *afar),
+            Event::Brought { .. } | Event::Pushed { .. } => self.sharing(event),
             Event::Running { stage, reason, device, .. } => self.begin(stage, reason, device),
             Event::Waiting { stage, process } => {
                 let who = process.map_or_else(|| "another process".into(), |process| format!("process {process}"));
@@ -180,31 +185,58 @@ impl Progress {
                 let detail = format!("{}  {}", output::seconds(*seconds), paint(FAINT, &brief(metrics)));
                 self.end(stage, GOOD, "✓ ran", detail);
             }
-            Event::Failed { stage, message, place, log, earlier_run, .. } => {
-                self.sweeps.ended(stage);
-                let mut text = message.clone();
-                if let Some(run) = earlier_run {
-                    text = format!("before, in run {run}, and is not tried again (--retry-failed): {text}");
-                }
-                if let Some(place) = place {
-                    text.push_str(&format!("\n    set at {place}"));
-                }
-                if let Some(log) = log {
-                    text.push_str(&format!("\n    log: {log}"));
-                }
-                self.end(stage, BAD, "✗ failed", text);
-            }
+            Event::Failed { .. } => self.failed(event),
             Event::Skipped { stage, because } => self.end(stage, FAINT, "- skipped", because.clone()),
             Event::Done { .. } => {
                 // Where nothing else happened, the last line of the run says it all.
                 if self.reused.begun {
                     self.tell_reused();
                 }
+                self.sharing(event);
                 if let Some(live) = &self.live {
                     // The rows are gone by now; nothing is lost if the terminal is.
                     let _ = live.clear();
                 }
             }
+        }
+    }
+
+    fn failed(&mut self, event: &Event) {
+        let Event::Failed { stage, message, place, log, earlier_run, .. } = event else { return };
+        self.sweeps.ended(stage);
+        let mut text = message.clone();
+        if let Some(run) = earlier_run {
+            text = format!("before, in run {run}, and is not tried again (--retry-failed): {text}");
+        }
+        if let Some(place) = place {
+            text.push_str(&format!("\n    set at {place}"));
+        }
+        if let Some(log) = log {
+            text.push_str(&format!("\n    log: {log}"));
+        }
+        self.end(stage, BAD, "✗ failed", text);
+    }
+
+    /// Tells what came from the remote, went there or stays there.
+    fn sharing(&self, event: &Event) {
+        match event {
+            Event::Brought { stage, artifacts, bytes, seconds } => {
+                let moved = transfer::in_words(*bytes, *seconds);
+                let inputs = if *artifacts == 1 { "input" } else { "inputs" };
+                self.line(stage, FAINT, "↓ brought", &format!("{artifacts} {inputs} from the remote, {moved}"));
+            }
+            Event::Pushed { results, bytes, left } => {
+                let put = format!("pushed {} results, {}", output::count(*results), output::bytes(*bytes));
+                output::say(&match left {
+                    0 => put,
+                    left => format!("{put}; {} were not pushed, `pacer push` goes on", output::count(*left)),
+                });
+            }
+            _ if self.reused.afar > 0 => {
+                let afar = output::count(self.reused.afar);
+                output::say(&format!("{afar} of the reused are in the remote; `pacer pull` brings their artifacts"));
+            }
+            _ => {}
         }
     }
 
@@ -301,8 +333,9 @@ impl Progress {
 }
 
 impl Reused {
-    fn add(&mut self, stage: &str) {
+    fn add(&mut self, stage: &str, afar: bool) {
         self.count += 1;
+        self.afar += usize::from(afar);
         if self.names.len() < NAMED {
             self.names.push(stage.to_owned());
         }
@@ -362,7 +395,7 @@ mod tests {
     use super::*;
 
     fn told(reused: &mut Reused, stages: usize) -> Option<(String, String)> {
-        (0..stages).for_each(|stage| reused.add(&format!("s{stage}")));
+        (0..stages).for_each(|stage| reused.add(&format!("s{stage}"), false));
         reused.take()
     }
 

@@ -1,5 +1,6 @@
 //! Stories of whole runs, told through the binary: write files, run, compare, run again.
 
+mod buckets;
 mod caching;
 mod collecting;
 mod commands;
@@ -27,6 +28,7 @@ mod python;
 mod readme;
 mod recordings;
 mod security;
+mod sharing;
 mod signals;
 mod sweeps;
 mod terminal;

@@ -62,7 +62,7 @@ fn split(stored: &Stored<'_>, stage: &StageRun) -> Vec<Block> {
         .result
         .as_ref()
         .and_then(|result| result.artifacts.iter().find(|artifact| artifact.artifact == ArtifactType::Split));
-    let read = artifact.and_then(|artifact| Split::read(&stored.cache.store.object_path(&artifact.digest)).ok());
+    let read = artifact.and_then(|artifact| Split::read(&stored.cache.blob(artifact).ok()?).ok());
     let Some(split) = read else {
         blocks.push(Block::Check { mark: Mark::Open, words: "Leaks: the split is not in the store any more".into() });
         return blocks;
