@@ -69,6 +69,11 @@ fn piece(block: &Block, figures: &mut usize) -> String {
         ),
         Block::Table(grid) => table(grid),
         Block::Figure(figure) => drawn(figure, figures),
+        Block::Fold { title, blocks } => format!(
+            "<details class=\"fold\"><summary>{}</summary>\n{}</details>\n",
+            escape(title),
+            blocks.iter().map(|block| piece(block, figures)).collect::<String>()
+        ),
         Block::Code { text } => format!("<pre tabindex=\"0\">{}</pre>\n", escape_lines(text)),
     }
 }

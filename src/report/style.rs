@@ -57,6 +57,7 @@ svg .thin{stroke-width:1;stroke-opacity:.65}
 svg .thick{stroke-width:3}
 svg .stroke{stroke-width:2}
 svg .solid{stroke:none}
+svg .halo{paint-order:stroke;stroke:var(--ground);stroke-width:3px;stroke-linejoin:round}
 svg .band{fill:var(--muted);stroke:none}
 svg .box{fill:var(--faint);stroke:var(--muted)}
 svg .ran{fill:var(--c0);stroke:none}svg .reused{fill:var(--c2);stroke:none}svg .failed{fill:var(--c1);stroke:none}
@@ -67,6 +68,8 @@ svg .c0{stroke:var(--c0)}svg .c1{stroke:var(--c1)}svg .c2{stroke:var(--c2)}svg .
 svg .c4{stroke:var(--c4)}svg .c5{stroke:var(--c5)}
 svg .c0.solid{fill:var(--c0)}svg .c1.solid{fill:var(--c1)}svg .c2.solid{fill:var(--c2)}svg .c3.solid{fill:var(--c3)}\
 svg .c4.solid{fill:var(--c4)}svg .c5.solid{fill:var(--c5)}
+svg .c0.area{fill:var(--c0)}svg .c1.area{fill:var(--c1)}svg .c2.area{fill:var(--c2)}svg .c3.area{fill:var(--c3)}\
+svg .c4.area{fill:var(--c4)}svg .c5.area{fill:var(--c5)}svg .area{stroke:none;fill-opacity:.16}
 svg circle.stroke{fill:none}
 svg .solid{stroke:none}
 @media screen and (max-width:640px){.page{padding:14px 12px}h1{font-size:22px}}
