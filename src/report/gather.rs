@@ -21,6 +21,7 @@ use crate::graph::Trial;
 use crate::history::Stands;
 use crate::journal::{self, Summary};
 use crate::recipe::{self, Planned, Recipe};
+use crate::report::figures::plain;
 
 /// Differences up to this many BPM count as none.
 pub const MARGIN: f64 = 0.25;
@@ -126,8 +127,7 @@ impl StageRun {
     /// A short name: of a trial, its group and the values of its parameters.
     pub fn short(&self) -> String {
         let Some(trial) = &self.trial else { return self.name.clone() };
-        let value = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let values = trial.coordinates.iter().map(|(_, own)| value(own));
+        let values = trial.coordinates.iter().map(|(_, own)| plain(own));
         std::iter::once(trial.group.clone()).chain(values).collect::<Vec<_>>().join(" · ")
     }
 

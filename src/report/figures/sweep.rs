@@ -8,7 +8,7 @@ use pacer_stages::scale::Scale;
 use crate::graph;
 use crate::report::draw::{self, Anchor, Axes, Canvas, Frame, WIDTH};
 use crate::report::figures::forest::shortened;
-use crate::report::figures::two;
+use crate::report::figures::{plain, two};
 use crate::report::{Figure, Grid};
 
 /// Values of a parameter that can be told apart by marks.
@@ -51,7 +51,7 @@ fn names(trials: &[Trial]) -> Vec<String> {
 
 fn value(trial: &Trial, name: &str) -> Option<String> {
     let (_, value) = trial.coordinates.iter().find(|(own, _)| own == name)?;
-    Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    Some(plain(value))
 }
 
 /// The values of a parameter in order, numbers as numbers.
@@ -70,7 +70,7 @@ fn parallel(group: &str, trials: &[Trial], all: &[String]) -> Option<Figure> {
     let [low, high] = draw::range(trials.iter().map(|trial| trial.mae))?;
     let mut canvas = Canvas::new(330.0);
     let (top, bottom) = (44.0, 300.0);
-    let across = Scale::new([0.0, names.len() as f64], [90.0, WIDTH - 70.0]);
+    let across = Scale::new([0.0, names.len() as f64], [112.0, WIDTH - 70.0]);
     let axes: Vec<Vec<String>> = names.iter().map(|name| levels(trials, name)).collect();
     let up =
         |axis: usize, level: usize| Scale::new([-0.5, axes[axis].len() as f64 - 0.5], [bottom, top]).at(level as f64);
@@ -94,7 +94,7 @@ fn parallel(group: &str, trials: &[Trial], all: &[String]) -> Option<Figure> {
         canvas.text([x, 20.0], "strong", Anchor::Middle, &shortened(name, 22));
         let step = axes[at].len().div_ceil(9);
         for (level, words) in axes[at].iter().enumerate().step_by(step) {
-            canvas.text([x - 6.0, up(at, level) + 4.0], "tick halo", Anchor::End, &shortened(words, 12));
+            canvas.text([x - 6.0, up(at, level) + 4.0], "tick halo", Anchor::End, &shortened(words, 15));
         }
     }
     canvas.line([x, top - 4.0], [x, bottom], "axis");

@@ -8,7 +8,7 @@ use pacer_stages::comparison::{Difference, Row};
 
 use crate::compare::Answer;
 use crate::report::figures::forest::forest;
-use crate::report::figures::two;
+use crate::report::figures::{plain, two};
 use crate::report::gather::{Scoring, StageRun};
 use crate::report::sections::course::unfinished;
 use crate::report::sections::{Stored, counted, figure, headed};
@@ -195,7 +195,7 @@ fn configurations(rows: &[Row]) -> Grid {
 fn differing(answer: &Answer) -> Grid {
     let names: Vec<&String> = answer.comparison.rows.iter().map(|row| &row.name).collect();
     let differs: Vec<_> = answer.differs.iter().filter(|(path, _)| !path.starts_with("code")).collect();
-    let cell = |values: &BTreeMap<String, String>, name: &String| plain(values.get(name).map_or("", String::as_str));
+    let cell = |values: &BTreeMap<String, String>, name: &String| values.get(name).map_or_else(String::new, readable);
     if names.len() > ACROSS {
         let mut grid = Grid::new(["configuration"]);
         grid.header.extend(differs.iter().map(|(path, _)| (*path).clone()));
@@ -214,17 +214,9 @@ fn differing(answer: &Answer) -> Grid {
     grid
 }
 
-/// A value of JSON as a person would write it.
-fn plain(value: &str) -> String {
-    match serde_json::from_str(value) {
-        Ok(serde_json::Value::String(text)) => text,
-        Ok(serde_json::Value::Array(values)) if values.is_empty() => "none".to_owned(),
-        Ok(serde_json::Value::Array(values)) => {
-            values.iter().map(|value| plain(&value.to_string())).collect::<Vec<_>>().join(", ")
-        }
-        Ok(serde_json::Value::Null) => "none".to_owned(),
-        _ => value.to_owned(),
-    }
+/// A leaf of a record, which is JSON, as a person would write it.
+fn readable(leaf: &String) -> String {
+    serde_json::from_str(leaf).map_or_else(|_| leaf.clone(), |value| plain(&value))
 }
 
 /// Errors by part of the points, a column for each configuration.

@@ -63,19 +63,19 @@ fn told(run: &Run) -> String {
 
 /// What failed with its class, and what was not run for it.
 fn failures(run: &Run) -> Vec<Block> {
-    let mut grid = Grid::new(["stage", "class", "what happened"]);
+    let mut failed = Failures::default();
     let mut skipped: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for stage in &run.stages {
         match &stage.state {
-            State::Failed { class, message } => grid.push([stage.name.clone(), told_class(class), message.clone()]),
+            State::Failed { class, message } => failed.take(&stage.name, class, message),
             State::Skipped(because) => skipped.entry(because).or_default().push(&stage.name),
             _ => {}
         }
     }
     let mut blocks = Vec::new();
-    if !grid.rows.is_empty() {
-        blocks.push(Block::check(Mark::Bad, format!("{} failed:", counted(grid.rows.len(), "stage"))));
-        blocks.push(Block::Table(grid));
+    if failed.count > 0 {
+        blocks.push(Block::check(Mark::Bad, format!("{} failed:", counted(failed.count, "stage"))));
+        blocks.push(Block::Table(failed.table("stages")));
     }
     let told = |(because, names): (&str, Vec<&str>)| {
         Block::check(Mark::Bad, format!("{} not run, for {because}: {}", counted(names.len(), "stage"), listed(names)))
@@ -84,8 +84,34 @@ fn failures(run: &Run) -> Vec<Block> {
     blocks
 }
 
+/// What failed; many that failed alike are one line.
+#[derive(Default)]
+pub struct Failures {
+    /// How many.
+    pub count: usize,
+    alike: BTreeMap<(String, String), Vec<String>>,
+}
+
+impl Failures {
+    /// Takes one.
+    pub fn take(&mut self, name: &str, class: &str, message: &str) {
+        self.count += 1;
+        self.alike.entry((told_class(class), message.to_owned())).or_default().push(name.to_owned());
+    }
+
+    /// All of them; `who` they are called.
+    pub fn table(self, who: &str) -> Grid {
+        let mut grid = Grid::new(["class", "what happened", "count", who]);
+        for ((class, message), names) in self.alike {
+            let told = listed(names.iter().map(String::as_str));
+            grid.push([class, message, names.len().to_string(), told]);
+        }
+        grid
+    }
+}
+
 /// What a class of failure means.
-pub fn told_class(class: &str) -> String {
+fn told_class(class: &str) -> String {
     match class {
         "interrupted" => "interrupted",
         "blame" => "a parameter does not fit",

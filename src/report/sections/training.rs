@@ -7,9 +7,9 @@ use pacer_stages::table::{Table, Values};
 use crate::report::figures::curves::{Curves, curves as drawn};
 use crate::report::figures::sweep::{self, Trial};
 use crate::report::gather::{StageRun, State};
-use crate::report::sections::course::told_class;
+use crate::report::sections::course::Failures;
 use crate::report::sections::{Stored, counted, figure};
-use crate::report::{Block, Grid, Mark};
+use crate::report::{Block, Mark};
 
 /// Configurations in one figure of curves.
 const TOGETHER: usize = 6;
@@ -76,13 +76,12 @@ fn line(history: &Table) -> Option<Vec<[f64; 2]>> {
 /// The sweeps of trainings: each group of trials that has errors on the validation part, and those that failed.
 pub fn sweeps(stored: &Stored<'_>) -> Vec<Block> {
     let mut groups: BTreeMap<&str, Vec<Trial>> = BTreeMap::new();
-    let mut failed: BTreeMap<&str, Grid> = BTreeMap::new();
+    let mut failed: BTreeMap<&str, Failures> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for stage in stored.runs.iter().flat_map(|run| &run.stages) {
         let Some(trial) = &stage.trial else { continue };
         if let State::Failed { class, message } = &stage.state {
-            let grid = failed.entry(&trial.group).or_insert_with(|| Grid::new(["trial", "class", "what happened"]));
-            grid.push([stage.name.clone(), told_class(class), message.clone()]);
+            failed.entry(&trial.group).or_default().take(&stage.name, class, message);
         }
         let Some(result) = stage.result.as_ref().filter(|result| seen.insert(result.key)) else { continue };
         let Some(mae) = result.metrics.get("validation_mae").and_then(serde_json::Value::as_f64) else { continue };
@@ -91,10 +90,10 @@ pub fn sweeps(stored: &Stored<'_>) -> Vec<Block> {
     }
     let mut blocks: Vec<Block> =
         groups.iter().flat_map(|(group, trials)| sweep::sweep(group, trials)).map(Block::Figure).collect();
-    for (group, grid) in failed {
-        let words = format!("{} of {group} failed and stand in no figure:", counted(grid.rows.len(), "trial"));
+    for (group, failures) in failed {
+        let words = format!("{} of {group} failed, and in no figure:", counted(failures.count, "trial"));
         blocks.push(Block::check(Mark::Bad, words));
-        blocks.push(Block::Table(grid));
+        blocks.push(Block::Table(failures.table("trials")));
     }
     blocks
 }

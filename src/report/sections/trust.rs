@@ -68,15 +68,30 @@ fn scored(scoring: &Scoring) -> Vec<Block> {
 /// Every check for leaks; those of many stages that came to the same are one line.
 fn leakage(stored: &Stored<'_>) -> Vec<Block> {
     let mut lines: BTreeMap<(Name, String, String), (Check, BTreeSet<String>)> = BTreeMap::new();
-    for check in stored.runs.iter().flat_map(|run| leaks::checks(stored.cache, run)) {
-        let place = (check.name, check.words.clone(), format!("{:?}", check.verdict));
-        let about = check.about.clone();
-        lines.entry(place).or_insert_with(|| (check, BTreeSet::new())).1.insert(about);
+    for mut check in stored.runs.iter().flat_map(|run| leaks::checks(stored.cache, run)) {
+        let place = (check.name, without_count(&check.words), format!("{:?}", check.verdict));
+        // The trials of a sweep are told by its name.
+        let about = check.about.split('[').next().unwrap_or_default().to_owned();
+        let (known, all) = lines.entry(place).or_insert_with(|| (check.clone(), BTreeSet::new()));
+        if known.words != check.words {
+            check.words = without_count(&check.words);
+            *known = check;
+        }
+        all.insert(about);
     }
     if lines.is_empty() {
         return vec![Block::check(Mark::Open, "Nothing was divided or scored, so there is nothing to check")];
     }
     lines.into_values().map(|(check, about)| line(&check, &about)).collect()
+}
+
+/// `none of 7 inputs …` as `none of the inputs …`, so that stages with more and with fewer stand together.
+fn without_count(words: &str) -> String {
+    let Some(rest) = words.strip_prefix("none of ") else { return words.to_owned() };
+    match rest.split_once(' ') {
+        Some((count, rest)) if count.parse::<usize>().is_ok() => format!("none of the {rest}"),
+        _ => words.to_owned(),
+    }
 }
 
 fn line(check: &Check, about: &BTreeSet<String>) -> Block {
