@@ -81,13 +81,20 @@ fn every_figure_is_drawn_at_every_width_in_either_scheme_with_the_network_off() 
             browser.look(width, scheme, "screen");
             browser.open(&page);
             let seen = browser.evaluate(LOOK);
-            assert_eq!((&seen["overflow"], &seen["wide"]), (&json!(0), &json!([])), "{what}: nothing is wider than the window");
+            assert_eq!(
+                (&seen["overflow"], &seen["wide"]),
+                (&json!(0), &json!([])),
+                "{what}: nothing is wider than the window"
+            );
             let shown = seen["shown"].as_array().unwrap();
             assert!(shown.len() >= 20, "{what}: {} figures", shown.len());
             for figure in shown {
                 let number = |name: &str| figure[name].as_f64().unwrap();
                 assert!(number("width") > 300.0 && number("height") > 25.0, "{what}: {figure}");
-                assert!(number("shapes") >= 2.0 && number("rows") >= 1.0 && number("letters") > 9.0, "{what}: {figure}");
+                assert!(
+                    number("shapes") >= 2.0 && number("rows") >= 1.0 && number("letters") > 9.0,
+                    "{what}: {figure}"
+                );
                 assert_eq!(figure["cut"], json!([]), "{what}: words that are cut off in {}", figure["title"]);
             }
             assert_has_colours(&mut browser, shown, &what);
@@ -139,7 +146,8 @@ fn paper_shows_what_the_screen_folds_in_the_colours_of_day() {
     let cut = r#"[...document.querySelectorAll("svg, table, pre")].filter(it => it.getBoundingClientRect().right > innerWidth + 1)
         .map(it => it.textContent.slice(0, 80))"#;
     assert_eq!(browser.evaluate(cut), json!([]), "nothing is cut off at the edge of the paper");
-    let whole = r#"[...document.querySelectorAll("figure")].filter(it => getComputedStyle(it).breakInside != "avoid").length"#;
+    let whole =
+        r#"[...document.querySelectorAll("figure")].filter(it => getComputedStyle(it).breakInside != "avoid").length"#;
     assert_eq!(browser.evaluate(whole), json!(0));
     let pdf = browser.call("Page.printToPDF", json!({ "printBackground": true }))["data"].as_str().unwrap().len();
     assert!(pdf > 100_000, "{pdf}");

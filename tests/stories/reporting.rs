@@ -149,7 +149,10 @@ fn the_answer_comes_first_with_a_verdict_for_each_candidate_and_the_test_before_
     let verdicts = |blocks: &[Value]| blocks.iter().filter(|block| block["block"] == "verdict").count();
     assert_eq!(verdicts(blocks), 6, "ridge and two batch sizes, on both parts: {blocks:?}");
     let summary = blocks[1]["words"].as_str().unwrap();
-    assert_holds(summary, &["has the least error", "12 users", "part test", "the least of 4 configurations", "Of 3 candidates"]);
+    assert_holds(
+        summary,
+        &["has the least error", "12 users", "part test", "the least of 4 configurations", "Of 3 candidates"],
+    );
 }
 
 #[test]
@@ -177,7 +180,10 @@ fn a_run_that_only_reused_is_checked_from_the_stored_files() {
     let said = project.pacer(&["run", "pipeline.toml", "--keep-going", "--set", "users=52"]);
     assert!(said.err.contains("0 ran"), "{}", said.err);
     let trust = texts(&report(&project, &[]), "trust");
-    assert_holds(&trust, &["No leak, users in several parts (split)", "No leak, the same run in two parts (split): no two of"]);
+    assert_holds(
+        &trust,
+        &["No leak, users in several parts (split)", "No leak, the same run in two parts (split): no two of"],
+    );
     assert!(!trust.contains("Not checked"), "{trust}");
 }
 
@@ -188,10 +194,14 @@ fn every_part_of_the_story_has_its_figures() {
     assert_holds(&told("differences"), &["Differences to the baseline, user by user"]);
     assert_holds(&told("agreement"), &["Bland–Altman: "]);
     assert_holds(&told("where"), &["Heart-rate zones: "]);
-    assert_holds(&told("time"), &["Error by shift in time", "Best workout of", "Median workout of", "Worst workout of"]);
+    assert_holds(
+        &told("time"),
+        &["Error by shift in time", "Best workout of", "Median workout of", "Worst workout of"],
+    );
     assert_holds(&told("training"), &["Training"]);
     assert_holds(&told("sweep"), &["Trials of lstm", "Quality against time: lstm", "Error by batch_size: lstm"]);
-    let data = ["The funnel of the filters: filter", "Density by year: density", "Shift between years, heart rate (BPM)"];
+    let data =
+        ["The funnel of the filters: filter", "Density by year: density", "Shift between years, heart rate (BPM)"];
     assert_holds(&told("data"), &data);
     assert_holds(&told("data"), &["Correlation of heart rate, raw against processed: correlate"]);
     assert_holds(&told("run"), &["The graph", "Time and memory"]);
@@ -250,7 +260,9 @@ fn an_archive_gives_the_same_report_elsewhere() {
     let said = project.pacer(&["export", "archive", &run, "--light", "--out", &archive]);
     assert_eq!(said.code, 0, "{}", said.err);
     let other = Project::new("");
-    assert_eq!(other.pacer(&["unpack", &archive]).code, 0);
+    let store = other.path("store").display().to_string();
+    let said = other.pacer(&["unpack", &archive, "--store", &store]);
+    assert_eq!(said.code, 0, "{}", said.err);
     for form in ["markdown", "json"] {
         let of = |project: &Project| project.pacer(&["report", &run, "--format", form]).out;
         assert_eq!(of(&other), of(project), "{form}");

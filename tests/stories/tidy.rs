@@ -57,7 +57,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "report",
         &[
-            "cache", "compare", "digest", "event", "graph", "history", "journal", "leakage", "lockfile", "recipe", "store",
+            "cache", "compare", "digest", "event", "graph", "history", "journal", "leakage", "lockfile", "recipe",
+            "store",
         ],
     ),
     ("ui", &["compare", "diagnostic", "event", "graph"]),

@@ -38,12 +38,7 @@ pub fn forest(comparison: &Comparison) -> Option<Figure> {
     canvas.line([x.at(0.0), 20.0], [x.at(0.0), bottom], "zero");
     canvas.text([x.at(0.0) - 6.0, 13.0], "tick", Anchor::End, "← better");
     canvas.text([x.at(0.0) + 6.0, 13.0], "tick", Anchor::Start, "worse →");
-    canvas.text(
-        [WIDTH / 2.0, bottom + 37.0],
-        "label",
-        Anchor::Middle,
-        "difference of MAE, candidate − baseline (BPM)",
-    );
+    canvas.text([WIDTH / 2.0, bottom + 37.0], "label", Anchor::Middle, "difference of MAE, candidate − baseline (BPM)");
     let mut table =
         Grid::new(["candidate", "against", "difference (BPM)", "low", "high", "users that improve (%)", "verdict"]);
     for (at, (row, it)) in rows.iter().enumerate() {

@@ -79,9 +79,11 @@ pub fn graph(nodes: &[Node]) -> Option<Figure> {
             "The first {DRAWN} of {} stages; the table holds all. Stages read from those above them.",
             nodes.len()
         ),
-        false => "Each stage with its kind and how it ended; stages read from those above them. Trials of a sweep are one \
+        false => {
+            "Each stage with its kind and how it ended; stages read from those above them. Trials of a sweep are one \
                   box, with how many ended how."
-            .to_owned(),
+                .to_owned()
+        }
     };
     let title = "The graph".to_owned();
     let svg = canvas.finish(Figure::ID, &title, &told);

@@ -191,9 +191,8 @@ fn series(name: &str, levels: &[String], trials: &[Trial]) -> Vec<Series> {
     for trial in trials {
         let others = trial.coordinates.iter().filter(|(own, _)| own != name && !graph::Trial::is_seed(own));
         let others = others.map(|(own, _)| format!("{own}={}", value(trial, own).unwrap_or_default()));
-        let errors = found
-            .entry(others.collect::<Vec<_>>().join(", "))
-            .or_insert_with(|| vec![Vec::new(); levels.len()]);
+        let errors =
+            found.entry(others.collect::<Vec<_>>().join(", ")).or_insert_with(|| vec![Vec::new(); levels.len()]);
         if let Some(level) = value(trial, name).and_then(|own| levels.iter().position(|level| *level == own)) {
             errors[level].push(trial.mae);
         }

@@ -142,7 +142,9 @@ fn nodes(run: &Run) -> Vec<Node> {
     let reads = |at: usize| -> Vec<usize> {
         let stage = &run.stages[at];
         match &stage.planned {
-            Some(planned) => planned.reads.iter().filter_map(|name| place_of_name.get(name.as_str()).copied()).collect(),
+            Some(planned) => {
+                planned.reads.iter().filter_map(|name| place_of_name.get(name.as_str()).copied()).collect()
+            }
             None => read_digests(stage).iter().filter_map(|digest| made_by.get(*digest).copied()).collect(),
         }
     };

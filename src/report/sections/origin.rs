@@ -170,4 +170,3 @@ pub fn artifacts(stored: &Stored<'_>) -> Vec<Block> {
         n => vec![Block::Fold { title: format!("All {n} artifacts"), blocks: vec![Block::Table(grid)] }],
     }
 }
-

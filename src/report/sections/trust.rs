@@ -33,7 +33,8 @@ pub fn trust(stored: &Stored<'_>, missing: &[&str]) -> Vec<Block> {
         blocks.extend(warnings);
     }
     blocks.push(Block::Heading { words: "Not measured".into() });
-    blocks.extend(missing.iter().map(|title| Block::check(Mark::Open, format!("{title}: the run holds no data for it"))));
+    blocks
+        .extend(missing.iter().map(|title| Block::check(Mark::Open, format!("{title}: the run holds no data for it"))));
     blocks.push(Block::check(Mark::Open, "Other people, devices and sports than those in the test part"));
     let words = "What a choice made on these very figures costs: a choice belongs on the validation part";
     blocks.push(Block::check(Mark::Open, words));
@@ -57,7 +58,8 @@ fn scored(scoring: &Scoring) -> Vec<Block> {
     };
     blocks.push(Block::check(mark, words));
     let tried = counted(answer.tried, "configuration");
-    let words = format!("Tried: {tried} scored on this part of this split in this store; the least of many is flattered");
+    let words =
+        format!("Tried: {tried} scored on this part of this split in this store; the least of many is flattered");
     blocks.push(open(words));
     let users = answer.comparison.users;
     let mark = if users >= 10 { Mark::Good } else { Mark::Bad };
@@ -154,7 +156,11 @@ fn sources(stored: &Stored<'_>) -> Grid {
         texts(&result.record["inputs"], &mut digests);
         let foreign: BTreeSet<&str> = digests.into_iter().filter(|digest| !made.contains(*digest)).collect();
         for digest in foreign.iter().take(FILES) {
-            grid.push([stage.name.clone(), "a file that no stage of this run made".into(), digest.chars().take(12).collect()]);
+            grid.push([
+                stage.name.clone(),
+                "a file that no stage of this run made".into(),
+                digest.chars().take(12).collect(),
+            ]);
         }
         if foreign.len() > FILES {
             let more = format!("{} more files", foreign.len() - FILES);
