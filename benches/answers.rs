@@ -2,7 +2,9 @@
 //! of a run with 20 trials and 1,000 test workouts, and when a browser paints that page first. Makes its own store;
 //! measures whole processes.
 
+// Of the browser only its watch is needed here.
 #[path = "../tests/stories/browser.rs"]
+#[allow(dead_code)]
 mod browser;
 
 use std::fs;
@@ -47,7 +49,7 @@ fn main() {
     let page = folder.path().join("page.html");
     let page_text = page.display().to_string();
     let what = format!("report of {TRIALS} trials and {TESTED} test workouts of {STEPS} samples");
-    measure(folder.path(), &what, &["report", &run, "--out", &page_text]);
+    measure(folder.path(), &what, &["report", &run, "--out", &page_text, "--quiet"]);
     tell(&format!(
         "{:6} kB                          that page",
         fs::metadata(&page).map_or(0, |file| file.len()) / 1_000

@@ -1,17 +1,16 @@
 //! What a report rests on, read from the store: runs with their stages, results, and predictions by model. Unaware of
 //! how it is shown.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use pacer_stages::agreement::Agreement;
 use pacer_stages::artifact::ArtifactType;
-use pacer_stages::comparison::points::{self, Differing, Points, Scored};
+use pacer_stages::comparison::points::{Differing, Points, Scored};
 use pacer_stages::comparison::{Judged, Settings, Unit};
 use pacer_stages::table::Table;
-use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
+use rayon::iter::{IntoParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _};
 
 use crate::cache::{Artifact, Cache, StageResult};
 use crate::compare::{self, Answer, Question, Source};
@@ -256,7 +255,6 @@ pub fn scorings(cache: &Cache, runs: &[Run], baseline: Option<&str>) -> Vec<Scor
 }
 
 fn scoring(cache: &Cache, runs: &[Run], stages: &[(usize, &StageRun)], baseline: Option<&str>) -> Scoring {
-    let models = models(cache, stages);
     let several = stages.iter().any(|(run, _)| *run > 0);
     let operands: BTreeMap<usize, usize> =
         stages.iter().map(|(run, _)| *run).collect::<BTreeSet<_>>().into_iter().zip(0..).collect();
@@ -268,33 +266,39 @@ fn scoring(cache: &Cache, runs: &[Run], stages: &[(usize, &StageRun)], baseline:
         Some(Source { operand, label, cache: cache.clone(), result, model: None, beside })
     };
     let sources: Vec<Source> = stages.iter().filter_map(source).collect();
+    // Read one by one, so that a file that is gone takes no other with it.
+    let read = sources.par_iter().map(|source| compare::gather::read_all(std::slice::from_ref(source)));
+    let read: Vec<Result<Vec<HashMap<String, Scored>>>> = read.collect();
+    let models = models(&sources, &read);
     let settings =
         Settings { unit: Unit::User, judged: Judged::Configurations, margin: MARGIN, differing: Differing::Refuse };
     let is_here = |name: &&str| models.iter().any(|model| model.name == **name);
     let constant = models.iter().find(|model| model.is_constant()).map(|model| model.name.clone());
     let baseline = baseline.filter(is_here).map(str::to_owned).or(constant).filter(|_| !several);
-    let answer = compare::compare(&sources, &Question { settings, baseline }).map_err(|error| format!("{error:#}"));
+    let read: Result<Vec<_>> = read.into_iter().collect();
+    let answer = read.and_then(|read| {
+        compare::compare_read(&sources, read.into_iter().flatten().collect(), &Question { settings, baseline })
+    });
+    let answer = answer.map_err(|error| format!("{error:#}"));
     let names: BTreeSet<&str> = stages.iter().map(|(_, stage)| stage.name.as_str()).collect();
     Scoring { stage: names.into_iter().collect::<Vec<_>>().join(", "), answer, models }
 }
 
 /// Models with their agreement, the least error first.
-fn models(cache: &Cache, stages: &[(usize, &StageRun)]) -> Vec<Model> {
-    let read = |stage: &StageRun| {
-        let path = |artifact: &Artifact| cache.store.object_path(&artifact.digest);
-        let path: Option<PathBuf> = stage.artifact("predictions").map(path);
-        points::read(&path?).ok()
-    };
+fn models(sources: &[Source], read: &[Result<Vec<HashMap<String, Scored>>>]) -> Vec<Model> {
     let mut models = Vec::new();
-    for (_, stage) in stages {
-        let Some(scored) = read(stage) else { continue };
-        let metrics = stage.result.as_ref().map(|result| &result.metrics);
-        let of = |scored: Scored| {
-            let users = Model::users(&scored.points);
-            let agreement = Agreement::of(&scored.points.truth, &scored.prediction, &users)?;
-            let figures = metrics.and_then(|metrics| metrics.get(&scored.model)).cloned().unwrap_or_default();
+    for (source, read) in sources.iter().zip(read) {
+        let scored: Vec<&Scored> = read.iter().flatten().flat_map(HashMap::values).collect();
+        let Some(first) = scored.first().map(|scored| Arc::clone(&scored.points)) else { continue };
+        let users = Model::users(&first);
+        let of = |scored: &Scored| {
+            let own = (!Arc::ptr_eq(&scored.points, &first)).then(|| Model::users(&scored.points));
+            let agreement =
+                Agreement::of(&scored.points.truth, &scored.prediction, own.as_ref().unwrap_or(&users))?;
+            let figures = source.result.metrics.get(&scored.model).cloned().unwrap_or_default();
             let architecture = figures["architecture"].as_str().unwrap_or_default().to_owned();
             let seed = figures["seed"].as_u64();
+            let scored = scored.clone();
             Some(Model { name: scored.model.clone(), architecture, seed, figures, agreement, scored })
         };
         models.extend(scored.into_par_iter().filter_map(of).collect::<Vec<_>>());

@@ -10,6 +10,9 @@ use crate::report::{Figure, Grid};
 /// Cells across and up: so many points are there that each alone would hide the others.
 const CELLS: [usize; 2] = [80, 40];
 
+/// Points by which the range of the picture is found.
+const RANGED: usize = 20_000;
+
 /// Shades of cells.
 const SHADES: usize = 8;
 
@@ -17,8 +20,10 @@ const SHADES: usize = 8;
 pub fn bland_altman(name: &str, truth: &[f32], prediction: &[f32], agreement: &Agreement) -> Option<Figure> {
     let points = truth.iter().zip(prediction);
     let points: Vec<[f64; 2]> = points.map(|(t, p)| [f64::from(t + p) / 2.0, f64::from(*p) - f64::from(*t)]).collect();
-    let errors: Vec<f64> = points.iter().map(|point| point[1]).collect();
-    let means: Vec<f64> = points.iter().map(|point| point[0]).collect();
+    // For the range of the picture some are enough; those beyond it lie on its edge.
+    let some = || points.iter().step_by(points.len().div_ceil(RANGED).max(1));
+    let errors: Vec<f64> = some().map(|point| point[1]).collect();
+    let means: Vec<f64> = some().map(|point| point[0]).collect();
     let up = draw::range(scale::bulk(&errors)?.into_iter().chain(agreement.limits))?;
     let frame = Frame {
         x: scale::bulk(&means)?,
