@@ -293,8 +293,7 @@ fn models(sources: &[Source], read: &[Result<Vec<HashMap<String, Scored>>>]) -> 
         let users = Model::users(&first);
         let of = |scored: &Scored| {
             let own = (!Arc::ptr_eq(&scored.points, &first)).then(|| Model::users(&scored.points));
-            let agreement =
-                Agreement::of(&scored.points.truth, &scored.prediction, own.as_ref().unwrap_or(&users))?;
+            let agreement = Agreement::of(&scored.points.truth, &scored.prediction, own.as_ref().unwrap_or(&users))?;
             let figures = source.result.metrics.get(&scored.model).cloned().unwrap_or_default();
             let architecture = figures["architecture"].as_str().unwrap_or_default().to_owned();
             let seed = figures["seed"].as_u64();

@@ -195,7 +195,9 @@ fn configurations(rows: &[Row]) -> Grid {
 fn differing(answer: &Answer) -> Grid {
     let names: Vec<&String> = answer.comparison.rows.iter().map(|row| &row.name).collect();
     let differs: Vec<_> = answer.differs.iter().filter(|(path, _)| !path.starts_with("code")).collect();
-    let cell = |values: &BTreeMap<String, String>, name: &String| values.get(name).map_or_else(String::new, readable);
+    let cell = |values: &BTreeMap<String, String>, name: &String| {
+        values.get(name).map_or_else(String::new, |leaf| readable(leaf))
+    };
     if names.len() > ACROSS {
         let mut grid = Grid::new(["configuration"]);
         grid.header.extend(differs.iter().map(|(path, _)| (*path).clone()));
@@ -215,8 +217,8 @@ fn differing(answer: &Answer) -> Grid {
 }
 
 /// A leaf of a record, which is JSON, as a person would write it.
-fn readable(leaf: &String) -> String {
-    serde_json::from_str(leaf).map_or_else(|_| leaf.clone(), |value| plain(&value))
+fn readable(leaf: &str) -> String {
+    serde_json::from_str(leaf).map_or_else(|_| leaf.to_owned(), |value| plain(&value))
 }
 
 /// Errors by part of the points, a column for each configuration.
