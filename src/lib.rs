@@ -49,6 +49,7 @@
 //!   remote, [`cache::push`] puts results there.
 //! - [`journal`]: the events, summary and logs of each run; which runs live, and which are pinned.
 //! - [`index`]: the last results of a pipeline, stage by stage, so that a run with nothing to do reads one file.
+//! - [`recipe`]: what it takes to make a run again, and what its checks for leaks came to.
 //! - [`lockfile`]: keys and digests as a text beside the pipeline, for version control.
 //! - [`care`]: `verify`; in [`care::collect`] `gc`, beside runs that go on; in [`care::remote`] that of a remote.
 //!
@@ -153,6 +154,7 @@ pub mod leakage;
 pub mod lock;
 pub mod lockfile;
 pub mod profile;
+pub mod recipe;
 pub mod remote;
 pub mod report;
 pub mod resolve;

@@ -73,7 +73,7 @@ pub fn push(args: &PushArgs, session: &Session) -> Result<Exit> {
     let (cache, keys) = match (file, &args.what) {
         (Some(file), _) => {
             let pipeline = PipelineArgs { file: file.to_owned(), set: args.set.clone(), seed: args.seed };
-            let Project { graph, cache, machine } = match project::open(&pipeline, session)? {
+            let Project { graph, cache, machine, .. } = match project::open(&pipeline, session)? {
                 Ok(project) => project,
                 Err(exit) => return Ok(exit),
             };
@@ -200,7 +200,7 @@ pub fn pull(args: &PullArgs, session: &Session) -> Result<Exit> {
 type Wanted = (BTreeMap<Digest, Vec<Artifact>>, Vec<String>);
 
 fn wanted(project: &Project, targets: &[String]) -> Result<Result<Wanted, Exit>> {
-    let Project { graph, cache, machine } = project;
+    let Project { graph, cache, machine, .. } = project;
     let mut asked = Vec::new();
     for target in targets {
         let (stage, artifact) = graph::stage_and_artifact(target);

@@ -56,19 +56,19 @@ fn one(section: &Section, figures: &mut usize) -> String {
 fn piece(block: &Block, figures: &mut usize) -> String {
     match block {
         Block::Heading { words } => format!("<h3>{}</h3>\n", escape(words)),
-        Block::Words { words } => format!("<p>{}</p>\n", escape(words)),
+        Block::Words { words } => format!("<p>{}</p>\n", prose(words)),
         Block::Verdict { verdict, mark, words } => format!(
             "<div class=\"verdict {}\"><p><span class=\"sign\">{}</span><strong>{}</strong>: {}</p></div>\n",
             class(*mark),
             mark.sign(),
             escape(verdict),
-            escape(words)
+            prose(words)
         ),
         Block::Check { mark, words } => format!(
             "<p class=\"check {}\"><span class=\"sign\">{}</span>{}</p>\n",
             class(*mark),
             mark.sign(),
-            escape(words)
+            prose(words)
         ),
         Block::Table(grid) => table(grid),
         Block::Figure(figure) => drawn(figure, figures),
@@ -78,6 +78,11 @@ fn piece(block: &Block, figures: &mut usize) -> String {
              src=\"data:image/svg+xml;base64,{1}\">\n</figure>\n",
             escape(title),
             STANDARD.encode(svg)
+        ),
+        Block::Fold { title, blocks } => format!(
+            "<details class=\"fold\"><summary>{}</summary>\n{}</details>\n",
+            escape(title),
+            blocks.iter().map(|block| piece(block, figures)).collect::<String>()
         ),
         Block::Code { text } => format!("<pre tabindex=\"0\">{}</pre>\n", escape_lines(text)),
     }
@@ -89,6 +94,20 @@ const fn class(mark: Mark) -> &'static str {
         Mark::Bad => "bad",
         Mark::Open => "open",
     }
+}
+
+/// Words in which what stands between backticks is a name.
+fn prose(text: &str) -> String {
+    let mut pieces = text.split('`');
+    let mut out = escape(pieces.next().unwrap_or_default());
+    let mut rest = pieces.collect::<Vec<_>>().into_iter();
+    while let Some(name) = rest.next() {
+        match rest.next() {
+            Some(after) => out.push_str(&format!("<code>{}</code>{}", escape(name), escape(after))),
+            None => out.push_str(&format!("`{}", escape(name))),
+        }
+    }
+    out
 }
 
 /// Text of several lines, which [`escape`] would join.
@@ -103,7 +122,7 @@ fn drawn(figure: &Figure, figures: &mut usize) -> String {
         "<figure>\n<figcaption><strong>{}</strong>{}</figcaption>\n<div class=\"scroll\" tabindex=\"0\">\n{svg}</div>\n\
          <details><summary>The figure as a table</summary>\n{}</details>\n</figure>\n",
         escape(&figure.title),
-        escape(&figure.told),
+        prose(&figure.told),
         table(&figure.table)
     )
 }
@@ -120,7 +139,7 @@ fn table(grid: &Grid) -> String {
         out.push_str("<tr>");
         for (cell, class) in row.iter().zip(&classes) {
             let class = if cell.chars().count() > LONG { " class=\"long\"" } else { class };
-            write!(out, "<td{class}>{}</td>", escape(cell)).expect("a string takes it");
+            write!(out, "<td{class}>{}</td>", prose(cell)).expect("a string takes it");
         }
         out.push_str("</tr>\n");
     }

@@ -1,5 +1,6 @@
 //! Stories of whole runs, told through the binary: write files, run, compare, run again.
 
+mod browser;
 mod buckets;
 mod caching;
 mod collecting;
@@ -19,6 +20,7 @@ mod kills;
 mod leaking;
 mod limits;
 mod listing;
+mod looking;
 mod many;
 mod memory;
 mod paths;
@@ -27,6 +29,7 @@ mod properties;
 mod python;
 mod readme;
 mod recordings;
+mod reporting;
 mod security;
 mod sharing;
 mod signals;

@@ -56,7 +56,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("compare", &["cache", "digest", "key"]),
     ("history", &["cache", "digest", "journal", "store"]),
-    ("report", &["cache", "compare", "digest", "event", "graph", "journal"]),
+    ("recipe", &["executor", "graph", "journal", "leakage", "store"]),
+    (
+        "report",
+        &[
+            "cache", "compare", "digest", "event", "graph", "history", "journal", "leakage", "lockfile", "recipe",
+            "store",
+        ],
+    ),
     ("ui", &["compare", "diagnostic", "event", "graph"]),
     (
         "cli",
@@ -79,6 +86,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "lockfile",
             "profile",
             "remote",
+            "recipe",
             "report",
             "resolve",
             "schema",
