@@ -125,6 +125,9 @@ pub enum Event {
 pub struct Versioned {
     /// [`EVENT_VERSION`].
     pub v: u32,
+    /// Seconds since the run began, in a journal.
+    #[serde(default)]
+    pub at: Option<f64>,
     /// The event.
     #[serde(flatten)]
     pub event: Event,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use pacer_stages::stage::Notice;
@@ -31,6 +32,8 @@ const PINNED: &str = "pinned";
 /// The journal of a run that is under way.
 pub struct Journal {
     folder: PathBuf,
+    /// From when the events' times count.
+    began: Instant,
     /// `None` once it could not be written to: a run goes on without its journal.
     file: Option<BufWriter<File>>,
     summary: Summary,
@@ -103,7 +106,8 @@ impl Journal {
         });
         let (file, alive) = begun.ok().unzip();
         let held_off = held_off.filter(|_| file.is_none());
-        Self { folder, file: file.map(BufWriter::new), summary, _alive: alive, store: store.clone(), held_off }
+        let began = Instant::now();
+        Self { folder, began, file: file.map(BufWriter::new), summary, _alive: alive, store: store.clone(), held_off }
     }
 
     /// The run's id.
@@ -121,7 +125,9 @@ impl Journal {
         if let Event::Notice { notice: Notice::Progress { .. } | Notice::Log { .. }, .. } = event {
             return;
         }
-        self.write(|file| writeln!(file, "{}", event.line()));
+        let (line, at) = (event.line(), self.began.elapsed().as_secs_f64());
+        let open = line.strip_suffix('}').expect("an event is an object");
+        self.write(|file| writeln!(file, "{open},\"at\":{at:.3}}}"));
     }
 
     /// Hands to the system what was written down so far, so that it outlives this process.
@@ -245,6 +251,11 @@ pub fn summary(store: &Store, run: &str) -> Option<Summary> {
 
 /// The events of a run. A line that a kill cut short is left out.
 pub fn events(store: &Store, run: &str) -> Result<Vec<Event>> {
+    Ok(timed_events(store, run)?.into_iter().map(|(_, event)| event).collect())
+}
+
+/// The events of a run, each with the seconds since its beginning, where the journal tells them.
+pub fn timed_events(store: &Store, run: &str) -> Result<Vec<(Option<f64>, Event)>> {
     let path = store.path("runs").join(run).join("journal.jsonl");
     let file = File::open(&path).with_context(|| format!("there is no journal `{}`", path.display()))?;
     let mut reader = BufReader::new(file);
@@ -257,8 +268,27 @@ pub fn events(store: &Store, run: &str) -> Result<Vec<Event>> {
         if read.with_context(|| format!("`{}` cannot be read", path.display()))? == 0 {
             return Ok(events);
         }
-        events.extend(serde_json::from_slice::<Versioned>(&line).ok().map(|versioned| versioned.event));
+        events.extend(serde_json::from_slice::<Versioned>(&line).ok().map(|line| (line.at, line.event)));
     }
+}
+
+/// Keeps a file beside the journal of a run; that it cannot be written is told, and stops nothing.
+pub fn keep(store: &Store, run: &str, name: &str, bytes: &[u8]) {
+    let path = store.path("runs").join(run).join(name);
+    // Without the folder the run is not written down, which was told.
+    if path.parent().is_some_and(Path::is_dir)
+        && let Err(error) = fs::write(&path, bytes)
+    {
+        tracing::warn!("{:#}", store.cannot_write(error, &path));
+    }
+}
+
+/// A file that was kept beside the journal of a run.
+pub fn kept(store: &Store, run: &str, name: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(store.path("runs").join(run).join(name)).ok()?;
+    file.take(LINE_BYTES).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// The key of each stage that ended well in a run, by name; also in a run that was killed.

@@ -46,6 +46,7 @@
 //! - [`cache`]: a record in, a result or the right to make it out.
 //! - [`journal`]: the events, summary and logs of each run; which runs live, and which are pinned.
 //! - [`index`]: the last results of a pipeline, stage by stage, so that a run with nothing to do reads one file.
+//! - [`recipe`]: what it takes to make a run again, and what its checks for leaks came to.
 //! - [`lockfile`]: keys and digests as a text beside the pipeline, for version control.
 //! - [`care`]: `verify`; in [`care::collect`] `gc`, beside runs that go on.
 //!
@@ -143,6 +144,7 @@ pub mod key;
 pub mod leakage;
 pub mod lock;
 pub mod lockfile;
+pub mod recipe;
 pub mod report;
 pub mod resolve;
 pub mod schema;

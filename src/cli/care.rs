@@ -100,7 +100,7 @@ pub fn verify(args: &VerifyArgs, session: &Session) -> Result<Exit> {
 
 /// Runs a stage again and says whether it writes the same bits.
 fn rerun_stage(pipeline: &PipelineArgs, stage: &str, session: &Session) -> Result<Exit> {
-    let Project { graph, cache, machine } = match project::open(pipeline, session)? {
+    let Project { graph, cache, machine, .. } = match project::open(pipeline, session)? {
         Ok(project) => project,
         Err(exit) => return Ok(exit),
     };

@@ -68,18 +68,20 @@ pub struct Watch<'a> {
     keys: BTreeMap<StageId, Digest>,
     wanted: BTreeSet<StageId>,
     checked: BTreeSet<StageId>,
+    /// All checks that were made.
+    pub made: Vec<Check>,
     /// Leaks that stopped the run.
     pub leaks: Vec<Check>,
 }
 
 impl<'a> Watch<'a> {
-    /// Begins to watch; a leak asks the run to stop.
-    pub fn new(graph: &'a Graph, cache: &'a Cache, stop: &Arc<Stop>) -> Self {
+    /// Begins to watch, with the checks that were made before; a leak asks the run to stop.
+    pub fn new(graph: &'a Graph, cache: &'a Cache, stop: &Arc<Stop>, made: Vec<Check>) -> Self {
         // Without a split there is nothing to watch, and of thousands of stages no list is needed.
         let divides = graph.order.iter().any(|id| leakage::divides(graph, *id));
         let ids = graph.order.iter().filter(|_| divides).map(|id| (graph.stages[*id].name.as_str(), *id)).collect();
         let (keys, wanted, checked) = Default::default();
-        Self { graph, cache, stop: Arc::clone(stop), ids, keys, wanted, checked, leaks: Vec::new() }
+        Self { graph, cache, stop: Arc::clone(stop), ids, keys, wanted, checked, made, leaks: Vec::new() }
     }
 
     /// Takes note of an event.
@@ -120,6 +122,7 @@ impl<'a> Watch<'a> {
                 |check: &&Check| check.name == leakage::Name::Users && self.graph.stages[id].params["by"] == "workout";
             let is_news = |check: &&Check| check.verdict == Verdict::Leak && !told(check);
             checks.iter().filter(is_news).for_each(tell);
+            self.made.extend(checks.iter().cloned());
             let stopping: Vec<Check> = checks.into_iter().filter(Check::stops).collect();
             if !stopping.is_empty() && self.leaks.is_empty() {
                 self.stop.request();

@@ -31,6 +31,8 @@ const PIPELINE_BYTES: u64 = 64 << 20;
 pub struct Project {
     /// The checked pipeline.
     pub graph: Graph,
+    /// Its text.
+    pub text: String,
     /// Its results.
     pub cache: Cache,
     /// What there is to compute with.
@@ -83,9 +85,12 @@ pub fn draw(faults: &[Diagnostic], path: &Path, text: &str) {
 
 /// Opens a pipeline with its store and the machine.
 pub fn open(args: &PipelineArgs, session: &Session) -> Result<Result<Project, Exit>> {
-    let graph = match graph(args, session)? {
-        Ok(graph) => graph,
-        Err(exit) => return Ok(Err(exit)),
+    let (text, graph) = match resolved(args, session)? {
+        (text, Ok(graph)) => (text, graph),
+        (text, Err(faults)) => {
+            draw(&faults, &args.file, &text);
+            return Ok(Err(Exit::Fault));
+        }
     };
     let store = Store::open(&store_folder(session, Some(&args.file)))?;
     let mut machine = Machine::look();
@@ -100,7 +105,7 @@ pub fn open(args: &PipelineArgs, session: &Session) -> Result<Result<Project, Ex
             graph.stages[*id].name
         );
     }
-    Ok(Ok(Project { graph, cache: Cache { store }, machine }))
+    Ok(Ok(Project { graph, text, cache: Cache { store }, machine }))
 }
 
 /// A pipeline with the stages that a command is about.

@@ -83,7 +83,7 @@ pub fn show(args: &ShowArgs, session: &Session) -> Result<Exit> {
 
 /// The result that a run would reuse now.
 pub fn current_result(project: &Project, id: StageId, args: &PipelineArgs, session: &Session) -> Result<StageResult> {
-    let Project { graph, cache, machine } = project;
+    let Project { graph, cache, machine, .. } = project;
     let plan = plan::plan(graph, &graph.needed(&[id]), &[], cache, machine)?;
     let name = &graph.stages[id].name;
     let hit = plan.results.get(&id).with_context(|| {
@@ -287,7 +287,7 @@ fn export(artifact: &Artifact, object: &Path, path: &Path) -> Result<()> {
 
 /// Shows how stages stand and how the newest run ended.
 pub fn status(args: &StatusArgs, session: &Session) -> Result<Exit> {
-    let Project { graph, cache, machine } = match project::open(&args.pipeline, session)? {
+    let Project { graph, cache, machine, .. } = match project::open(&args.pipeline, session)? {
         Ok(project) => project,
         Err(exit) => return Ok(exit),
     };

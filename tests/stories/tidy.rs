@@ -53,7 +53,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("compare", &["cache", "digest", "key"]),
     ("history", &["cache", "digest", "journal", "store"]),
-    ("report", &["cache", "compare", "digest", "event", "graph", "journal"]),
+    ("recipe", &["executor", "graph", "journal", "leakage", "store"]),
+    (
+        "report",
+        &[
+            "cache", "compare", "digest", "event", "graph", "history", "journal", "leakage", "lockfile", "recipe",
+            "store",
+        ],
+    ),
     ("ui", &["compare", "diagnostic", "event", "graph"]),
     (
         "cli",
@@ -74,6 +81,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "key",
             "leakage",
             "lockfile",
+            "recipe",
             "report",
             "resolve",
             "schema",
