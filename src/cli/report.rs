@@ -52,7 +52,9 @@ pub fn report(args: &ReportArgs, session: &Session) -> Result<Exit> {
         None => cache.store.path("reports").join(format!("{first}.html")),
     };
     write(&path, &text).with_context(|| format!("`{}` cannot be written", path.display()))?;
-    output::say(&format!("wrote {}", path.display()));
+    if !session.quiet {
+        output::say(&format!("wrote {}", path.display()));
+    }
     Ok(Exit::Done)
 }
 

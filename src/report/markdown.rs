@@ -27,6 +27,9 @@ fn piece(block: &Block) -> String {
         Block::Figure(figure) => {
             format!("\n**{}.** {}\n\n{}", plain(&figure.title), plain(&figure.told), table(&figure.table))
         }
+        Block::Fold { title, blocks } => {
+            format!("\n**{}**\n", plain(title)) + &blocks.iter().map(piece).collect::<String>()
+        }
         Block::Code { text } => format!("\n    {}\n", text.trim_end().replace('\n', "\n    ")),
     }
 }
