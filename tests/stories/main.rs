@@ -1,5 +1,6 @@
 //! Stories of whole runs, told through the binary: write files, run, compare, run again.
 
+mod browser;
 mod caching;
 mod collecting;
 mod commands;
@@ -18,6 +19,7 @@ mod kills;
 mod leaking;
 mod limits;
 mod listing;
+mod looking;
 mod many;
 mod memory;
 mod paths;
@@ -26,6 +28,7 @@ mod properties;
 mod python;
 mod readme;
 mod recordings;
+mod reporting;
 mod security;
 mod signals;
 mod sweeps;
