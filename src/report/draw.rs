@@ -13,6 +13,9 @@ pub const TONES: usize = 6;
 /// What lies across where only whole numbers mean something.
 pub const EPOCHS: &str = "epoch";
 
+/// Letters of a name in a legend.
+const LEGEND: usize = 95;
+
 /// Width of every figure.
 pub const WIDTH: f64 = 760.0;
 
@@ -214,13 +217,14 @@ impl Canvas {
     pub fn legend(&mut self, names: &[String]) -> f64 {
         let (mut x, mut y) = (4.0, 14.0);
         for (place, name) in names.iter().enumerate() {
+            let name: String = name.chars().take(LEGEND).collect();
             let width = 42.0 + 7.2 * name.chars().count() as f64;
             if x + width > WIDTH && x > 4.0 {
                 (x, y) = (4.0, y + 18.0);
             }
             self.line([x, y - 4.0], [x + 24.0, y - 4.0], &format!("{} line d{}", tone(place), place % TONES));
             self.mark([x + 12.0, y - 4.0], place, 3.5);
-            self.text([x + 30.0, y], "legend", Anchor::Start, name);
+            self.text([x + 30.0, y], "legend", Anchor::Start, &name);
             x += width;
         }
         y + 12.0

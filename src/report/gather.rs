@@ -134,7 +134,7 @@ impl StageRun {
     pub fn configuration(&self) -> String {
         let Some(trial) = &self.trial else { return self.name.clone() };
         let kept = trial.coordinates.iter().filter(|(name, _)| !Trial::is_seed(name));
-        let kept: Vec<String> = kept.map(|(name, value)| format!("{name}={value}")).collect();
+        let kept: Vec<String> = kept.map(|(name, value)| format!("{name}={}", plain(value))).collect();
         if kept.is_empty() { trial.group.clone() } else { format!("{}[{}]", trial.group, kept.join(",")) }
     }
 
@@ -261,7 +261,7 @@ fn scoring(cache: &Cache, runs: &[Run], stages: &[(usize, &StageRun)], baseline:
     let source = |(run, stage): &(usize, &StageRun)| {
         let result = stage.result.clone()?;
         let beside = runs[*run].stages.iter().filter_map(|stage| Some(stage.result.as_ref()?.key)).collect();
-        let label = if several { format!("{}:{}", runs[*run].summary.run, stage.name) } else { stage.name.clone() };
+        let label = if several { format!("run {}:{}", run + 1, stage.name) } else { stage.name.clone() };
         let operand = if several { operands[run] } else { 0 };
         Some(Source { operand, label, cache: cache.clone(), result, model: None, beside })
     };
@@ -286,6 +286,7 @@ fn scoring(cache: &Cache, runs: &[Run], stages: &[(usize, &StageRun)], baseline:
 
 /// Models with their agreement, the least error first.
 fn models(sources: &[Source], read: &[Result<Vec<HashMap<String, Scored>>>]) -> Vec<Model> {
+    let several = sources.iter().any(|source| source.operand > 0);
     let mut models = Vec::new();
     for (source, read) in sources.iter().zip(read) {
         let scored: Vec<&Scored> = read.iter().flatten().flat_map(HashMap::values).collect();
@@ -298,11 +299,13 @@ fn models(sources: &[Source], read: &[Result<Vec<HashMap<String, Scored>>>]) -> 
             let architecture = figures["architecture"].as_str().unwrap_or_default().to_owned();
             let seed = figures["seed"].as_u64();
             let scored = scored.clone();
-            Some(Model { name: scored.model.clone(), architecture, seed, figures, agreement, scored })
+            let name = if several { format!("{}:{}", source.label, scored.model) } else { scored.model.clone() };
+            Some(Model { name, architecture, seed, figures, agreement, scored })
         };
         models.extend(scored.into_par_iter().filter_map(of).collect::<Vec<_>>());
     }
     models.sort_by(|a, b| a.agreement.mae.total_cmp(&b.agreement.mae).then_with(|| a.name.cmp(&b.name)));
-    models.dedup_by(|a, b| a.name == b.name && Arc::ptr_eq(&a.scored.points, &b.scored.points));
+    // What was reused from one run to the next is the same model.
+    models.dedup_by(|later, kept| later.scored.model == kept.scored.model && later.agreement == kept.agreement);
     models
 }

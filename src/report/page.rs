@@ -10,6 +10,9 @@ use sha2::{Digest as _, Sha256};
 use crate::report::style::STYLE;
 use crate::report::{Block, Figure, Grid, Mark, Report, Section};
 
+/// Tables of more columns are written small on paper.
+const WIDE: usize = 7;
+
 /// Cells longer than this may be broken into lines.
 const LONG: usize = 44;
 
@@ -130,7 +133,8 @@ fn drawn(figure: &Figure, figures: &mut usize) -> String {
 fn table(grid: &Grid) -> String {
     let class = |column: usize| if grid.is_numeric(column) { " class=\"number\"" } else { "" };
     let classes: Vec<&str> = (0..grid.header.len()).map(class).collect();
-    let mut out = String::from("<div class=\"scroll\" tabindex=\"0\"><table>\n<thead><tr>");
+    let wide = if grid.header.len() > WIDE { " class=\"wide\"" } else { "" };
+    let mut out = format!("<div class=\"scroll\" tabindex=\"0\"><table{wide}>\n<thead><tr>");
     for (name, class) in grid.header.iter().zip(&classes) {
         write!(out, "<th scope=\"col\"{class}>{}</th>", escape(name)).expect("a string takes it");
     }
@@ -144,4 +148,16 @@ fn table(grid: &Grid) -> String {
         out.push_str("</tr>\n");
     }
     out + "</tbody>\n</table></div>\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_between_backticks_are_code_and_nothing_is_markup() {
+        assert_eq!(prose("of `a<b>`, twice"), "of <code>a&lt;b&gt;</code>, twice");
+        assert_eq!(prose("one ` alone <i>"), "one ` alone &lt;i&gt;");
+        assert_eq!(prose("`all`"), "<code>all</code>");
+    }
 }

@@ -12,7 +12,7 @@ pub mod where_and_when;
 use anyhow::Result;
 
 use crate::cache::Cache;
-use crate::report::gather::{self, Run, Scoring};
+use crate::report::gather::{self, Run, Scoring, StageRun};
 use crate::report::{Block, Figure, Report, Section, VERSION};
 
 /// What sections are made of.
@@ -81,6 +81,14 @@ fn headed(stored: &Stored<'_>, blocks: impl Fn(&Scoring) -> Vec<Block>) -> Vec<B
         all.extend(blocks);
     }
     all
+}
+
+/// Every stage with what sets its run apart from others in the same report.
+fn stages<'a>(stored: &'a Stored<'_>) -> impl Iterator<Item = (String, &'a StageRun)> {
+    let several = stored.runs.len() > 1;
+    let prefix = move |at: usize| if several { format!("run {}:", at + 1) } else { String::new() };
+    let of = move |(at, run): (usize, &'a Run)| run.stages.iter().map(move |stage| (prefix(at), stage));
+    stored.runs.iter().enumerate().flat_map(of)
 }
 
 /// So many of something.

@@ -81,6 +81,9 @@ details.fold>summary{display:block;list-style:none;color:var(--ink);font-weight:
 details::details-content{content-visibility:visible;height:auto}.scroll,pre{overflow:visible}pre{max-height:none;white-space:pre-wrap;\
 overflow-wrap:anywhere;font-size:8pt}figure,.verdict,tr{break-inside:avoid}h2,h3,figcaption{break-after:avoid}\
 figure details{break-inside:auto}svg{min-width:0;max-height:200mm}table{font-size:8.5pt;max-width:100%}\
-th,td{white-space:normal;overflow-wrap:anywhere;padding-right:8px}td.long{min-width:0}\
+th,td{white-space:normal;overflow-wrap:break-word;padding-right:8px}td.number{white-space:nowrap}th,td.long,td:first-child{\
+overflow-wrap:anywhere}td.long,td:first-child{min-width:70px}\
+table.wide{font-size:6.5pt}table.wide :is(th,td){white-space:normal;overflow-wrap:anywhere;padding-right:4px;min-width:0;\
+font-size:inherit}\
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 ";

@@ -141,6 +141,9 @@ fn paper_shows_what_the_screen_folds_in_the_colours_of_day() {
     let ground = "getComputedStyle(document.body).backgroundColor";
     assert_eq!((browser.evaluate(tables), browser.evaluate(ground)), (json!(0), json!("rgb(20, 24, 29)")));
     browser.look(700, "dark", "print");
+    // What was folded is laid out with the next frame.
+    let frames = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 0))))";
+    browser.evaluate(frames);
     let all = browser.evaluate(r#"document.querySelectorAll("details table, details pre").length"#);
     assert_eq!((browser.evaluate(tables), browser.evaluate(ground)), (all, json!("rgb(255, 255, 255)")));
     let cut = r#"[...document.querySelectorAll("svg, table, pre")].filter(it => it.getBoundingClientRect().right > innerWidth + 1)

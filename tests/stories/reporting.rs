@@ -304,7 +304,10 @@ fn several_runs_are_compared_in_one_report() {
     let run = |at: usize| runs["runs"][at]["run"].as_str().unwrap_or_else(|| panic!("{listed}")).to_owned();
     let report = report(&project, &[&run(1), &run(0)]);
     assert_holds(report["title"].as_str().unwrap(), &[&run(1), " and ", &run(0)]);
+    assert_holds(&texts(&report, "answer"), &[&format!("run 2 is {}", run(0)), "run 2:test:lstm[features="]);
     assert_holds(&texts(&report, "differences"), &["epochs"]);
+    assert_holds(&texts(&report, "training"), &["run 1:lstm[", "run 2:lstm["]);
+    assert_holds(&texts(&report, "sweep"), &["Trials of run 1:lstm", "Trials of run 2:lstm"]);
     assert_holds(&texts(&report, "reproduce"), &[&format!("Run {}", run(0)), "--set epochs=1"]);
 }
 

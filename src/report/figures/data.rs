@@ -27,7 +27,7 @@ pub fn bars(title: &str, told: &str, bars: &[Bar], table: Grid) -> Option<Figure
     let [low, high] = draw::range(bars.iter().map(|bar| bar.value).chain(ends).chain([0.0]))?;
     bars.first()?;
     let mut canvas = Canvas::new(ROW * bars.len() as f64 + 10.0);
-    let x = Scale::new([low, high], [NAMES + if low < 0.0 { 60.0 } else { 0.0 }, WIDTH - 170.0]);
+    let x = Scale::new([low, high], [NAMES + if low < 0.0 { 60.0 } else { 0.0 }, WIDTH - 215.0]);
     for (at, bar) in bars.iter().enumerate() {
         let y = 4.0 + ROW * at as f64;
         let (from, to) = (x.at(bar.value.min(0.0)), x.at(bar.value.max(0.0)));
@@ -38,7 +38,7 @@ pub fn bars(title: &str, told: &str, bars: &[Bar], table: Grid) -> Option<Figure
             canvas.line([least, y + 11.5], [most, y + 11.5], "zero");
             to.max(most)
         });
-        canvas.text([to + 8.0, y + 15.0], "tick", Anchor::Start, &shortened(&bar.words, 26));
+        canvas.text([to + 8.0, y + 15.0], "tick", Anchor::Start, &shortened(&bar.words, 32));
     }
     canvas.line([x.at(0.0), 0.0], [x.at(0.0), ROW * bars.len() as f64 + 6.0], "axis");
     let svg = canvas.finish(Figure::ID, title, told);

@@ -9,7 +9,7 @@ use pacer_stages::comparison::{Difference, Row};
 use crate::compare::Answer;
 use crate::report::figures::forest::forest;
 use crate::report::figures::{plain, two};
-use crate::report::gather::{Scoring, StageRun};
+use crate::report::gather::{Run, Scoring, StageRun};
 use crate::report::sections::course::unfinished;
 use crate::report::sections::{Stored, counted, figure, headed};
 use crate::report::{Block, Grid, Mark};
@@ -22,7 +22,13 @@ const VERDICTS: usize = 12;
 
 /// A sentence, and a verdict for each candidate.
 pub fn answer(stored: &Stored<'_>) -> Vec<Block> {
-    let mut blocks: Vec<Block> = stored.runs.iter().filter_map(unfinished).collect();
+    let mut blocks = Vec::new();
+    if stored.runs.len() > 1 {
+        let named = |(at, run): (usize, &Run)| format!("run {} is {}", at + 1, run.summary.run);
+        let named: Vec<String> = stored.runs.iter().enumerate().map(named).collect();
+        blocks.push(Block::words(format!("Here {}.", named.join(", "))));
+    }
+    blocks.extend(stored.runs.iter().filter_map(unfinished));
     if stored.scorings.is_empty() {
         let words = "No model was scored on a part of a split here, so there is nothing to compare; what was done is told \
                      below.";

@@ -8,7 +8,7 @@ use crate::report::figures::curves::{Curves, curves as drawn};
 use crate::report::figures::sweep::{self, Trial};
 use crate::report::gather::{StageRun, State};
 use crate::report::sections::course::Failures;
-use crate::report::sections::{Stored, counted, figure};
+use crate::report::sections::{Stored, counted, figure, stages};
 use crate::report::{Block, Mark};
 
 /// Configurations in one figure of curves.
@@ -22,7 +22,7 @@ const FIGURES: usize = 2;
 pub fn curves(stored: &Stored<'_>) -> Vec<Block> {
     let mut splits: Vec<(String, Vec<Curves>)> = Vec::new();
     let mut seen = BTreeSet::new();
-    for stage in stored.runs.iter().flat_map(|run| &run.stages) {
+    for (run, stage) in stages(stored) {
         let Some(line) = stage.table("history", stored.cache).and_then(|table| line(&table)) else { continue };
         let Some(result) = stage.result.as_ref().filter(|result| seen.insert(result.key)) else { continue };
         let split = result.record["inputs"]["split"].as_str().unwrap_or_default();
@@ -30,7 +30,7 @@ pub fn curves(stored: &Stored<'_>) -> Vec<Block> {
             splits.push((split.to_owned(), Vec::new()));
             splits.len() - 1
         });
-        let (all, name) = (&mut splits[place].1, stage.configuration());
+        let (all, name) = (&mut splits[place].1, format!("{run}{}", stage.configuration()));
         match all.iter_mut().find(|curves| curves.name == name) {
             Some(curves) => curves.trainings.push(line),
             None => all.push(Curves { name, trainings: vec![line] }),
@@ -75,18 +75,19 @@ fn line(history: &Table) -> Option<Vec<[f64; 2]>> {
 
 /// The sweeps of trainings: each group of trials that has errors on the validation part, and those that failed.
 pub fn sweeps(stored: &Stored<'_>) -> Vec<Block> {
-    let mut groups: BTreeMap<&str, Vec<Trial>> = BTreeMap::new();
-    let mut failed: BTreeMap<&str, Failures> = BTreeMap::new();
+    let mut groups: BTreeMap<String, Vec<Trial>> = BTreeMap::new();
+    let mut failed: BTreeMap<String, Failures> = BTreeMap::new();
     let mut seen = BTreeSet::new();
-    for stage in stored.runs.iter().flat_map(|run| &run.stages) {
+    for (run, stage) in stages(stored) {
         let Some(trial) = &stage.trial else { continue };
+        let group = format!("{run}{}", trial.group);
         if let State::Failed { class, message } = &stage.state {
-            failed.entry(&trial.group).or_default().take(&stage.name, class, message);
+            failed.entry(group.clone()).or_default().take(&stage.name, class, message);
         }
         let Some(result) = stage.result.as_ref().filter(|result| seen.insert(result.key)) else { continue };
         let Some(mae) = result.metrics.get("validation_mae").and_then(serde_json::Value::as_f64) else { continue };
         let coordinates = trial.coordinates.clone();
-        groups.entry(&trial.group).or_default().push(Trial { coordinates, mae, seconds: result.seconds });
+        groups.entry(group).or_default().push(Trial { coordinates, mae, seconds: result.seconds });
     }
     let mut blocks: Vec<Block> =
         groups.iter().flat_map(|(group, trials)| sweep::sweep(group, trials)).map(Block::Figure).collect();

@@ -182,3 +182,15 @@ fn warned(stored: &Stored<'_>) -> Vec<Block> {
     let line = |(words, names): (&str, BTreeSet<&str>)| Block::check(Mark::Open, format!("{}: {words}", listed(names)));
     lines.into_iter().map(line).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_of_inputs_is_left_out_and_other_words_stay() {
+        assert_eq!(without_count("none of 7 inputs is named so"), "none of the inputs is named so");
+        assert_eq!(without_count("none of the 65 workouts scored"), "none of the 65 workouts scored");
+        assert_eq!(without_count("each of 9 users"), "each of 9 users");
+    }
+}
