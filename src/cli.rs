@@ -17,6 +17,7 @@ mod plan;
 mod project;
 mod report;
 mod run;
+mod serve;
 mod share;
 mod show;
 mod sweep;
@@ -206,6 +207,11 @@ enum Command {
         pacer report --format markdown > report.md"
     )]
     Report(report::ReportArgs),
+    /// Show the store in a browser: runs, reports, comparisons, and runs that go on, live; it only reads
+    #[command(after_help = "Examples:\n  pacer serve\n  pacer serve --port 0 --store from_the_server\n  \
+        pacer serve --bind 0.0.0.0   # others need the token that it prints\n\n\
+        From another machine without opening a port: ssh -L 7223:localhost:7223 HOST, then http://localhost:7223/.")]
+    Serve(serve::ServeArgs),
     /// Say what this machine has for pacer, and what to do about what is missing
     #[command(after_help = "Example:\n  pacer doctor")]
     Doctor,
@@ -287,6 +293,7 @@ pub fn main() -> ExitCode {
         Command::Gc(args) => care::gc(args, &session),
         Command::Pin(args) => care::pin(args, &session),
         Command::Report(args) => report::report(args, &session),
+        Command::Serve(args) => serve::serve(args, &session),
         Command::Doctor => doctor::doctor(&session),
         Command::Tutorial => manual::print_tutorial(),
         Command::Completions(args) => manual::completions(args),

@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::fs;
 
+use jiff::civil::Date;
+use jiff::{Timestamp, ToSpan as _};
 use pacer_stages::stage::Metrics;
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use serde::{Deserialize, Serialize};
@@ -137,6 +139,33 @@ pub fn runs(cache: &Cache, filter: &Filter) -> (Vec<Past>, usize) {
     (found.into_iter().zip(told).map(past).collect(), more)
 }
 
+/// The beginning of the ids of runs that begin at a time: a day (2026-11-30, UTC) or an age (12h, 7d, 8w).
+pub fn since(text: &str) -> Result<String, String> {
+    const FORM: &str = "%Y%m%d-%H%M%S";
+    if let Ok(day) = text.parse::<Date>() {
+        return Ok(day.strftime("%Y%m%d-000000").to_string());
+    }
+    let wrong = || "must be a day such as 2026-11-30, or an age such as 12h, 7d or 8w".to_owned();
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let number: i64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
+    let hours = match unit {
+        'h' => number,
+        'd' => number.saturating_mul(24),
+        'w' => number.saturating_mul(24 * 7),
+        _ => return Err(wrong()),
+    };
+    let span = 0.seconds().try_hours(hours.abs()).map_err(|_| wrong())?;
+    let then = Timestamp::now().checked_sub(span).map_err(|_| wrong())?;
+    Ok(then.strftime(FORM).to_string())
+}
+
+/// The minute of a run's start, which its id tells.
+pub fn date(run: &str) -> String {
+    let digits = |from: usize, to: usize| run.get(from..to).unwrap_or_default();
+    let day = format!("{}-{}-{}", digits(0, 4), digits(4, 6), digits(6, 8));
+    format!("{day} {}:{}", digits(9, 11), digits(11, 13))
+}
+
 /// The errors behind each key: as journals told them when it was made, else from its result.
 fn known(cache: &Cache, told: &[Told]) -> HashMap<Digest, Option<Best>> {
     let mut known: HashMap<Digest, Option<Best>> =
@@ -225,5 +254,20 @@ mod tests {
         assert_eq!(best(test), Some((4.0, "test".into(), Some("b".into()))));
         assert_eq!(best(json!({"validation_mae": 9.5, "epochs": 3})), Some((9.5, "validation".into(), None)));
         assert_eq!(best(json!({"workouts": 3, "a": {"mae": 5.0}})), None);
+    }
+
+    #[test]
+    fn a_day_or_an_age_is_the_beginning_of_an_id() {
+        assert_eq!(since("2026-11-30"), Ok("20261130-000000".into()));
+        let ago = since("7d").unwrap();
+        assert!(ago.len() == 15 && ago < Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string(), "{ago}");
+        for wrong in ["", "yesterday", "7", "7é", "99999999999999999d"] {
+            assert!(since(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_date_stands_in_the_id() {
+        assert_eq!(date("20261126-200431.575-32737"), "2026-11-26 20:04");
     }
 }

@@ -1,10 +1,10 @@
 //! Runs on disk: the journal of events, the summary, the logs of stages. Unaware of how stages are run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use pacer_stages::stage::Notice;
@@ -29,6 +29,15 @@ const ALIVE: &str = "alive";
 /// The file that marks a pinned run.
 const PINNED: &str = "pinned";
 
+/// Where running stages tell how far they are, for readers in other processes; the end of the run takes it away.
+const PROGRESS: &str = "progress.jsonl";
+
+/// A stage writes the same sort of progress down no more often than this.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Progress beyond this begins its file anew.
+const PROGRESS_BYTES: usize = 4 << 20;
+
 /// The journal of a run that is under way.
 pub struct Journal {
     folder: PathBuf,
@@ -42,6 +51,16 @@ pub struct Journal {
     store: Store,
     /// Where nothing can be written down, no collection can know what this run needs, and none may go on beside it.
     held_off: Option<File>,
+    progress: Progress,
+}
+
+/// The file of progress: made by the first that is told, and given up where it cannot be written.
+#[derive(Default)]
+struct Progress {
+    file: Option<File>,
+    bytes: usize,
+    /// When each stage last told each sort of news: a message without its numbers.
+    told: HashMap<(String, String), Instant>,
 }
 
 /// What a run came to; also written when it has only begun, so that a killed run can be seen.
@@ -106,8 +125,8 @@ impl Journal {
         });
         let (file, alive) = begun.ok().unzip();
         let held_off = held_off.filter(|_| file.is_none());
-        let began = Instant::now();
-        Self { folder, began, file: file.map(BufWriter::new), summary, _alive: alive, store: store.clone(), held_off }
+        let (file, progress, began) = (file.map(BufWriter::new), Progress::default(), Instant::now());
+        Self { folder, began, file, summary, _alive: alive, store: store.clone(), held_off, progress }
     }
 
     /// The run's id.
@@ -120,14 +139,22 @@ impl Journal {
         log_path(&self.folder, stage)
     }
 
-    /// Writes an event down. Progress is not kept: it is stale as soon as the next comes; logs are files of their own.
+    /// Writes an event down. Progress is kept apart and only while the run goes on: it is stale as soon as the next
+    /// comes; logs are files of their own.
     pub fn record(&mut self, event: &Event) {
-        if let Event::Notice { notice: Notice::Progress { .. } | Notice::Log { .. }, .. } = event {
-            return;
+        match event {
+            Event::Notice { notice: Notice::Log { .. }, .. } => {}
+            Event::Notice { stage, notice: Notice::Progress { message, .. } } => {
+                if self.file.is_some() && self.progress.is_news(stage, message) {
+                    self.progress.tell(&self.folder, event);
+                }
+            }
+            _ => {
+                let (line, at) = (event.line(), self.began.elapsed().as_secs_f64());
+                let open = line.strip_suffix('}').expect("an event is an object");
+                self.write(|file| writeln!(file, "{open},\"at\":{at:.3}}}"));
+            }
         }
-        let (line, at) = (event.line(), self.began.elapsed().as_secs_f64());
-        let open = line.strip_suffix('}').expect("an event is an object");
-        self.write(|file| writeln!(file, "{open},\"at\":{at:.3}}}"));
     }
 
     /// Hands to the system what was written down so far, so that it outlives this process.
@@ -168,6 +195,41 @@ impl Journal {
         let written = self.file.as_ref().map_or(Ok(()), |_| store.write_json(&path, &self.summary));
         if let Err(error) = written {
             tracing::warn!("the summary of this run is not kept: {error:#}");
+        }
+        // Readers that followed it know by the summary that no more comes.
+        if self.progress.bytes > 0 {
+            let _ = fs::remove_file(self.folder.join(PROGRESS));
+        }
+    }
+}
+
+impl Progress {
+    /// Whether a stage told nothing of the sort a moment ago. By sorts, so that the batches of a training do not hide its
+    /// epochs.
+    fn is_news(&mut self, stage: &str, message: &str) -> bool {
+        let now = Instant::now();
+        let sort = (stage.to_owned(), message.chars().filter(|c| !c.is_ascii_digit()).collect());
+        if self.told.get(&sort).is_some_and(|told| now.duration_since(*told) < PROGRESS_INTERVAL) {
+            return false;
+        }
+        self.told.retain(|_, told| now.duration_since(*told) < PROGRESS_INTERVAL);
+        self.told.insert(sort, now);
+        true
+    }
+
+    /// Writes down how far a stage is. What cannot be written is missed by nobody but a reader who looks on.
+    fn tell(&mut self, folder: &Path, event: &Event) {
+        if self.bytes == 0 {
+            self.file = File::options().append(true).create(true).open(folder.join(PROGRESS)).ok();
+        }
+        let Some(file) = &mut self.file else { return };
+        if self.bytes > PROGRESS_BYTES && file.set_len(0).is_ok() {
+            self.bytes = 0;
+        }
+        let line = event.line() + "\n";
+        self.bytes += line.len();
+        if file.write_all(line.as_bytes()).is_err() {
+            self.file = None;
         }
     }
 }
@@ -226,6 +288,17 @@ fn file_name(stage: &str) -> String {
     let safe: String = stage.chars().map(|c| if is_plain(c) || c == '=' || c == '.' { c } else { '_' }).collect();
     let short: String = safe.chars().take(NAME_CHARS).collect();
     format!("{}-{}", short.trim_end_matches('_'), &Digest::of(stage.as_bytes()).hex()[..8])
+}
+
+/// The files that tell of a run while it goes on: its journal, and the progress of its stages.
+pub fn told_in(store: &Store, run: &str) -> [PathBuf; 2] {
+    let folder = store.path("runs").join(run);
+    [folder.join("journal.jsonl"), folder.join(PROGRESS)]
+}
+
+/// Where the log of a stage lies in a run, whether there is one or not.
+pub fn log_of(store: &Store, run: &str, stage: &str) -> PathBuf {
+    log_path(&store.path("runs").join(run), stage)
 }
 
 /// The ids of runs, newest first.

@@ -66,6 +66,7 @@
 //!   goes on with searches, [`rerun`](engine::rerun) runs a stage again to compare bits.
 //! - [`export`]: results for other programs: event files, an MLflow server, an archive.
 //! - [`report`]: runs as one page, Markdown or JSON, from stored results alone.
+//! - [`serve`]: the same pages over HTTP, live while a run goes on; it only reads, and nothing else needs it.
 //! - [`ui`]: the only part that writes to the terminal; results on stdout, progress on stderr.
 //! - [`cli`]: the commands; each calls one operation of the above. `main.rs` only calls it.
 //!
@@ -160,6 +161,7 @@ pub mod report;
 pub mod resolve;
 pub mod schema;
 pub mod search;
+pub mod serve;
 pub mod spec;
 pub mod stat_cache;
 pub mod store;

@@ -9,6 +9,7 @@ pub mod draw;
 pub mod groups;
 pub mod output;
 pub mod progress;
+pub mod runs;
 pub mod section;
 pub mod standing;
 pub mod tables;

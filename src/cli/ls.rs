@@ -2,19 +2,18 @@
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
-use jiff::civil::Date;
-use jiff::{Timestamp, ToSpan as _};
 use serde_json::json;
 
 use crate::cli::plan::in_format;
 use crate::cli::project::{self, store_folder};
 use crate::cli::{Exit, Format, Session};
 use crate::event::Event;
-use crate::history::{self, Filter, Past, Stands};
+use crate::history::{self, Filter, Stands};
 use crate::journal;
 use crate::store::Store;
 use crate::ui::output;
 use crate::ui::progress::brief;
+use crate::ui::runs;
 use crate::ui::tables::Rows;
 
 /// Runs that are listed where no limit is given.
@@ -30,7 +29,7 @@ pub struct LsArgs {
     #[arg(long, value_enum)]
     state: Option<State>,
     /// Only runs since a day (2026-11-30, UTC) or for an age (12h, 7d, 8w)
-    #[arg(long, value_name = "WHEN", value_parser = since)]
+    #[arg(long, value_name = "WHEN", value_parser = history::since)]
     since: Option<String>,
     /// The newest so many; 0 for all
     #[arg(long, value_name = "N", default_value_t = LISTED)]
@@ -44,26 +43,6 @@ enum State {
     Done,
     Failed,
     Interrupted,
-}
-
-/// The beginning of the ids of runs that begin at a time.
-fn since(text: &str) -> Result<String, String> {
-    const FORM: &str = "%Y%m%d-%H%M%S";
-    if let Ok(day) = text.parse::<Date>() {
-        return Ok(day.strftime("%Y%m%d-000000").to_string());
-    }
-    let wrong = || "must be a day such as 2026-11-30, or an age such as 12h, 7d or 8w".to_owned();
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let number: i64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
-    let hours = match unit {
-        'h' => number,
-        'd' => number.saturating_mul(24),
-        'w' => number.saturating_mul(24 * 7),
-        _ => return Err(wrong()),
-    };
-    let span = 0.seconds().try_hours(hours.abs()).map_err(|_| wrong())?;
-    let then = Timestamp::now().checked_sub(span).map_err(|_| wrong())?;
-    Ok(then.strftime(FORM).to_string())
 }
 
 /// Columns that a narrow terminal goes without, the first one first; a run's id tells its date.
@@ -84,15 +63,14 @@ pub fn ls(args: &LsArgs, session: &Session) -> Result<Exit> {
         since: args.since.clone(),
         limit: (args.limit > 0).then_some(args.limit),
     };
-    let (runs, more) = history::runs(&cache, &filter);
+    let (found, more) = history::runs(&cache, &filter);
     if session.format == Format::Json {
-        output::print_json(&json!({"v": 1, "runs": runs, "more": more}))?;
+        output::print_json(&json!({"v": 1, "runs": found, "more": more}))?;
         return Ok(Exit::Done);
     }
-    let mut rows =
-        Rows::new(["run", "date (UTC)", "pipeline", "state", "took", "reused", "ran", "failed", "best mae", "of"]);
-    for run in &runs {
-        rows.push(row(run));
+    let mut rows = Rows::new(runs::HEADER);
+    for run in &found {
+        rows.push(runs::row(run));
     }
     let left_out = if session.format == Format::Table { rows.fit(&SPARE) } else { Vec::new() };
     output::print(&in_format(&rows, session.format));
@@ -107,41 +85,10 @@ pub fn ls(args: &LsArgs, session: &Session) -> Result<Exit> {
         };
         output::print(&more);
     }
-    if runs.is_empty() {
+    if found.is_empty() {
         output::say("no such run");
     }
     Ok(Exit::Done)
-}
-
-fn row(past: &Past) -> [String; 10] {
-    let summary = &past.summary;
-    let ended = !matches!(past.stands, Stands::Running | Stands::Killed);
-    let number = |number: usize| if ended { output::count(number) } else { String::new() };
-    let pinned = if past.pinned { ", pinned" } else { "" };
-    let best = past.best.as_ref();
-    let of = best.map_or_else(String::new, |best| {
-        let model = best.model.as_ref().map_or_else(String::new, |model| format!(":{model}"));
-        format!("{} {}{model}", best.part, best.stage)
-    });
-    [
-        summary.run.clone(),
-        date(&summary.run),
-        summary.pipeline.clone(),
-        format!("{}{pinned}", past.stands.name()),
-        if ended { output::seconds(summary.seconds) } else { String::new() },
-        number(summary.reused),
-        number(summary.ran),
-        number(summary.failed),
-        best.map_or_else(String::new, |best| format!("{:.2}", best.mae)),
-        of,
-    ]
-}
-
-/// The minute of a run's start, which its id tells.
-fn date(run: &str) -> String {
-    let digits = |from: usize, to: usize| run.get(from..to).unwrap_or_default();
-    let day = format!("{}-{}-{}", digits(0, 4), digits(4, 6), digits(6, 8));
-    format!("{day} {}:{}", digits(9, 11), digits(11, 13))
 }
 
 /// The run whose id is this, or begins so; none where there is none.
@@ -186,7 +133,7 @@ pub fn show_run(text: &str, session: &Session) -> Result<Exit> {
             "{run} of {} ({})\nbegun {} UTC, {}{took}: {counts}\n\n",
             summary.pipeline,
             summary.path.display(),
-            date(&run),
+            history::date(&run),
             stands.name()
         ));
     }
@@ -211,24 +158,4 @@ fn ending(event: &Event) -> Option<Vec<String>> {
 
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_day_or_an_age_is_the_beginning_of_an_id() {
-        assert_eq!(since("2026-11-30"), Ok("20261130-000000".into()));
-        let ago = since("7d").unwrap();
-        assert!(ago.len() == 15 && ago < Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string(), "{ago}");
-        for wrong in ["", "yesterday", "7", "7é", "99999999999999999d"] {
-            assert!(since(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn the_date_stands_in_the_id() {
-        assert_eq!(date("20261126-200431.575-32737"), "2026-11-26 20:04");
-    }
 }

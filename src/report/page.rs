@@ -50,7 +50,8 @@ fn hash(text: &str) -> String {
     STANDARD.encode(Sha256::digest(text.as_bytes()))
 }
 
-fn one(section: &Section, figures: &mut usize) -> String {
+/// A section, whose figures are numbered on from those before it.
+pub fn one(section: &Section, figures: &mut usize) -> String {
     let blocks: String = section.blocks.iter().map(|block| piece(block, figures)).collect();
     let Section { id, title, .. } = section;
     format!("<section id=\"{id}\" aria-labelledby=\"{id}-h\">\n<h2 id=\"{id}-h\">{title}</h2>\n{blocks}</section>\n")
@@ -118,7 +119,8 @@ fn escape_lines(text: &str) -> String {
     text.lines().map(escape).collect::<Vec<_>>().join("\n")
 }
 
-fn drawn(figure: &Figure, figures: &mut usize) -> String {
+/// A figure with its table.
+pub fn drawn(figure: &Figure, figures: &mut usize) -> String {
     *figures += 1;
     let svg = figure.svg.replace(Figure::ID, &format!("f{figures}"));
     format!(

@@ -71,7 +71,8 @@ pub fn csv(answer: &Answer) -> String {
     rows.csv()
 }
 
-fn sections(answer: &Answer) -> Vec<Section> {
+/// Its parts, for pages.
+pub fn sections(answer: &Answer) -> Vec<Section> {
     let comparison = &answer.comparison;
     let mut notes = Section { lines: answer.notes.clone(), ..Section::default() };
     notes.lines.push(basis(answer));

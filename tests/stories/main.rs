@@ -31,6 +31,7 @@ mod readme;
 mod recordings;
 mod reporting;
 mod security;
+mod serving;
 mod sharing;
 mod signals;
 mod sweeps;

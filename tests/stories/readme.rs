@@ -12,6 +12,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("make ", "it builds what runs here"),
     ("python3 ", "the benches are measures, and the scripts have stories of their own"),
     ("pacer watch", "it never ends; it has a story of its own"),
+    ("pacer serve", "it ends when it is told to; it has stories of its own"),
     ("pacer export mlflow", "it needs a server; it has a story of its own"),
     ("old.toml", "it compares versions that are not here; comparing has stories of its own"),
     ("../before/", "it names another store; comparing has stories of its own"),

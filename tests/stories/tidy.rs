@@ -64,7 +64,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    ("ui", &["compare", "diagnostic", "event", "graph"]),
+    ("ui", &["compare", "diagnostic", "event", "graph", "history"]),
+    ("serve", &["cache", "compare", "event", "history", "journal", "report", "ui"]),
     (
         "cli",
         &[
@@ -90,6 +91,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "report",
             "resolve",
             "schema",
+            "serve",
             "store",
             "ui",
         ],

@@ -133,7 +133,8 @@ fn basis(answer: &Answer) -> String {
     format!("{data} data, split by {split}, part {part}")
 }
 
-fn verdict(row: &Row, it: &Difference) -> Block {
+/// The verdict on a candidate.
+pub fn verdict(row: &Row, it: &Difference) -> Block {
     let (verdict, mark) = told(it.judgement.verdict);
     let interval =
         it.interval.map_or_else(String::new, |[low, high]| format!(" (95 %: {} to {})", two(low), two(high)));
