@@ -104,8 +104,14 @@ pub fn push(args: &PushArgs, session: &Session) -> Result<Exit> {
     let keys: Vec<Digest> = keys.into_iter().collect();
     let meter = Meter::default();
     let looker = Looker { meter: &meter, stop: &|| stop.requested() };
+    let moved = || {
+        if stop.requested() {
+            meter.end();
+        }
+        meter.moved()
+    };
     let work = || side_by_side(&keys, PUSHERS, |key| cache.push(key, Trust::Nothing, &looker));
-    let (outcomes, seconds) = transfer::watch("push", None, &|| meter.moved(), work);
+    let (outcomes, seconds) = transfer::watch("push", None, &moved, work);
     let (mut pushed, mut faults) = (Pushed::default(), Vec::new());
     for outcome in outcomes {
         match outcome {
