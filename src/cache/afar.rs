@@ -117,7 +117,8 @@ impl Cache {
             tracing::warn!("`{name}` of the remote `{}` is refused: {why}", remote.url());
             return Ok(false);
         }
-        self.store.write_whole(&self.store.afar_path(&remote.id(), key), &bytes)?;
+        // Should it be lost, it is asked for once more.
+        self.store.write_lightly(&self.store.afar_path(&remote.id(), key), &bytes)?;
         Ok(true)
     }
 

@@ -69,11 +69,11 @@ fn a_second_machine_computes_nothing_and_brings_only_what_is_asked_for() {
     assert_eq!((done["ran"].as_u64(), done["reused"].as_u64()), (Some(0), Some(3)));
     assert_eq!(second.stored("objects").len(), 0, "nobody asked for an artifact");
     let told = second.pacer(&["show", "pipeline.toml", "second"]);
-    assert!(told.out.contains("in the remote; pacer pull pipeline.toml second.text"), "{}", told.out);
+    assert!(told.out.contains("in the remote: pacer pull pipeline.toml second.text"), "{}", told.out);
     assert_eq!(second.stored("objects").len(), 0, "nobody asked for an artifact");
 
     let said = second.pacer(&["pull", "pipeline.toml", "third"]);
-    assert!(said.code == 0 && said.out.starts_with("pulled 1 blobs, 2 B"), "{}{}", said.out, said.err);
+    assert!(said.code == 0 && said.out.starts_with("pulled 1 blob, 2 B"), "{}{}", said.out, said.err);
     assert_eq!(second.stored("objects").len(), 1);
     let said = second.pacer(&["show", "pipeline.toml", "second.text", "--export", "text"]);
     assert_eq!((said.code, fs::read_to_string(second.path("text")).unwrap().as_str()), (0, "a\none\n"), "{}", said.err);
