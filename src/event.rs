@@ -49,6 +49,13 @@ pub enum Event {
         /// Seconds that it took.
         seconds: f64,
     },
+    /// The stages are done, and what they made is still being put into the remote.
+    Pushing {
+        /// Results that are not there yet.
+        results: usize,
+        /// Bytes that were put so far.
+        bytes: u64,
+    },
     /// What the run made was put into the remote.
     Pushed {
         /// Results that were put.

@@ -16,8 +16,8 @@ pub const PROJECT_FILE: &str = "pacer.toml";
 /// The keys of `[remote]`.
 const REMOTE_KEYS: [&str; 5] = ["url", "endpoint", "region", "path_style", "push"];
 
-/// The tables of a profile.
-const TABLES: [&str; 1] = ["remote"];
+/// The tables of a profile; what to run on is read by those who run there.
+const TABLES: [&str; 2] = ["executor", "remote"];
 
 /// What the profiles say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,6 +87,7 @@ fn parse(text: &str, folder: &Path) -> Result<Profile, Vec<Diagnostic>> {
         match (name.as_str(), &entry.value.data) {
             ("remote", Data::Table(table)) => profile.remote = remote(table, entry, folder, &mut faults),
             ("remote", other) => faults.push(wrong_sort(&entry.value, "a table", other)),
+            ("executor", _) => {}
             _ => faults.push(unknown(name, entry, "a profile has no", &TABLES)),
         }
     }
@@ -211,6 +212,7 @@ mod tests {
         assert_eq!(faults("[remote]"), ["`[remote]` does not say where"]);
         assert_eq!(faults("remote = 1"), ["a table is wanted here, not a whole number"]);
         assert_eq!(faults("[remot]"), ["a profile has no `remot`"]);
+        assert_eq!(faults("[executor.cluster]\ntype = \"slurm\""), [""; 0]);
         assert!(faults("[remote]\nurl = \"s3://b\"\nendpoint = \"http://h/x\"")[0].starts_with("an endpoint"));
     }
 }

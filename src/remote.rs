@@ -37,6 +37,9 @@ const MOST_FAILURES: usize = 3;
 /// For so long nobody is asked after a remote was found to be down.
 const REST: Duration = Duration::from_secs(300);
 
+/// What is said of something that was asked to break off.
+const INTERRUPTED: &str = "it was interrupted";
+
 /// The region where none is named.
 const REGION: &str = "us-east-1";
 
@@ -112,12 +115,23 @@ pub enum Existing {
 #[derive(Debug, Default)]
 pub struct Meter {
     moved: AtomicU64,
+    ended: AtomicBool,
 }
 
 impl Meter {
     /// Adds bytes.
     pub fn add(&self, bytes: u64) {
         self.moved.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Asks what is being sent to break off.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether what is being sent shall break off.
+    pub fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
     }
 
     /// Bytes so far.
@@ -341,7 +355,7 @@ impl Remote {
                 Err(fault @ Fault::Passing(_)) => (TRIES.1, fault),
                 Err(fault @ Fault::Refused(_)) => (0, fault),
             };
-            if tried >= tries {
+            if tried >= tries || fault == Fault::Passing(INTERRUPTED.to_owned()) {
                 return Err(self.give_up(act, fault));
             }
             std::thread::sleep(PAUSE * 2_u32.pow(tried - 1));
@@ -404,4 +418,52 @@ pub fn side_by_side<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn
     let mut done = done.into_inner().expect("nothing panics with it");
     done.sort_by_key(|(at, _)| *at);
     done.into_iter().map(|(_, answer)| answer).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remote() -> Remote {
+        Remote::open(&RemoteSettings { url: "/nowhere".into(), ..RemoteSettings::default() }).unwrap()
+    }
+
+    /// How often a call is made that always ends so, and whether the remote then is down.
+    fn calls(act: Act, times: usize, fault: &Fault) -> (usize, bool) {
+        let (remote, made) = (remote(), AtomicUsize::new(0));
+        for _ in 0..times {
+            let call = || -> Result<(), Fault> {
+                made.fetch_add(1, Ordering::Relaxed);
+                Err(fault.clone())
+            };
+            assert!(remote.attempt(act, call).is_err());
+        }
+        (made.into_inner(), remote.is_down())
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again_and_nobody_is_asked_who_does_not_answer() {
+        assert_eq!(calls(Act::Read, 5, &Fault::Unreachable("gone".into())), (2, true));
+        assert_eq!(calls(Act::Read, 1, &Fault::Passing("busy".into())), (4, false));
+        assert_eq!(calls(Act::Read, 5, &Fault::Passing("busy".into())), (12, true));
+        assert_eq!(calls(Act::Read, 5, &Fault::Refused("no".into())), (3, true));
+        assert_eq!(calls(Act::Write, 5, &Fault::Refused("read-only".into())), (5, false));
+    }
+
+    #[test]
+    fn a_success_forgets_the_failures_before() {
+        let remote = remote();
+        for _ in 0..2 {
+            let refused = || -> Result<(), Fault> { Err(Fault::Refused("no".into())) };
+            assert!(remote.attempt(Act::Read, refused).is_err() && remote.attempt(Act::Read, refused).is_err());
+            assert!(remote.attempt(Act::Read, || Ok(())).is_ok() && !remote.is_down());
+        }
+    }
+
+    #[test]
+    fn what_is_done_side_by_side_comes_back_in_order() {
+        let items: Vec<usize> = (0..100).collect();
+        assert_eq!(side_by_side(&items, 7, |item| item * 2), items.iter().map(|item| item * 2).collect::<Vec<_>>());
+        assert_eq!(side_by_side(&[0_usize; 0], 7, |item| *item), [0_usize; 0]);
+    }
 }

@@ -283,7 +283,7 @@ impl Store {
     }
 
     /// Writes a file whole or not at all.
-    pub fn write_whole(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+    fn write_whole(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let write = || -> io::Result<()> {
             let folder = path.parent().expect("files of the store lie in folders");
             make_folder(folder)?;
@@ -292,6 +292,20 @@ impl Store {
             file.as_file().sync_all()?;
             file.persist(path)?;
             File::open(folder)?.sync_all()
+        };
+        write().map_err(|error| self.cannot_write(error, path))
+    }
+
+    /// Writes a file whole or not at all; it may be lost with the power.
+    pub fn write_lightly(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        // A collection would take the half-written file for a dead one's.
+        let _held_off = self.hold_off_collections();
+        let write = || -> io::Result<()> {
+            fs::create_dir_all(path.parent().expect("files of the store lie in folders"))?;
+            let mut file = tempfile::NamedTempFile::new_in(self.path("tmp"))?;
+            file.write_all(bytes)?;
+            file.persist(path)?;
+            Ok(())
         };
         write().map_err(|error| self.cannot_write(error, path))
     }

@@ -4,6 +4,9 @@
 //! In the remote lies what lies in a store: `objects/ab/cdef…` and `results/ab/KEY.json`. A result of the remote is
 //! kept in `afar/`, apart from those of the store, which have every blob here; it moves there when all of its own have
 //! come.
+//!
+//! A machine that shares no file system with the others needs no more than this: it brings the artifacts that a job
+//! reads ([`Cache::bring`]), runs the job on a store of its own, and puts the result there ([`Cache::push`]).
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
@@ -114,7 +117,8 @@ impl Cache {
             tracing::warn!("`{name}` of the remote `{}` is refused: {why}", remote.url());
             return Ok(false);
         }
-        self.store.write_whole(&self.store.afar_path(&remote.id(), key), &bytes)?;
+        // Should it be lost, it is asked for once more.
+        self.store.write_lightly(&self.store.afar_path(&remote.id(), key), &bytes)?;
         Ok(true)
     }
 
@@ -154,44 +158,54 @@ impl Cache {
 
     fn bring_one(&self, artifact: &Artifact, looker: &Looker<'_>) -> Result<()> {
         let Some(remote) = &self.remote else { bail!("there is no remote to bring it from") };
-        let name = blob_name(&artifact.digest);
         let waiting = |_| if (looker.stop)() { Err(anyhow!("it was interrupted")) } else { Ok(()) };
         let _lock = Lock::take(&self.store.lock_path(&artifact.digest), waiting)?;
         if self.store.has(&artifact.digest, artifact.bytes) {
             return Ok(());
         }
-        let refuse = |why: &str| {
-            remote.refuse(&name);
-            anyhow!("`{name}` of the remote `{}` is refused: {why}", remote.url())
-        };
         let part = self.store.incoming_path(&artifact.digest);
+        let was_begun = part.exists();
+        self.fetch(remote, artifact, &part, looker)?;
+        if self.store.admit(&part, &artifact.digest)? {
+            return Ok(());
+        }
+        // What was begun another time may be what is wrong.
+        fs::remove_file(&part)?;
+        if was_begun {
+            self.fetch(remote, artifact, &part, looker)?;
+            if self.store.admit(&part, &artifact.digest)? {
+                return Ok(());
+            }
+            fs::remove_file(&part)?;
+        }
+        Err(refused(remote, &artifact.digest, "its bytes are not those of its name"))
+    }
+
+    /// Brings the bytes of a blob into a file, which may hold the first of them.
+    fn fetch(&self, remote: &Remote, artifact: &Artifact, part: &Path, looker: &Looker<'_>) -> Result<()> {
+        let (name, wanted) = (blob_name(&artifact.digest), artifact.bytes);
         let mut tries = TRIES;
         loop {
-            let there = fs::metadata(&part).map_or(0, |metadata| metadata.len());
-            if there == artifact.bytes && part.exists() {
-                break;
+            let there = fs::metadata(part).map_or(0, |metadata| metadata.len());
+            if there == wanted && part.exists() {
+                return Ok(());
             }
-            let from = if there < artifact.bytes { there } else { 0 };
-            let reading = remote.get(&name, from)?.ok_or_else(|| refuse("it is not there"))?;
-            match receive(reading, &part, artifact.bytes, looker) {
-                Ok(length) if length == artifact.bytes => break,
+            let from = if there < wanted { there } else { 0 };
+            let reading = remote.get(&name, from)?;
+            let reading = reading.ok_or_else(|| refused(remote, &artifact.digest, "it is not there"))?;
+            match receive(reading, part, wanted, looker) {
+                Ok(length) if length == wanted => return Ok(()),
                 Ok(length) => {
-                    let _ = fs::remove_file(&part);
-                    let (has, wanted) =
-                        (if length > artifact.bytes { "more".into() } else { length.to_string() }, artifact.bytes);
-                    return Err(refuse(&format!("it has {has} of {wanted} bytes")));
+                    let _ = fs::remove_file(part);
+                    let has = if length > wanted { "more".to_owned() } else { length.to_string() };
+                    return Err(refused(remote, &artifact.digest, &format!("it has {has} of {wanted} bytes")));
                 }
-                Err(Broken::Here(error)) => return Err(self.store.cannot_write(error, &part)),
+                Err(Broken::Here(error)) => return Err(self.store.cannot_write(error, part)),
                 Err(Broken::Stopped) => bail!("it was interrupted; what came is kept"),
                 Err(Broken::There(error)) if tries <= 1 => bail!("`{name}` breaks off again and again: {error}"),
                 Err(Broken::There(_)) => tries -= 1,
             }
         }
-        if !self.store.admit(&part, &artifact.digest)? {
-            fs::remove_file(&part)?;
-            return Err(refuse("its bytes are not those of its name"));
-        }
-        Ok(())
     }
 
     /// Moves a result of the remote among those of the store, if all of its blobs have come.
@@ -219,6 +233,13 @@ impl Cache {
         }
         Ok(path)
     }
+}
+
+/// Notes that a blob of the remote is not what it should be, and says so.
+fn refused(remote: &Remote, digest: &Digest, why: &str) -> anyhow::Error {
+    let name = blob_name(digest);
+    remote.refuse(&name);
+    anyhow!("`{name}` of the remote `{}` is refused: {why}", remote.url())
 }
 
 /// Why a transfer broke off.
@@ -257,5 +278,115 @@ fn receive(reading: Reading, part: &Path, wanted: u64, looker: &Looker<'_>) -> s
         file.write_all(&buffer[..read]).map_err(Broken::Here)?;
         length += read as u64;
         looker.meter.add(read as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use pacer_stages::artifact::ArtifactType;
+    use serde_json::json;
+
+    use super::*;
+    use crate::cache::push::Trust;
+    use crate::key::{Record, RecordParts};
+    use crate::profile::RemoteSettings;
+    use crate::store::Store;
+
+    /// A store in a folder that shares its results in another.
+    fn cache(folder: &Path, name: &str) -> Cache {
+        let url = folder.join("remote").display().to_string();
+        let remote = Remote::open(&RemoteSettings { url, ..RemoteSettings::default() }).unwrap();
+        Cache { store: Store::open(&folder.join(name)).unwrap(), remote: Some(Arc::new(remote)) }
+    }
+
+    /// Makes the result of a stage that wrote some bytes.
+    fn make(cache: &Cache, kind: &'static str, bytes: &[u8]) -> (Digest, Artifact) {
+        let parts = RecordParts {
+            kind,
+            code: &[],
+            params: Arc::new(json!({})),
+            inputs: json!({}),
+            seed: None,
+            numeric: None,
+            environment: None,
+        };
+        let record = Record::new(parts);
+        let path = cache.store.path("tmp").join(kind);
+        fs::write(&path, bytes).unwrap();
+        let (digest, bytes) = cache.store.adopt(&path).unwrap();
+        let artifact = Artifact { name: "data".into(), artifact: ArtifactType::File, digest, bytes };
+        let result = StageResult {
+            v: RESULT_VERSION,
+            key: record.key(),
+            record: record.json(),
+            artifacts: vec![artifact.clone()],
+            metrics: serde_json::Map::new(),
+            warnings: Vec::new(),
+            seconds: 1.0,
+            peak_bytes: None,
+            finished: 0,
+            sum: None,
+        };
+        cache.store.write_json(&cache.store.result_path(&record.key()), &result.summed()).unwrap();
+        (record.key(), artifact)
+    }
+
+    #[test]
+    fn a_machine_that_shares_no_file_system_gets_inputs_and_gives_results() {
+        let folder = tempfile::tempdir().unwrap();
+        let (head, node) = (cache(folder.path(), "head"), cache(folder.path(), "node"));
+        let meter = Meter::default();
+        let looker = Looker { meter: &meter, stop: &|| false };
+        let (input_key, input) = make(&head, "first", b"input");
+        assert_eq!(head.push(&input_key, Trust::Result, &looker).unwrap().bytes, 5);
+        // The node knows the artifact that its job reads, not the result that it is of.
+        let brought = node.bring(&[input.clone(), input.clone()], &looker);
+        assert_eq!((brought.blobs, brought.bytes, brought.lacking.len()), (1, 5, 0));
+        assert_eq!(fs::read(node.blob(&input).unwrap()).unwrap(), b"input");
+        let (key, output) = make(&node, "second", b"output");
+        node.push(&key, Trust::Result, &looker).unwrap();
+        assert!(head.could_ask(&key));
+        assert_eq!(head.ask(&[key, Digest::of(b"another")]), 1);
+        let crate::cache::Found::Hit(hit) = head.find(&key) else { panic!("it was found") };
+        assert!(hit.afar && !head.could_ask(&key));
+        assert!(!head.keep(&key).unwrap(), "its blob is not here");
+        assert_eq!(head.bring(&hit.artifacts, &looker).blobs, 1);
+        assert!(head.keep(&key).unwrap() && !head.still_holds(&hit));
+        assert_eq!(fs::read(head.store.object_path(&output.digest)).unwrap(), b"output");
+        let crate::cache::Found::Hit(hit) = head.find_here(&key) else { panic!("it is here") };
+        assert!(!hit.afar);
+    }
+
+    #[test]
+    fn what_was_begun_is_gone_on_with_and_what_is_wrong_is_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (head, node) = (cache(folder.path(), "head"), cache(folder.path(), "node"));
+        let meter = Meter::default();
+        let looker = Looker { meter: &meter, stop: &|| false };
+        let (key, artifact) = make(&head, "first", b"0123456789");
+        head.push(&key, Trust::Result, &looker).unwrap();
+        let part = node.store.incoming_path(&artifact.digest);
+        fs::write(&part, b"0123456").unwrap();
+        assert_eq!((node.bring(std::slice::from_ref(&artifact), &looker).lacking.len(), meter.moved()), (0, 3));
+        fs::remove_file(node.store.object_path(&artifact.digest)).unwrap();
+        // A wrong beginning is found out in the end.
+        fs::write(&part, b"xxxxxxx").unwrap();
+        assert_eq!((node.bring(&[artifact], &looker).lacking.len(), meter.moved()), (0, 3 + 3 + 10));
+    }
+
+    #[test]
+    fn a_transfer_that_is_interrupted_keeps_what_came() {
+        let folder = tempfile::tempdir().unwrap();
+        let (head, node) = (cache(folder.path(), "head"), cache(folder.path(), "node"));
+        let meter = Meter::default();
+        let (key, artifact) = make(&head, "first", &vec![7; 3 * BUFFER]);
+        head.push(&key, Trust::Result, &Looker { meter: &meter, stop: &|| false }).unwrap();
+        let brought =
+            node.bring(std::slice::from_ref(&artifact), &Looker { meter: &meter, stop: &|| meter.moved() > 0 });
+        assert_eq!((brought.blobs, brought.lacking.len()), (0, 1));
+        let there = fs::metadata(node.store.incoming_path(&artifact.digest)).unwrap().len();
+        assert!(there > 0 && there < artifact.bytes);
     }
 }

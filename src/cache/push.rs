@@ -15,7 +15,7 @@ use crate::hash::hash_file;
 use crate::remote::{Content, Existing, Remote, side_by_side};
 
 /// Blobs that are put at once.
-const TRANSFERS: usize = 8;
+const TRANSFERS: usize = 4;
 
 /// A blob that was put longer ago is made young again before a result names it anew, so that no collection takes it
 /// meanwhile.

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::json;
 
-use crate::cache::afar::Looker;
+use crate::cache::afar::{Brought, Looker};
 use crate::cache::push::{Pushed, Trust, YOUNG};
 use crate::cache::{Artifact, Cache};
 use crate::care;
@@ -26,7 +26,10 @@ use crate::remote::{Meter, Remote, side_by_side};
 use crate::ui::{output, transfer};
 
 /// Results that are put at once.
-const PUSHERS: usize = 4;
+const PUSHERS: usize = 8;
+
+/// Results that are moved into the store at once, for each waits for the disk.
+const KEEPERS: usize = 16;
 
 /// The arguments of `pacer push`.
 #[derive(Debug, Args)]
@@ -104,8 +107,14 @@ pub fn push(args: &PushArgs, session: &Session) -> Result<Exit> {
     let keys: Vec<Digest> = keys.into_iter().collect();
     let meter = Meter::default();
     let looker = Looker { meter: &meter, stop: &|| stop.requested() };
+    let moved = || {
+        if stop.requested() {
+            meter.end();
+        }
+        meter.moved()
+    };
     let work = || side_by_side(&keys, PUSHERS, |key| cache.push(key, Trust::Nothing, &looker));
-    let (outcomes, seconds) = transfer::watch("push", None, &|| meter.moved(), work);
+    let (outcomes, seconds) = transfer::watch("push", None, &moved, work);
     let (mut pushed, mut faults) = (Pushed::default(), Vec::new());
     for outcome in outcomes {
         match outcome {
@@ -136,10 +145,12 @@ fn tell_pushed(pushed: &Pushed, faults: &[String], seconds: f64, session: &Sessi
         ));
     }
     if let Some(first) = faults.first() {
-        output::say(&format!("{} results were not pushed: {first}", faults.len()));
+        output::say(&format!("{} not pushed: {first}", output::number(faults.len(), "result")));
     }
     let moved = transfer::in_words(*bytes, seconds);
-    output::print(&format!("pushed {results} results, {blobs} blobs, {moved}; {there} results were there\n"));
+    let (results, there) = (output::number(*results, "result"), output::number(*there, "result"));
+    let blobs = output::number(*blobs, "blob");
+    output::print(&format!("pushed {results}, {blobs}, {moved}; {there} there before\n"));
     Ok(())
 }
 
@@ -170,11 +181,15 @@ pub fn pull(args: &PullArgs, session: &Session) -> Result<Exit> {
     let total = cache.absent(&artifacts).iter().map(|artifact| artifact.bytes).sum();
     let meter = Meter::default();
     let looker = Looker { meter: &meter, stop: &|| stop.requested() };
-    let work = || cache.bring(&artifacts, &looker);
+    let work = || -> Result<Brought> {
+        let brought = cache.bring(&artifacts, &looker);
+        let keys: Vec<Digest> = wanted.keys().copied().collect();
+        let kept = side_by_side(&keys, KEEPERS, |key| cache.keep(key));
+        kept.into_iter().collect::<Result<Vec<_>>>()?;
+        Ok(brought)
+    };
     let (brought, seconds) = transfer::watch("pull", Some(total), &|| meter.moved(), work);
-    for key in wanted.keys() {
-        cache.keep(key)?;
-    }
+    let brought = brought?;
     if session.format == Format::Json {
         let faults: Vec<_> = brought.lacking.iter().map(|(_, why)| why).collect();
         output::print_json(&json!({
@@ -184,7 +199,7 @@ pub fn pull(args: &PullArgs, session: &Session) -> Result<Exit> {
     } else {
         brought.lacking.iter().for_each(|(_, why)| output::say(why));
         let moved = transfer::in_words(brought.bytes, seconds);
-        output::print(&format!("pulled {} blobs, {moved}\n", brought.blobs));
+        output::print(&format!("pulled {}, {moved}\n", output::number(brought.blobs, "blob")));
         if !lacking.is_empty() {
             output::say(&format!("neither here nor in `{name}`: {}; `pacer run` makes them", lacking.join(", ")));
         }

@@ -76,7 +76,7 @@ pub fn show(args: &ShowArgs, session: &Session) -> Result<Exit> {
     match (artifact, &args.export) {
         (Some(artifact), Some(path)) => export(artifact, &cache.blob(artifact)?, path)?,
         (Some(artifact), None) => show_artifact(artifact, cache, session.format)?,
-        (None, _) => show_result(&project, id, &result, &args.pipeline.file, session.format)?,
+        (None, _) => show_result(&project, id, &result, &args.pipeline, session)?,
     }
     Ok(Exit::Done)
 }
@@ -101,7 +101,14 @@ fn named<'a>(result: &'a StageResult, stage: &str, name: &str) -> Result<&'a Art
     })
 }
 
-fn show_result(project: &Project, id: StageId, result: &StageResult, pipeline: &Path, format: Format) -> Result<()> {
+fn show_result(
+    project: &Project,
+    id: StageId,
+    result: &StageResult,
+    pipeline: &PipelineArgs,
+    session: &Session,
+) -> Result<()> {
+    let format = session.format;
     let stage = &project.graph.stages[id];
     let store = &project.cache.store;
     if format == Format::Json {
@@ -139,7 +146,10 @@ fn show_result(project: &Project, id: StageId, result: &StageResult, pipeline: &
     for artifact in &result.artifacts {
         let path = match store.has(&artifact.digest, artifact.bytes) {
             true => store.object_path(&artifact.digest).display().to_string(),
-            false => format!("in the remote; pacer pull {} {}.{}", pipeline.display(), stage.name, artifact.name),
+            false => {
+                let name = format!("{}.{}", stage.name, artifact.name);
+                format!("in the remote: {}", project::again("pull", pipeline, session, &[name]))
+            }
         };
         rows.push([artifact.name.clone(), artifact.artifact.to_string(), output::bytes(artifact.bytes), path]);
     }

@@ -142,10 +142,11 @@ impl Provenance {
     }
 }
 
-/// The keys of all results of a store.
+/// The keys of all results of a store, those that a remote holds among them.
 fn keys(cache: &Cache) -> Vec<Digest> {
     let below = |path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-    let files = below(cache.store.path("results")).flat_map(below);
+    let afar = below(cache.store.path("afar")).flat_map(below).flat_map(below);
+    let files = below(cache.store.path("results")).flat_map(below).chain(afar);
     let key = |path: std::path::PathBuf| Digest::from_str(path.file_name()?.to_str()?.strip_suffix(".json")?).ok();
     files.filter_map(key).collect()
 }

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,7 +13,7 @@ use ureq::http::Response;
 use ureq::{Agent, Body, SendBody};
 
 use crate::remote::sign::{self, Credentials, encoded, hex};
-use crate::remote::{Content, Existing, Fault, Listed, Meter, Reading, Seen};
+use crate::remote::{Content, Existing, Fault, INTERRUPTED, Listed, Meter, Reading, Seen};
 
 /// How long a connection may take.
 const CONNECTING: Duration = Duration::from_secs(2);
@@ -31,7 +32,8 @@ const BUFFER: usize = 1 << 18;
 
 /// A bucket, and a prefix within it.
 pub struct Bucket {
-    agent: Agent,
+    /// Made when it is first needed: to read whom the system believes takes 10 ms.
+    agent: OnceLock<Agent>,
     /// `http://` or `https://`.
     scheme: String,
     host: String,
@@ -102,15 +104,31 @@ impl Bucket {
             true => (host.to_owned(), format!("/{name}/")),
             false => (format!("{name}.{host}"), "/".to_owned()),
         };
+        let (scheme, region) = (format!("{scheme}://"), address.region.to_owned());
+        Self {
+            agent: OnceLock::new(),
+            scheme,
+            host,
+            root,
+            name: name.into(),
+            prefix: prefix.into(),
+            region,
+            credentials,
+        }
+    }
+
+    fn agent(&self) -> &Agent {
+        self.agent.get_or_init(|| self.new_agent())
+    }
+
+    fn new_agent(&self) -> Agent {
         let config = Agent::config_builder().http_status_as_error(false).max_redirects(0);
         let config = config.timeout_resolve(Some(CONNECTING)).timeout_connect(Some(CONNECTING));
         let config = config.timeout_per_read(Some(PATIENCE)).timeout_per_write(Some(PATIENCE));
         let config = config.max_idle_connections(64).max_idle_connections_per_host(64);
         #[cfg(feature = "tls")]
-        let config = if scheme == "https" { config.tls_config(believing_the_system()) } else { config };
-        let agent = config.input_buffer_size(BUFFER).output_buffer_size(BUFFER).build().new_agent();
-        let (scheme, region) = (format!("{scheme}://"), address.region.to_owned());
-        Self { agent, scheme, host, root, name: name.into(), prefix: prefix.into(), region, credentials }
+        let config = if self.scheme == "https://" { config.tls_config(believing_the_system()) } else { config };
+        config.input_buffer_size(BUFFER).output_buffer_size(BUFFER).build().new_agent()
     }
 
     pub(super) fn key(&self, name: &str) -> String {
@@ -139,7 +157,8 @@ impl Bucket {
             Some(Payload::Part(path, from, bytes, meter)) => {
                 let mut part = Metered { part: open(path, from, bytes).map_err(|error| gone(&error))?, meter };
                 let request = request.header("content-length", bytes.to_string());
-                self.answer(request.body(SendBody::from_reader(&mut part)), asked.patience)
+                let answer = self.answer(request.body(SendBody::from_reader(&mut part)), asked.patience);
+                answer.map_err(|fault| if meter.is_ended() { Fault::Passing(INTERRUPTED.into()) } else { fault })
             }
         }
     }
@@ -150,8 +169,8 @@ impl Bucket {
         patience: Duration,
     ) -> Result<Response<Body>, Fault> {
         let request = request.map_err(|error| Fault::Refused(error.to_string()))?;
-        let request = self.agent.configure_request(request).timeout_recv_response(Some(patience));
-        self.agent.run(request.timeout_per_read(Some(patience)).build()).map_err(|error| self.fault(&error))
+        let request = self.agent().configure_request(request).timeout_recv_response(Some(patience));
+        self.agent().run(request.timeout_per_read(Some(patience)).build()).map_err(|error| self.fault(&error))
     }
 
     /// The headers of a request, and the signature over them.
@@ -356,6 +375,9 @@ struct Metered<'a> {
 
 impl Read for Metered<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.meter.is_ended() {
+            return Err(io::Error::other(INTERRUPTED));
+        }
         let read = self.part.read(buffer)?;
         self.meter.add(read as u64);
         Ok(read)

@@ -121,7 +121,10 @@ impl Progress {
             row.enable_steady_tick(Duration::from_millis(200));
             self.last_row = Some(row);
         }
-        if let Some(row) = &self.last_row {
+        if let (Some(row), Event::Pushing { results, bytes }) = (&self.last_row, event) {
+            let (results, bytes) = (output::number(*results, "result"), output::bytes(*bytes));
+            row.set_message(format!("pushing: {bytes} so far, {results} left; Ctrl-C leaves them"));
+        } else if let Some(row) = &self.last_row {
             let shown = self.rows.values().filter(|row| row.bar.is_some()).count();
             row.set_message(self.standing.words(shown));
         }
@@ -141,8 +144,14 @@ impl Progress {
     }
 
     fn human(&mut self, event: &Event) {
-        let is_news =
-            !matches!(event, Event::Started { .. } | Event::Reused { .. } | Event::Pushed { .. } | Event::Done { .. });
+        let is_news = !matches!(
+            event,
+            Event::Started { .. }
+                | Event::Reused { .. }
+                | Event::Pushing { .. }
+                | Event::Pushed { .. }
+                | Event::Done { .. }
+        );
         if is_news && !self.reused.begun {
             self.reused.begun = true;
             self.tell_reused();
@@ -161,7 +170,7 @@ impl Progress {
                 self.end(stage, GOOD, "✓ reused", String::new());
             }
             Event::Reused { stage, afar, .. } => self.reused.add(stage, *afar),
-            Event::Brought { .. } | Event::Pushed { .. } => self.sharing(event),
+            Event::Brought { .. } | Event::Pushing { .. } | Event::Pushed { .. } => self.sharing(event),
             Event::Running { stage, reason, device, .. } => self.begin(stage, reason, device),
             Event::Waiting { stage, process } => {
                 let who = process.map_or_else(|| "another process".into(), |process| format!("process {process}"));
@@ -222,19 +231,19 @@ impl Progress {
         match event {
             Event::Brought { stage, artifacts, bytes, seconds } => {
                 let moved = transfer::in_words(*bytes, *seconds);
-                let inputs = if *artifacts == 1 { "input" } else { "inputs" };
-                self.line(stage, FAINT, "↓ brought", &format!("{artifacts} {inputs} from the remote, {moved}"));
+                let inputs = output::number(*artifacts, "input");
+                self.line(stage, FAINT, "↓ brought", &format!("{inputs} from the remote, {moved}"));
             }
             Event::Pushed { results, bytes, left } => {
-                let put = format!("pushed {} results, {}", output::count(*results), output::bytes(*bytes));
+                let put = format!("pushed {}, {}", output::number(*results, "result"), output::bytes(*bytes));
                 output::say(&match left {
                     0 => put,
                     left => format!("{put}; {} were not pushed, `pacer push` goes on", output::count(*left)),
                 });
             }
-            _ if self.reused.afar > 0 => {
+            Event::Done { .. } if self.reused.afar > 0 => {
                 let afar = output::count(self.reused.afar);
-                output::say(&format!("{afar} of the reused are in the remote; `pacer pull` brings their artifacts"));
+                output::say(&format!("{afar} reused from the remote; `pacer pull` brings their artifacts"));
             }
             _ => {}
         }

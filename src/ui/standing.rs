@@ -34,6 +34,7 @@ impl Standing {
             Event::Waiting { .. }
             | Event::Notice { .. }
             | Event::Brought { .. }
+            | Event::Pushing { .. }
             | Event::Pushed { .. }
             | Event::Done { .. } => {}
         }

@@ -23,7 +23,8 @@ pub fn watch<T: Send>(
         let working = scope.spawn(work);
         let row = std::io::stderr().is_terminal().then(|| row(what, total));
         while !working.is_finished() {
-            row.iter().for_each(|row| row.set_position(moved()));
+            let moved = moved();
+            row.iter().for_each(|row| row.set_position(moved));
             std::thread::sleep(if row.is_some() { TICK } else { Duration::from_millis(2) });
         }
         row.iter().for_each(ProgressBar::finish_and_clear);

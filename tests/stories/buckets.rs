@@ -167,7 +167,7 @@ fn a_bucket_is_shared_like_a_folder_and_no_secret_is_told() {
     let said = pacer(&second, &["pull", "pipeline.toml", "small", "--format", "json"]);
     assert!(said.code == 0 && said.out.contains("\"moved\": 9"), "{}{}", said.out, said.err);
     let said = pacer(&second, &["pull", "pipeline.toml"]);
-    assert!(said.code == 0 && said.out.starts_with("pulled 1 blobs, 40.0 MB"), "{}{}", said.out, said.err);
+    assert!(said.code == 0 && said.out.starts_with("pulled 1 blob, 40.0 MB"), "{}{}", said.out, said.err);
     assert_eq!(second.pacer(&["verify"]).code, 0);
     let said = pacer(&second, &["push", "--format", "json"]);
     assert!(said.code == 0 && said.out.contains("\"blobs\": 0") && said.out.contains("\"there\": 2"), "{}", said.out);

@@ -69,11 +69,11 @@ fn a_second_machine_computes_nothing_and_brings_only_what_is_asked_for() {
     assert_eq!((done["ran"].as_u64(), done["reused"].as_u64()), (Some(0), Some(3)));
     assert_eq!(second.stored("objects").len(), 0, "nobody asked for an artifact");
     let told = second.pacer(&["show", "pipeline.toml", "second"]);
-    assert!(told.out.contains("in the remote; pacer pull pipeline.toml second.text"), "{}", told.out);
+    assert!(told.out.contains("in the remote: pacer pull pipeline.toml second.text"), "{}", told.out);
     assert_eq!(second.stored("objects").len(), 0, "nobody asked for an artifact");
 
     let said = second.pacer(&["pull", "pipeline.toml", "third"]);
-    assert!(said.code == 0 && said.out.starts_with("pulled 1 blobs, 2 B"), "{}{}", said.out, said.err);
+    assert!(said.code == 0 && said.out.starts_with("pulled 1 blob, 2 B"), "{}{}", said.out, said.err);
     assert_eq!(second.stored("objects").len(), 1);
     let said = second.pacer(&["show", "pipeline.toml", "second.text", "--export", "text"]);
     assert_eq!((said.code, fs::read_to_string(second.path("text")).unwrap().as_str()), (0, "a\none\n"), "{}", said.err);
@@ -222,6 +222,55 @@ fn a_push_that_was_killed_goes_on_and_two_at_once_do_no_harm() {
     assert_eq!(put, 3);
     let third = sharing(remote.path());
     assert_eq!(third.run(&[])["reused"], 3);
+}
+
+#[test]
+fn a_push_that_is_killed_at_any_moment_leaves_a_sound_remote() {
+    let remote = folder();
+    let first = sharing(remote.path());
+    first.edit("head -n 1 {inputs.text}", "yes | head -c 30000000");
+    assert_eq!(first.run(&["--no-remote"])["ran"], 3);
+    let mut killed = 0;
+    for milliseconds in [2, 6, 12, 20, 35] {
+        let mut child = first.command(&["push"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+        killed += usize::from(child.try_wait().unwrap().is_none());
+        let _ = child.kill();
+        child.wait().unwrap();
+        // Whatever is there can be used.
+        let other = sharing(remote.path());
+        other.edit("head -n 1 {inputs.text}", "yes | head -c 30000000");
+        let said = other.pacer(&["run", "pipeline.toml"]);
+        assert!(said.code == 0 && !said.err.contains("refused"), "{}", said.err);
+        assert!([0, 1].contains(&other.pacer(&["pull", "pipeline.toml"]).code));
+        assert_eq!(other.digests(&["pipeline.toml"]), first.digests(&["pipeline.toml", "--no-remote"]));
+    }
+    assert!(killed > 0, "no push was killed half-way");
+    assert_eq!(first.pacer(&["push"]).code, 0);
+    let third = sharing(remote.path());
+    third.edit("head -n 1 {inputs.text}", "yes | head -c 30000000");
+    assert_eq!((third.run(&[])["reused"].as_u64(), third.pacer(&["pull", "pipeline.toml"]).code), (Some(3), 0));
+    assert_eq!(third.pacer(&["verify"]).code, 0);
+}
+
+#[test]
+fn commands_that_read_artifacts_bring_them() {
+    let remote = folder();
+    let (first, second) = two_machines(remote.path());
+    let said = second.pacer(&["compare", "pipeline.toml", "pipeline.toml", "second.text"]);
+    assert_eq!((said.code, second.stored("objects").len()), (0, 1), "{}{}", said.out, said.err);
+    assert_eq!(second.run(&[])["reused"], 3);
+    let said = second.pacer(&["export", "archive", "latest", "--out", "run.zip"]);
+    assert!(said.code == 0 && said.err.contains("3 results, 3 blobs"), "{}", said.err);
+    let third = sharing(remote.path());
+    assert_eq!(third.run(&[])["reused"], 3);
+    let said = third.pacer(&["verify", "pipeline.toml", "--rerun", "third"]);
+    assert!(said.code == 0 && said.out.contains("same bits"), "{}{}", said.out, said.err);
+    assert_eq!(third.stored("objects").len(), 2);
+    // Without the remote it is told what to do, and nothing is believed that cannot be had.
+    let said = first.pacer(&["show", "pipeline.toml", "third.count", "--no-remote"]);
+    assert_eq!(said.code, 0);
+    assert_eq!(third.plan(&["--no-remote"])[0], "first run");
 }
 
 #[test]

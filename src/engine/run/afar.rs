@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crate::cache::Cache;
 use crate::cache::afar::{Brought, Looker};
 use crate::cache::push::{Pushed, Trust};
 use crate::digest::Digest;
-use crate::engine::run::{LOOK_INTERVAL, Scheduler, State};
+use crate::engine::run::{Scheduler, State};
 use crate::event::Event;
 use crate::graph::StageId;
 use crate::remote::Meter;
@@ -18,6 +19,12 @@ use pacer_stages::stage::Notice;
 
 /// Results that are put at once.
 const PUSHERS: usize = 4;
+
+/// How often it looks whether all is put.
+const TICK: Duration = Duration::from_millis(5);
+
+/// How often it is told how far that is.
+const NEWS: Duration = Duration::from_secs(1);
 
 /// Puts results into the remote while the run goes on.
 pub(super) struct Pusher {
@@ -176,10 +183,17 @@ impl Scheduler<'_> {
     pub(super) fn finish_pushing(&mut self) {
         let Some(Pusher { keys, threads, shared }) = self.pusher.take() else { return };
         drop(keys);
+        let mut told = Instant::now();
         while shared.waiting.load(Ordering::Relaxed) > 0 {
-            std::thread::sleep(LOOK_INTERVAL.min(std::time::Duration::from_millis(10)));
+            std::thread::sleep(TICK);
             if self.stop.requested() {
                 shared.stop.store(true, Ordering::Relaxed);
+                shared.meter.end();
+            }
+            if told.elapsed() >= NEWS {
+                told = Instant::now();
+                let (results, bytes) = (shared.waiting.load(Ordering::Relaxed), shared.meter.moved());
+                (self.show)(&Event::Pushing { results, bytes });
             }
         }
         for thread in threads {
