@@ -1,9 +1,13 @@
 //! The cache: a key record in, a result or the right to make it out. Only a ticket can commit, and a ticket
 //! holds the key's lock. Unaware of graphs, of schedules and of the terminal.
 
+pub mod afar;
+pub mod push;
+
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, anyhow};
@@ -16,6 +20,7 @@ use tempfile::TempDir;
 use crate::digest::Digest;
 use crate::key::Record;
 use crate::lock::Lock;
+use crate::remote::Remote;
 use crate::stat_cache::Stamp;
 use crate::store::Store;
 
@@ -26,7 +31,7 @@ pub const RESULT_VERSION: u32 = 2;
 const FAILURE_VERSION: u32 = 1;
 
 /// A result file larger than this is taken for damage.
-const RESULT_BYTES: u64 = 64 << 20;
+pub const RESULT_BYTES: u64 = 64 << 20;
 
 /// What a stage with some key produced.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,6 +83,8 @@ pub struct Hit {
     pub seconds: f64,
     /// The stamp of its file when it was read; none where that file was so young that it could change unseen.
     pub stamp: Option<Stamp>,
+    /// Whether the remote holds artifacts of it that are not here.
+    pub afar: bool,
 }
 
 /// How the last try of a key failed.
@@ -100,6 +107,8 @@ pub struct KnownFailure {
 pub struct Cache {
     /// The files beneath.
     pub store: Store,
+    /// Where results are shared.
+    pub remote: Option<Arc<Remote>>,
 }
 
 /// What the cache has for a key.
@@ -189,7 +198,7 @@ impl StageResult {
 impl Hit {
     fn new(result: StageResult, stamp: Option<Stamp>) -> Self {
         let StageResult { key, artifacts, seconds, .. } = result;
-        Self { key, artifacts, seconds, stamp: stamp.filter(|stamp| !stamp.is_young()) }
+        Self { key, artifacts, seconds, stamp: stamp.filter(|stamp| !stamp.is_young()), afar: false }
     }
 
     /// An artifact by its name.
@@ -200,8 +209,22 @@ impl Hit {
 }
 
 impl Cache {
-    /// Looks a key up without taking its lock. A hit has every blob, each of the right size.
+    /// The results of a store that are shared with nobody.
+    pub const fn of(store: Store) -> Self {
+        Self { store, remote: None }
+    }
+
+    /// Looks a key up without taking its lock, among the results that are here and those that the remote was found to
+    /// hold; it is not asked. A hit has every blob, each of the right size, here or, where it says so, in the remote.
     pub fn find(&self, key: &Digest) -> Found {
+        match self.find_here(key) {
+            hit @ Found::Hit(_) => hit,
+            other => self.find_afar(key).map_or(other, Found::Hit),
+        }
+    }
+
+    /// Looks a key up among the results that are here.
+    pub fn find_here(&self, key: &Digest) -> Found {
         let path = self.store.result_path(key);
         // Before the file is read: should it change meanwhile, the stamp is the old one and is not believed.
         let stamp = Stamp::read(&path).ok();
@@ -220,13 +243,20 @@ impl Cache {
 
     /// Whether a hit from an earlier look still holds: its file is the same, and every blob is there.
     pub fn still_holds(&self, hit: &Hit) -> bool {
-        let now = hit.stamp.and_then(|_| Stamp::read(&self.store.result_path(&hit.key)).ok());
-        now.is_some() && now == hit.stamp && self.missing(&hit.artifacts).is_none()
+        let path = match (hit.afar, self.afar_path(&hit.key)) {
+            (false, _) => self.store.result_path(&hit.key),
+            (true, Some(path)) if self.is_believed(&hit.key) => path,
+            (true, _) => return false,
+        };
+        let now = hit.stamp.and_then(|_| Stamp::read(&path).ok());
+        now.is_some() && now == hit.stamp && (hit.afar || self.missing(&hit.artifacts).is_none())
     }
 
     /// The whole result of a key that was found.
     pub fn result(&self, key: &Digest) -> Result<StageResult> {
         let path = self.store.result_path(key);
+        let afar = self.afar_path(key).filter(|_| !path.exists());
+        let path = afar.filter(|afar| afar.exists()).unwrap_or(path);
         read_result(&path).map_err(|error| anyhow!("`{}` cannot be read: {error}", path.display()))
     }
 
@@ -265,7 +295,7 @@ impl Cache {
         let key = record.key();
         let lock = |of: &Digest| Lock::take(&self.store.lock_path(of), claimant.waiting);
         let mut locks = vec![lock(&key)?];
-        if let (Found::Hit(hit), false) = (self.find(&key), claimant.forced) {
+        if let (Found::Hit(hit), false) = (self.find_here(&key), claimant.forced) {
             return Ok(Claim::Hit(hit));
         }
         if let Some(course) = &claimant.course {
@@ -287,7 +317,12 @@ pub fn read_result(path: &Path) -> io::Result<StageResult> {
     if bytes > RESULT_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{bytes} bytes are too many for a result")));
     }
-    let result: StageResult = serde_json::from_slice(&fs::read(path)?)?;
+    parse_result(&fs::read(path)?)
+}
+
+/// The result that some bytes are; where they are none, an error of the data.
+pub fn parse_result(bytes: &[u8]) -> io::Result<StageResult> {
+    let result: StageResult = serde_json::from_slice(bytes)?;
     if result.sum != Some(result.sum_of_all()) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "its sum is wrong"));
     }
@@ -330,7 +365,7 @@ impl<'a> Ticket<'a> {
             sum: None,
         };
         let result = result.summed();
-        let first = match self.cache.find(&self.key) {
+        let first = match self.cache.find_here(&self.key) {
             Found::Hit(first) => Some(first),
             Found::Absent | Found::Damaged(_) => None,
         };

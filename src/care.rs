@@ -1,6 +1,7 @@
 //! Keeps a store healthy: verifies every byte, and in `collect` frees what is not needed. Unaware of pipelines.
 
 pub mod collect;
+pub mod remote;
 
 use std::fs;
 use std::path::{Path, PathBuf};

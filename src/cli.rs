@@ -18,6 +18,7 @@ mod project;
 mod report;
 mod run;
 mod serve;
+mod share;
 mod show;
 mod sweep;
 mod watch;
@@ -58,6 +59,12 @@ struct Cli {
     /// Tell failures alone
     #[arg(long, short, global = true)]
     quiet: bool,
+    /// Leave the remote of the profile aside
+    #[arg(long, global = true)]
+    no_remote: bool,
+    /// Put nothing into the remote
+    #[arg(long, global = true, conflicts_with = "no_remote")]
+    remote_only_read: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -175,9 +182,19 @@ enum Command {
     /// stage again and compare every bit
     #[command(after_help = "Examples:\n  pacer verify\n  pacer verify pipelines/quickstart.toml --rerun lstm")]
     Verify(care::VerifyArgs),
-    /// Free what no recent, pinned or living run reaches
+    /// Put results into the remote of the profile, for other machines and people
+    #[command(after_help = "Examples:\n  pacer push\n  pacer push pipelines/quickstart.toml\n  \
+        pacer push 20261126-081500.123-4711\n\nWhat is there is not sent again, so an interrupted push goes on when it \
+        is called again.\nThe remote is named in pacer.toml: [remote] url = \"/shared/folder\" or \"s3://bucket/prefix\"")]
+    Push(share::PushArgs),
+    /// Bring artifacts from the remote of the profile, all of a pipeline's or those named
+    #[command(after_help = "Examples:\n  pacer pull pipelines/quickstart.toml evaluate\n  \
+        pacer pull pipelines/quickstart.toml lstm.model filter\n  pacer pull")]
+    Pull(share::PullArgs),
+    /// Free what no recent, pinned or living run reaches; or, of the remote, what no result reaches
     #[command(
-        after_help = "Examples:\n  pacer gc --keep-runs 5 --dry-run\n  pacer gc --older-than 30d --max-size 20GB"
+        after_help = "Examples:\n  pacer gc --keep-runs 5 --dry-run\n  pacer gc --older-than 30d --max-size 20GB\n  \
+        pacer gc --remote --dry-run\n  pacer gc --remote --older-than 180d --grace 14d"
     )]
     Gc(care::GcArgs),
     /// Keep what a run reached whatever is collected; without a run, list the runs
@@ -220,6 +237,19 @@ pub struct Session {
     pub format: Format,
     /// Whether to tell failures alone.
     pub quiet: bool,
+    /// What may be done with the remote.
+    pub sharing: Sharing,
+}
+
+/// What may be done with the remote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// What the profile says.
+    AsSet,
+    /// Results may be taken from there.
+    ReadOnly,
+    /// It is left aside.
+    Off,
 }
 
 /// Runs the command line.
@@ -233,7 +263,12 @@ pub fn main() -> ExitCode {
     let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN);
     // Where stderr cannot be written to any more, the news of that would panic.
     log.without_time().log_internal_errors(false).init();
-    let session = Session { store: cli.store, format: cli.format, quiet: cli.quiet };
+    let sharing = match (cli.no_remote, cli.remote_only_read) {
+        (true, _) => Sharing::Off,
+        (false, true) => Sharing::ReadOnly,
+        (false, false) => Sharing::AsSet,
+    };
+    let session = Session { store: cli.store, format: cli.format, quiet: cli.quiet, sharing };
     let outcome = match &cli.command {
         Command::Init(args) => init::init(args, &session),
         Command::Check(args) => check::check(args, &session),
@@ -253,6 +288,8 @@ pub fn main() -> ExitCode {
         Command::Stages(args) => kinds::stages(args, &session),
         Command::Schema => check::schema(),
         Command::Verify(args) => care::verify(args, &session),
+        Command::Push(args) => share::push(args, &session),
+        Command::Pull(args) => share::pull(args, &session),
         Command::Gc(args) => care::gc(args, &session),
         Command::Pin(args) => care::pin(args, &session),
         Command::Report(args) => report::report(args, &session),

@@ -12,10 +12,10 @@ pub mod operand;
 pub mod provenance;
 pub mod traces;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::{Result, bail};
-use pacer_stages::comparison::points::Differing;
+use pacer_stages::comparison::points::{Differing, Scored};
 use pacer_stages::comparison::{self, Comparison, Settings, Unit};
 use serde::Serialize;
 
@@ -75,7 +75,12 @@ pub struct Answer {
 ///
 /// Fails where they must not be set side by side.
 pub fn compare(sources: &[Source], question: &Question) -> Result<Answer> {
-    let Candidates { candidates, leaves, figures, stores, mut notes } = gather::gather(sources, question)?;
+    compare_read(sources, gather::read_all(sources)?, question)
+}
+
+/// As [`compare`], where the predictions of each source, by model, were read before.
+pub fn compare_read(sources: &[Source], read: Vec<HashMap<String, Scored>>, question: &Question) -> Result<Answer> {
+    let Candidates { candidates, leaves, figures, stores, mut notes } = gather::gather(sources, read, question)?;
     let common = question.settings.differing == Differing::Common;
     let (basis, warnings) = basis::agreed(&figures, common)?;
     let comparison = comparison::compare(&candidates, question.settings)?;

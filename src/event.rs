@@ -34,6 +34,36 @@ pub enum Event {
         stage: String,
         /// Its key.
         key: Digest,
+        /// Whether the remote holds artifacts of it that are not here.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        afar: bool,
+    },
+    /// Inputs of a stage came from the remote.
+    Brought {
+        /// The stage that reads them.
+        stage: String,
+        /// Artifacts that came.
+        artifacts: usize,
+        /// Their bytes.
+        bytes: u64,
+        /// Seconds that it took.
+        seconds: f64,
+    },
+    /// The stages are done, and what they made is still being put into the remote.
+    Pushing {
+        /// Results that are not there yet.
+        results: usize,
+        /// Bytes that were put so far.
+        bytes: u64,
+    },
+    /// What the run made was put into the remote.
+    Pushed {
+        /// Results that were put.
+        results: usize,
+        /// Bytes of their artifacts that were put.
+        bytes: u64,
+        /// Results that were not put.
+        left: usize,
     },
     /// A stage began to run.
     Running {
@@ -125,6 +155,9 @@ pub enum Event {
 pub struct Versioned {
     /// [`EVENT_VERSION`].
     pub v: u32,
+    /// Seconds since the run began, in a journal.
+    #[serde(default)]
+    pub at: Option<f64>,
     /// The event.
     #[serde(flatten)]
     pub event: Event,

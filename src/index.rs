@@ -15,7 +15,7 @@ use crate::journal;
 use crate::store::Store;
 
 /// Version of the file; one of another version is left aside.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Results of a stage that are remembered, newest first.
 const REMEMBERED: usize = 8;

@@ -41,6 +41,8 @@ const PROGRESS_BYTES: usize = 4 << 20;
 /// The journal of a run that is under way.
 pub struct Journal {
     folder: PathBuf,
+    /// From when the events' times count.
+    began: Instant,
     /// `None` once it could not be written to: a run goes on without its journal.
     file: Option<BufWriter<File>>,
     summary: Summary,
@@ -123,8 +125,8 @@ impl Journal {
         });
         let (file, alive) = begun.ok().unzip();
         let held_off = held_off.filter(|_| file.is_none());
-        let (file, progress) = (file.map(BufWriter::new), Progress::default());
-        Self { folder, file, summary, _alive: alive, store: store.clone(), held_off, progress }
+        let (file, progress, began) = (file.map(BufWriter::new), Progress::default(), Instant::now());
+        Self { folder, began, file, summary, _alive: alive, store: store.clone(), held_off, progress }
     }
 
     /// The run's id.
@@ -147,7 +149,11 @@ impl Journal {
                     self.progress.tell(&self.folder, event);
                 }
             }
-            _ => self.write(|file| writeln!(file, "{}", event.line())),
+            _ => {
+                let (line, at) = (event.line(), self.began.elapsed().as_secs_f64());
+                let open = line.strip_suffix('}').expect("an event is an object");
+                self.write(|file| writeln!(file, "{open},\"at\":{at:.3}}}"));
+            }
         }
     }
 
@@ -318,6 +324,11 @@ pub fn summary(store: &Store, run: &str) -> Option<Summary> {
 
 /// The events of a run. A line that a kill cut short is left out.
 pub fn events(store: &Store, run: &str) -> Result<Vec<Event>> {
+    Ok(timed_events(store, run)?.into_iter().map(|(_, event)| event).collect())
+}
+
+/// The events of a run, each with the seconds since its beginning, where the journal tells them.
+pub fn timed_events(store: &Store, run: &str) -> Result<Vec<(Option<f64>, Event)>> {
     let path = store.path("runs").join(run).join("journal.jsonl");
     let file = File::open(&path).with_context(|| format!("there is no journal `{}`", path.display()))?;
     let mut reader = BufReader::new(file);
@@ -330,15 +341,34 @@ pub fn events(store: &Store, run: &str) -> Result<Vec<Event>> {
         if read.with_context(|| format!("`{}` cannot be read", path.display()))? == 0 {
             return Ok(events);
         }
-        events.extend(serde_json::from_slice::<Versioned>(&line).ok().map(|versioned| versioned.event));
+        events.extend(serde_json::from_slice::<Versioned>(&line).ok().map(|line| (line.at, line.event)));
     }
+}
+
+/// Keeps a file beside the journal of a run; that it cannot be written is told, and stops nothing.
+pub fn keep(store: &Store, run: &str, name: &str, bytes: &[u8]) {
+    let path = store.path("runs").join(run).join(name);
+    // Without the folder the run is not written down, which was told.
+    if path.parent().is_some_and(Path::is_dir)
+        && let Err(error) = fs::write(&path, bytes)
+    {
+        tracing::warn!("{:#}", store.cannot_write(error, &path));
+    }
+}
+
+/// A file that was kept beside the journal of a run.
+pub fn kept(store: &Store, run: &str, name: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(store.path("runs").join(run).join(name)).ok()?;
+    file.take(LINE_BYTES).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// The key of each stage that ended well in a run, by name; also in a run that was killed.
 pub fn keys(store: &Store, run: &str) -> BTreeMap<String, Digest> {
     let events = events(store, run).unwrap_or_default();
     let key = |event| match event {
-        Event::Reused { stage, key } | Event::Finished { stage, key, .. } => Some((stage, key)),
+        Event::Reused { stage, key, .. } | Event::Finished { stage, key, .. } => Some((stage, key)),
         _ => None,
     };
     events.into_iter().filter_map(key).collect()

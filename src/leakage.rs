@@ -11,7 +11,7 @@ use pacer_stages::artifact::ArtifactType;
 use pacer_stages::leakage::{self as data, Finding};
 use pacer_stages::sequences::Sequences;
 use pacer_stages::split::{Part, Split};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::graph::{Graph, Input, Source, StageId};
 
@@ -19,7 +19,7 @@ use crate::graph::{Graph, Input, Source, StageId};
 const TARGETS: [&str; 6] = ["heart_rate", "heartrate", "hr", "bpm", "pulse", "target"];
 
 /// What is checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Name {
     /// No user is in several parts, unless the split is by time.
@@ -37,7 +37,7 @@ pub enum Name {
 }
 
 /// What a check came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Nothing leaks.
@@ -49,7 +49,7 @@ pub enum Verdict {
 }
 
 /// One check of one stage.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Check {
     /// What is checked.
     pub name: Name,

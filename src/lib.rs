@@ -32,6 +32,7 @@
 //!
 //! From text to graph:
 //! - [`spec`]: TOML as a tree of values with their places.
+//! - [`profile`]: what belongs to a machine or a project rather than to a pipeline: where results are shared.
 //! - [`graph`]: the checked graph of stages; unaware of TOML, of keys and of running.
 //! - [`resolve`]: makes the one from the other; the only place that does. Here a sweep becomes trials, which from then
 //!   on are stages like any other.
@@ -43,11 +44,14 @@
 //! - [`key`]: the encoding of a key record, and the differences between two; one walk serves both.
 //! - [`store`]: files that get in whole or not at all.
 //! - [`stat_cache`]: digests of input files, believed while `stat` tells the same.
-//! - [`cache`]: a record in, a result or the right to make it out.
+//! - [`remote`]: a folder or a bucket where stores share what they made; knows names and bytes.
+//! - [`cache`]: a record in, a result or the right to make it out; [`cache::afar`] knows results whose blobs lie in the
+//!   remote, [`cache::push`] puts results there.
 //! - [`journal`]: the events, summary and logs of each run; which runs live, and which are pinned.
 //! - [`index`]: the last results of a pipeline, stage by stage, so that a run with nothing to do reads one file.
+//! - [`recipe`]: what it takes to make a run again, and what its checks for leaks came to.
 //! - [`lockfile`]: keys and digests as a text beside the pipeline, for version control.
-//! - [`care`]: `verify`; in [`care::collect`] `gc`, beside runs that go on.
+//! - [`care`]: `verify`; in [`care::collect`] `gc`, beside runs that go on; in [`care::remote`] that of a remote.
 //!
 //! What is told afterwards:
 //! - [`history`]: the runs, how they stand, and the best error that each came to.
@@ -88,7 +92,12 @@
 //!   nothing is left for a person to delete.
 //! - Blobs are named by their content and never changed. For one key the first result stays; a second one with other
 //!   bytes is told, and its record is kept beside the first.
-//! - A damaged or missing blob is a miss, never an error; a hit has every blob, each of the right size.
+//! - A damaged or missing blob is a miss, never an error; a hit has every blob, each of the right size, or it is *afar*:
+//!   the remote was found to hold its result, which lies in `afar/` apart from the others. A blob of such a hit is
+//!   brought when it is wanted. What cannot be brought, or is not what its name says, makes the hit a miss: its stage
+//!   runs here, in the same run. So a remote can save work and never cost a result.
+//! - Into a remote go the blobs of a result first and the result last. Both are named by what they are, so that it
+//!   does no harm when two put the same, and nothing rests on a server that keeps the first of two.
 //! - A failed or killed stage leaves the results of all others as they are.
 //! - A collection takes nothing that a living, recent or pinned run reached or began to make. A run holds collections
 //!   off ([`store::Store::hold_off_collections`]) from finding or placing a result until that stands in its journal or
@@ -121,6 +130,7 @@
 //! - Equal bytes on different types of processor, or on a GPU; `verify --rerun` compares.
 //! - That a stage runs at most once in the world: two processes on one store wait for each other, two stores do not.
 //! - That what no recent or pinned run reached stays: `gc` may free it.
+//! - That a collection of a remote spares a push that takes longer than its grace.
 //! - That a consumer's result means that its producer's is there: after a power cut the producer may have to run again.
 //! - The form of files below the store. Scripts rely on `--format json` and on exit codes.
 #![doc = include_str!("threat_model.md")]
@@ -144,6 +154,9 @@ pub mod key;
 pub mod leakage;
 pub mod lock;
 pub mod lockfile;
+pub mod profile;
+pub mod recipe;
+pub mod remote;
 pub mod report;
 pub mod resolve;
 pub mod schema;

@@ -156,7 +156,7 @@ mod tests {
     fn hit(key: &str, content: &str) -> Hit {
         let digest = Digest::of(content.as_bytes());
         let artifact = Artifact { name: "model".into(), artifact: ArtifactType::Model, digest, bytes: 1 };
-        Hit { key: Digest::of(key.as_bytes()), artifacts: vec![artifact], seconds: 1.0, stamp: None }
+        Hit { key: Digest::of(key.as_bytes()), artifacts: vec![artifact], seconds: 1.0, stamp: None, afar: false }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Reports of runs, made of what the store holds and of nothing else: no pipeline text is read, so that a report shows
 //! what was done and not what is written now. Unaware of the command line.
 //!
-//! [`gather`] reads the store; [`sections`] makes blocks of words, tables and [`figures`] of it; [`page`] and
+//! [`gather`] and [`leaks`] read the store; [`sections`] makes blocks of words, tables and [`figures`] of it; [`page`] and
 //! [`markdown`] write these down, and JSON is the blocks themselves. All bytes follow from the store's content.
 //!
 //! Figures are SVG drawn here ([`draw`]) and not by a library of charts in the browser: the page needs no script, so
@@ -10,6 +10,7 @@
 pub mod draw;
 pub mod figures;
 pub mod gather;
+pub mod leaks;
 pub mod markdown;
 pub mod page;
 pub mod pair;
@@ -92,6 +93,13 @@ pub enum Block {
         /// It.
         text: String,
     },
+    /// What most readers pass over; paper shows it.
+    Fold {
+        /// What it holds.
+        title: String,
+        /// That.
+        blocks: Vec<Block>,
+    },
 }
 
 /// A sign that does not rest on colour.
@@ -164,6 +172,11 @@ impl Grid {
 }
 
 impl Block {
+    /// A check.
+    pub fn check(mark: Mark, words: impl Into<String>) -> Self {
+        Self::Check { mark, words: words.into() }
+    }
+
     /// Words.
     pub fn words(words: impl Into<String>) -> Self {
         Self::Words { words: words.into() }

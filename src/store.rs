@@ -32,7 +32,7 @@ pub const READ_ONLY: &str = "the store is read-only for you: name another with -
 pub const BAD_DISK: &str = "see whether the disk is in order, then run again; nothing finished is lost";
 
 /// The folders of a store.
-const FOLDERS: [&str; 7] = ["objects", "results", "partial", "runs", "index", "locks", "tmp"];
+const FOLDERS: [&str; 9] = ["objects", "results", "afar", "incoming", "partial", "runs", "index", "locks", "tmp"];
 
 /// The lock that keeps runs and collections out of each other's way.
 const COLLECTION_LOCK: &str = "locks/collection.lock";
@@ -132,6 +132,17 @@ impl Store {
         self.root.join(format!("results/{}/{key}.json", &key[..2]))
     }
 
+    /// Where a result lies whose artifacts a remote holds; the remote by its short name.
+    pub fn afar_path(&self, remote: &str, key: &Digest) -> PathBuf {
+        let key = key.hex();
+        self.root.join(format!("afar/{remote}/{}/{key}.json", &key[..2]))
+    }
+
+    /// Where a blob lies until all of it has come from a remote.
+    pub fn incoming_path(&self, digest: &Digest) -> PathBuf {
+        self.path("incoming").join(digest.to_string())
+    }
+
     /// The file that tells how the last try of a key failed.
     pub fn failure_path(&self, key: &Digest) -> PathBuf {
         let hex = key.hex();
@@ -202,6 +213,21 @@ impl Store {
         Ok((digest, bytes))
     }
 
+    /// Takes in what came from elsewhere as the blob that it is said to be, and makes it outlive a power cut; false
+    /// where it is another.
+    pub fn admit(&self, path: &Path, digest: &Digest) -> Result<bool> {
+        if hash_file(path)?.0 != *digest {
+            return Ok(false);
+        }
+        let target = self.object_path(digest);
+        let admit = || -> io::Result<()> {
+            File::open(path)?.sync_all()?;
+            self.place(path, &target)?;
+            File::open(target.parent().expect("blobs lie in folders"))?.sync_all()
+        };
+        admit().map(|()| true).map_err(|error| self.cannot_write(error, &target))
+    }
+
     /// Makes a file read-only and renames it into its place.
     fn place(&self, path: &Path, target: &Path) -> io::Result<()> {
         fs::set_permissions(path, fs::Permissions::from_mode(0o444))?;
@@ -256,6 +282,7 @@ impl Store {
         self.write_whole(path, &text)
     }
 
+    /// Writes a file whole or not at all.
     fn write_whole(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let write = || -> io::Result<()> {
             let folder = path.parent().expect("files of the store lie in folders");
@@ -265,6 +292,20 @@ impl Store {
             file.as_file().sync_all()?;
             file.persist(path)?;
             File::open(folder)?.sync_all()
+        };
+        write().map_err(|error| self.cannot_write(error, path))
+    }
+
+    /// Writes a file whole or not at all; it may be lost with the power.
+    pub fn write_lightly(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        // A collection would take the half-written file for a dead one's.
+        let _held_off = self.hold_off_collections();
+        let write = || -> io::Result<()> {
+            fs::create_dir_all(path.parent().expect("files of the store lie in folders"))?;
+            let mut file = tempfile::NamedTempFile::new_in(self.path("tmp"))?;
+            file.write_all(bytes)?;
+            file.persist(path)?;
+            Ok(())
         };
         write().map_err(|error| self.cannot_write(error, path))
     }

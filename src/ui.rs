@@ -13,3 +13,4 @@ pub mod runs;
 pub mod section;
 pub mod standing;
 pub mod tables;
+pub mod transfer;

@@ -44,6 +44,12 @@ impl Agreement {
         }
         let (mut absolute, mut squared, mut relative, mut sums) = (0.0, 0.0, 0.0, [0.0; 2]);
         let mut groups: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
+        // The points of a user mostly stand together, and a group is looked up once for each such stretch.
+        let mut stretch = (user[0], (0.0, 0.0));
+        let mut close = |(user, (count, sum)): (i64, (f64, f64))| {
+            let group = groups.entry(user).or_default();
+            *group = (group.0 + count, group.1 + sum);
+        };
         for ((truth, prediction), user) in pairs(truth, prediction).zip(user) {
             let error = prediction - truth;
             absolute += error.abs();
@@ -51,10 +57,13 @@ impl Agreement {
             relative += error.abs() / truth;
             sums[0] += truth;
             sums[1] += prediction;
-            let group = groups.entry(*user).or_default();
-            group.0 += 1.0;
-            group.1 += error;
+            if *user != stretch.0 {
+                close(std::mem::replace(&mut stretch, (*user, (0.0, 0.0))));
+            }
+            stretch.1.0 += 1.0;
+            stretch.1.1 += error;
         }
+        close(stretch);
         let count = n as f64;
         let (mean_truth, mean_prediction) = (sums[0] / count, sums[1] / count);
         let bias = mean_prediction - mean_truth;

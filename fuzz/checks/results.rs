@@ -31,7 +31,7 @@ static CACHE: LazyLock<Cache> = LazyLock::new(|| {
     fs::create_dir_all(blob.parent().expect("blobs lie in folders")).expect("a folder can be made");
     fs::write(blob, BLOB).expect("a blob can be written");
     fs::create_dir_all(store.path("runs").join(RUN)).expect("a folder can be made");
-    Cache { store }
+    Cache::of(store)
 });
 
 /// Checks one input.

@@ -171,7 +171,7 @@ impl Stock {
     fn take(store: &Store, needed: &BTreeSet<Digest>) -> Result<Self> {
         let blobs = files_below(&store.path("objects"));
         let mut stock = Self { results: 0, candidates: Vec::new(), named: HashMap::new(), blobs, garbage: Vec::new() };
-        for path in files_below(&store.path("results")) {
+        for path in [files_below(&store.path("results")), files_below(&store.path("afar"))].concat() {
             let result = match read_result(&path) {
                 Ok(result) => result,
                 Err(error) if is_garbage(&error) => {
@@ -228,7 +228,7 @@ fn is_garbage(error: &io::Error) -> bool {
 }
 
 /// What dead runs left behind: scratch folders, locks that nobody holds, states of trainings that were given up, old
-/// runs. The locks of what goes are taken, so that nobody begins to use it meanwhile.
+/// runs, and what was noted of failed trials and of searches long ago. The locks of what goes are taken, so that nobody begins to use it meanwhile.
 fn leftovers(store: &Store, runs: &Runs, given_up: Duration, taken: &mut Vec<Lock>) -> Vec<PathBuf> {
     let entries =
         |folder: &str| fs::read_dir(store.path(folder)).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -245,6 +245,15 @@ fn leftovers(store: &Store, runs: &Runs, given_up: Duration, taken: &mut Vec<Loc
             // Somebody trains there.
             Some(_) => {}
         }
+    }
+    // A failure that is forgotten is tried again, and a search decides again from the same figures.
+    let notes = ["failures", "searches"].into_iter().flat_map(|folder| files_below(&store.path(folder)));
+    found.extend(notes.filter(|path| is_older(path, given_up)));
+    for path in entries("incoming").filter(|path| is_older(path, given_up)) {
+        let digest = path.file_name().and_then(|name| name.to_string_lossy().parse::<Digest>().ok());
+        let lock = digest.and_then(|digest| Lock::try_take(&store.lock_path(&digest)).ok().flatten());
+        found.extend(lock.is_some().then(|| path.clone()));
+        taken.extend(lock);
     }
     // A lock that can be taken is nobody's, and goes when it is let go of.
     for path in entries("locks").filter(|path| is_key_lock(path)) {

@@ -10,12 +10,11 @@ use jiff::Timestamp;
 use pacer_stages::worker::FailureClass;
 use serde_json::json;
 
-use crate::cache::Cache;
 use crate::care::collect::{Doomed, Policy, collect};
 use crate::care::{self, Damage};
 use crate::cli::plan::in_format;
 use crate::cli::project::{self, Project, store_folder};
-use crate::cli::{Exit, Format, PipelineArgs, Session, run};
+use crate::cli::{Exit, Format, PipelineArgs, Session, run, share};
 use crate::engine::plan;
 use crate::engine::rerun::{Compared, rerun};
 use crate::event::Event;
@@ -44,6 +43,12 @@ pub struct GcArgs {
     /// Only say what would be freed
     #[arg(long)]
     dry_run: bool,
+    /// Of the remote, free what no result there reaches; with --older-than also results that were put there longer ago
+    #[arg(long, conflicts_with_all = ["keep_runs", "max_size"])]
+    remote: bool,
+    /// Of the remote, leave what was put there within this time
+    #[arg(long, value_name = "AGE", value_parser = age, default_value = "7d", requires = "remote")]
+    grace: Duration,
 }
 
 /// The arguments of `pacer pin`.
@@ -79,7 +84,7 @@ pub fn verify(args: &VerifyArgs, session: &Session) -> Result<Exit> {
         let pipeline = PipelineArgs { file: file.clone(), set: args.set.clone(), seed: args.seed };
         return rerun_stage(&pipeline, stage, session);
     }
-    let cache = Cache { store: Store::open(&store_folder(session, None))? };
+    let cache = project::cache(session, None)?;
     let verified = care::verify(&cache)?;
     let lines: Vec<_> = verified.damage.iter().map(in_words).collect();
     if session.format == Format::Json {
@@ -100,7 +105,7 @@ pub fn verify(args: &VerifyArgs, session: &Session) -> Result<Exit> {
 
 /// Runs a stage again and says whether it writes the same bits.
 fn rerun_stage(pipeline: &PipelineArgs, stage: &str, session: &Session) -> Result<Exit> {
-    let Project { graph, cache, machine } = match project::open(pipeline, session)? {
+    let Project { graph, cache, machine, .. } = match project::open(pipeline, session)? {
         Ok(project) => project,
         Err(exit) => return Ok(exit),
     };
@@ -161,7 +166,10 @@ fn in_words(damage: &Damage) -> String {
 
 /// Frees what is not needed.
 pub fn gc(args: &GcArgs, session: &Session) -> Result<Exit> {
-    let cache = Cache { store: Store::open(&store_folder(session, None))? };
+    if args.remote {
+        return share::gc(args.grace, args.older_than, args.dry_run, session);
+    }
+    let cache = project::cache(session, None)?;
     let policy = Policy {
         keep_runs: args.keep_runs,
         older_than: args.older_than,

@@ -22,7 +22,6 @@ use crate::engine::plan;
 use crate::graph::StageId;
 use crate::journal;
 use crate::report::{page, pair};
-use crate::store::Store;
 use crate::ui::{self, comparison, output};
 
 /// Beginnings of runs and keys shorter than this name nothing.
@@ -203,7 +202,7 @@ fn cache(store: Option<&PathBuf>, pipeline: Option<&Path>, session: &Session) ->
     if store.is_some() && !folder.join("FORMAT").is_file() {
         bail!("`{}` is no store", folder.display());
     }
-    Ok(Cache { store: Store::open(&folder)? })
+    project::cache_in(&folder, session, pipeline)
 }
 
 /// Results of stages, by the stages' names, and the keys beside them.
@@ -277,7 +276,7 @@ fn meant<'a>(stage: &str, names: impl Iterator<Item = &'a str> + Clone) -> Vec<&
 fn of_pipeline(path: &Path, operand: &Operand, args: &CompareArgs, session: &Session) -> Result<Result<Found, Exit>> {
     let pipeline = PipelineArgs { file: path.to_owned(), set: args.set.clone(), seed: args.seed };
     let session = Session { store: operand.store.clone().or_else(|| session.store.clone()), ..*session };
-    let Project { graph, cache, machine } = match project::open(&pipeline, &session)? {
+    let Project { graph, cache, machine, .. } = match project::open(&pipeline, &session)? {
         Ok(project) => project,
         Err(exit) => return Ok(Err(exit)),
     };

@@ -9,7 +9,7 @@ use pacer_stages::artifact::ArtifactType;
 use pacer_stages::spreadsheet;
 
 use crate::cache::{Artifact, Cache, StageResult};
-use crate::cli::project::{self, store_folder};
+use crate::cli::project;
 use crate::cli::{Exit, PipelineArgs, Session, show};
 use crate::export::archive::{self, Extent, Moved};
 use crate::export::reached::{self, Reached};
@@ -158,7 +158,7 @@ fn in_words(moved: Moved) -> String {
 }
 
 fn reach(run: &str, session: &Session) -> Result<(Cache, Reached)> {
-    let cache = Cache { store: Store::open(&store_folder(session, None))? };
+    let cache = project::cache(session, None)?;
     let run = reached::find(&cache, run)?;
     if !run.gone.is_empty() {
         output::say(&format!("results that are not in the store any more are left out: {}", run.gone.join(", ")));
@@ -179,7 +179,7 @@ fn artifact(args: &ArtifactArgs, types: &[ArtifactType], session: &Session) -> R
     };
     let result = show::current_result(&project, id, &args.pipeline, session)?;
     let artifact = fitting(&result, stage, name, types)?;
-    let object = project.cache.store.object_path(&artifact.digest);
+    let object = project.cache.blob(artifact)?;
     write(artifact.artifact, &object, &args.out)?;
     output::say(&format!("wrote {}", args.out.display()));
     Ok(Exit::Done)

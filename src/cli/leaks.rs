@@ -17,7 +17,8 @@ use crate::ui::output::{self, BAD, FAINT, GOOD, ODD, paint};
 pub fn tell_plan(graph: &Graph, needed: &[bool], plan: &Plan, cache: &Cache) {
     let locate = |id: StageId, artifact: &str| {
         let digest = plan.results.get(&id)?.artifact(artifact).ok()?.digest;
-        Some(cache.store.object_path(&digest))
+        // What the remote alone has was checked by whoever made it.
+        Some(cache.store.object_path(&digest)).filter(|path| path.exists())
     };
     let checks = leakage::checks(graph, needed, &locate);
     if checks.is_empty() {
@@ -68,24 +69,26 @@ pub struct Watch<'a> {
     keys: BTreeMap<StageId, Digest>,
     wanted: BTreeSet<StageId>,
     checked: BTreeSet<StageId>,
+    /// All checks that were made.
+    pub made: Vec<Check>,
     /// Leaks that stopped the run.
     pub leaks: Vec<Check>,
 }
 
 impl<'a> Watch<'a> {
-    /// Begins to watch; a leak asks the run to stop.
-    pub fn new(graph: &'a Graph, cache: &'a Cache, stop: &Arc<Stop>) -> Self {
+    /// Begins to watch, with the checks that were made before; a leak asks the run to stop.
+    pub fn new(graph: &'a Graph, cache: &'a Cache, stop: &Arc<Stop>, made: Vec<Check>) -> Self {
         // Without a split there is nothing to watch, and of thousands of stages no list is needed.
         let divides = graph.order.iter().any(|id| leakage::divides(graph, *id));
         let ids = graph.order.iter().filter(|_| divides).map(|id| (graph.stages[*id].name.as_str(), *id)).collect();
         let (keys, wanted, checked) = Default::default();
-        Self { graph, cache, stop: Arc::clone(stop), ids, keys, wanted, checked, leaks: Vec::new() }
+        Self { graph, cache, stop: Arc::clone(stop), ids, keys, wanted, checked, made, leaks: Vec::new() }
     }
 
     /// Takes note of an event.
     pub fn see(&mut self, event: &Event) {
         match event {
-            Event::Reused { stage, key } | Event::Finished { stage, key, .. } => {
+            Event::Reused { stage, key, .. } | Event::Finished { stage, key, .. } => {
                 let Some(id) = self.ids.get(stage.as_str()) else { return };
                 self.keys.insert(*id, *key);
             }
@@ -98,6 +101,12 @@ impl<'a> Watch<'a> {
                 }
                 self.wanted.extend(splits);
                 self.wanted.extend(leakage::is_scoring(self.graph, id).then_some(id));
+            }
+            // Splits that were not here when the stage began can be checked now.
+            Event::Brought { stage, .. } => {
+                let Some(id) = self.ids.get(stage.as_str()).copied() else { return };
+                let again: Vec<_> = leakage::splits_of(self.graph, id).into_iter().chain([id]).collect();
+                self.checked.retain(|id| !again.contains(id));
             }
             _ => return,
         }
@@ -120,6 +129,7 @@ impl<'a> Watch<'a> {
                 |check: &&Check| check.name == leakage::Name::Users && self.graph.stages[id].params["by"] == "workout";
             let is_news = |check: &&Check| check.verdict == Verdict::Leak && !told(check);
             checks.iter().filter(is_news).for_each(tell);
+            self.made.extend(checks.iter().cloned());
             let stopping: Vec<Check> = checks.into_iter().filter(Check::stops).collect();
             if !stopping.is_empty() && self.leaks.is_empty() {
                 self.stop.request();
@@ -131,6 +141,6 @@ impl<'a> Watch<'a> {
     fn locate(&self, id: StageId, artifact: &str) -> Option<PathBuf> {
         let result = self.cache.result(self.keys.get(&id)?).ok()?;
         let artifact = result.artifacts.iter().find(|found| found.name == artifact)?;
-        Some(self.cache.store.object_path(&artifact.digest))
+        Some(self.cache.store.object_path(&artifact.digest)).filter(|path| path.exists())
     }
 }

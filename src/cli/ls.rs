@@ -4,9 +4,8 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use crate::cache::Cache;
 use crate::cli::plan::in_format;
-use crate::cli::project::store_folder;
+use crate::cli::project::{self, store_folder};
 use crate::cli::{Exit, Format, Session};
 use crate::event::Event;
 use crate::history::{self, Filter, Stands};
@@ -46,9 +45,12 @@ enum State {
     Interrupted,
 }
 
+/// Columns that a narrow terminal goes without, the first one first; a run's id tells its date.
+const SPARE: [&str; 6] = ["date (UTC)", "of", "reused", "took", "ran", "failed"];
+
 /// Lists runs.
 pub fn ls(args: &LsArgs, session: &Session) -> Result<Exit> {
-    let cache = Cache { store: Store::open(&store_folder(session, None))? };
+    let cache = project::cache(session, None)?;
     let filter = Filter {
         pipeline: args.pipeline.clone(),
         stands: args.state.map(|state| match state {
@@ -70,8 +72,12 @@ pub fn ls(args: &LsArgs, session: &Session) -> Result<Exit> {
     for run in &found {
         rows.push(runs::row(run));
     }
+    let left_out = if session.format == Format::Table { rows.fit(&SPARE) } else { Vec::new() };
     output::print(&in_format(&rows, session.format));
     if session.format == Format::Table {
+        if !left_out.is_empty() {
+            output::print(&format!("no room for {}\n", left_out.join(", ")));
+        }
         let more = if more > 0 {
             format!("… and {} more: --limit 0 lists all\n", output::count(more))
         } else {
@@ -143,7 +149,7 @@ fn ending(event: &Event) -> Option<Vec<String>> {
         Event::Finished { stage, seconds, metrics, .. } => {
             row(stage, "✓ ran", output::seconds(*seconds), brief(metrics))
         }
-        Event::Reused { stage, key } => row(stage, "✓ reused", String::new(), format!("key {}…", key.short())),
+        Event::Reused { stage, key, .. } => row(stage, "✓ reused", String::new(), format!("key {}…", key.short())),
         Event::Failed { stage, message, .. } => row(stage, "✗ failed", String::new(), first_line(message)),
         Event::Skipped { stage, because } => row(stage, "- skipped", String::new(), because.clone()),
         _ => None,

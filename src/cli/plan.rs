@@ -62,7 +62,7 @@ enum Drawing {
 /// Says what a run would do.
 pub fn plan(args: &PlanArgs, session: &Session) -> Result<Exit> {
     let selection = project::select(&args.pipeline, session, &args.stages, &args.force)?;
-    let Selection { project: Project { graph, cache, machine }, needed, forced } = match selection {
+    let Selection { project: Project { graph, cache, machine, .. }, needed, forced } = match selection {
         Ok(selection) => selection,
         Err(exit) => return Ok(exit),
     };
@@ -132,7 +132,7 @@ fn reason_text(planned: &Planned) -> String {
 
 /// Says why a stage runs or is reused.
 pub fn explain(args: &ExplainArgs, session: &Session) -> Result<Exit> {
-    let Project { graph, cache, machine } = match project::open(&args.pipeline, session)? {
+    let Project { graph, cache, machine, .. } = match project::open(&args.pipeline, session)? {
         Ok(project) => project,
         Err(exit) => return Ok(exit),
     };

@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use pacer_stages::kind::Place;
 
 use crate::cache::Cache;
-use crate::cli::{Exit, PipelineArgs, Session};
+use crate::cli::{Exit, PipelineArgs, Session, Sharing};
 use crate::diagnostic::{Diagnostic, Place as FaultPlace};
 use crate::engine::rounds;
 use crate::executor::machine::Machine;
 use crate::graph::{DeviceWish, Graph, StageId};
+use crate::profile::{self, Faulty, Profile};
+use crate::remote::Remote;
 use crate::resolve::{self, Overrides};
 use crate::store::Store;
 use crate::ui::{diagnostics, output};
@@ -31,6 +34,8 @@ const PIPELINE_BYTES: u64 = 64 << 20;
 pub struct Project {
     /// The checked pipeline.
     pub graph: Graph,
+    /// Its text.
+    pub text: String,
     /// Its results.
     pub cache: Cache,
     /// What there is to compute with.
@@ -83,14 +88,17 @@ pub fn draw(faults: &[Diagnostic], path: &Path, text: &str) {
 
 /// Opens a pipeline with its store and the machine.
 pub fn open(args: &PipelineArgs, session: &Session) -> Result<Result<Project, Exit>> {
-    let graph = match graph(args, session)? {
-        Ok(graph) => graph,
-        Err(exit) => return Ok(Err(exit)),
+    let (text, graph) = match resolved(args, session)? {
+        (text, Ok(graph)) => (text, graph),
+        (text, Err(faults)) => {
+            draw(&faults, &args.file, &text);
+            return Ok(Err(Exit::Fault));
+        }
     };
-    let store = Store::open(&store_folder(session, Some(&args.file)))?;
+    let cache = cache(session, Some(&args.file))?;
     let mut machine = Machine::look();
     if graph.stages.node_weights().any(|stage| matches!(stage.kind.place, Place::Worker)) {
-        machine.probe(&store)?;
+        machine.probe(&cache.store)?;
     }
     let lacks_gpu = |id: &StageId| graph.stages[*id].resources.device == DeviceWish::Gpu && machine.gpus() == 0;
     if let Some(id) = graph.order.iter().find(|id| lacks_gpu(id)) {
@@ -100,7 +108,42 @@ pub fn open(args: &PipelineArgs, session: &Session) -> Result<Result<Project, Ex
             graph.stages[*id].name
         );
     }
-    Ok(Ok(Project { graph, cache: Cache { store }, machine }))
+    Ok(Ok(Project { graph, text, cache, machine }))
+}
+
+/// Opens the store of a pipeline, or of the current folder, with the remote that the profiles name.
+pub fn cache(session: &Session, pipeline: Option<&Path>) -> Result<Cache> {
+    cache_in(&store_folder(session, pipeline), session, pipeline)
+}
+
+/// Opens a store with the remote that the profiles name.
+pub fn cache_in(folder: &Path, session: &Session, pipeline: Option<&Path>) -> Result<Cache> {
+    let store = Store::open(folder)?;
+    let settings = if session.sharing == Sharing::Off { None } else { profile(pipeline)?.remote };
+    let Some(mut settings) = settings else { return Ok(Cache::of(store)) };
+    settings.push &= session.sharing != Sharing::ReadOnly;
+    Ok(Cache { store, remote: Some(Arc::new(Remote::open(&settings)?)) })
+}
+
+/// What the profiles of the user and of the project say.
+fn profile(pipeline: Option<&Path>) -> Result<Profile> {
+    let top = top(pipeline);
+    let project = top.0.ancestors().take(top.1).map(|folder| folder.join(profile::PROJECT_FILE));
+    let project = project.into_iter().find(|path| path.is_file());
+    profile::load(profile::of_user().as_deref(), project.as_deref())?.map_err(|Faulty { path, text, faults }| {
+        draw(&faults, &path, &text);
+        anyhow!("the profile `{}` has faults", path.display())
+    })
+}
+
+/// The folder of a pipeline, or the current one, and how many folders up the top of its project is.
+fn top(pipeline: Option<&Path>) -> (PathBuf, usize) {
+    let start = pipeline.and_then(Path::parent).unwrap_or(Path::new(""));
+    let start = std::path::absolute(if start.as_os_str().is_empty() { Path::new(".") } else { start });
+    let start = start.unwrap_or_else(|_| PathBuf::from("."));
+    let is_top = |folder: &Path| PROJECT_MARKS.iter().any(|mark| folder.join(mark).exists());
+    let steps = start.ancestors().position(is_top).map_or(1, |steps| steps + 1);
+    (start, steps)
 }
 
 /// A pipeline with the stages that a command is about.
@@ -137,11 +180,8 @@ pub fn select(
 pub fn store_folder(session: &Session, pipeline: Option<&Path>) -> PathBuf {
     let variable = || std::env::var_os(STORE_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
     session.store.clone().or_else(variable).unwrap_or_else(|| {
-        let start = pipeline.and_then(Path::parent).unwrap_or(Path::new(""));
-        let start = std::path::absolute(if start.as_os_str().is_empty() { Path::new(".") } else { start });
-        let start = start.unwrap_or_else(|_| PathBuf::from("."));
-        let top = start.ancestors().find(|folder| PROJECT_MARKS.iter().any(|mark| folder.join(mark).exists()));
-        top.unwrap_or(&start).join("artifacts")
+        let (start, steps) = top(pipeline);
+        start.ancestors().nth(steps - 1).unwrap_or(&start).join("artifacts")
     })
 }
 

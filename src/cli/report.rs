@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use crate::cache::Cache;
 use crate::cli::ls::run_beginning;
-use crate::cli::project::store_folder;
+use crate::cli::project;
 use crate::cli::{Exit, Format, Session};
 use crate::journal;
 use crate::report::{markdown, page, sections};
@@ -30,13 +29,13 @@ pub struct ReportArgs {
 
 /// Writes a report.
 pub fn report(args: &ReportArgs, session: &Session) -> Result<Exit> {
-    let store = Store::open(&store_folder(session, None))?;
+    let cache = project::cache(session, None)?;
+    let store = &cache.store;
     let ids = match args.runs.as_slice() {
-        [] => journal::runs(&store).into_iter().take(1).collect(),
-        named => named.iter().map(|text| one(&store, text)).collect::<Result<Vec<_>>>()?,
+        [] => journal::runs(store).into_iter().take(1).collect(),
+        named => named.iter().map(|text| one(store, text)).collect::<Result<Vec<_>>>()?,
     };
     let first = ids.first().context("the store holds no run: make one with `pacer run`")?.clone();
-    let cache = Cache { store };
     let report = sections::report(&cache, &ids, args.baseline.as_deref())?;
     let (text, printed) = match session.format {
         Format::Table | Format::Csv => (page::html(&report), false),
@@ -52,7 +51,9 @@ pub fn report(args: &ReportArgs, session: &Session) -> Result<Exit> {
         None => cache.store.path("reports").join(format!("{first}.html")),
     };
     write(&path, &text)?;
-    output::say(&format!("wrote {}", path.display()));
+    if !session.quiet {
+        output::say(&format!("wrote {}", path.display()));
+    }
     Ok(Exit::Done)
 }
 

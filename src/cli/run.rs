@@ -18,6 +18,8 @@ use crate::engine::run::{self, Options, Tally};
 use crate::event::Event;
 use crate::executor::{Stop, memory};
 use crate::graph::{Graph, Stage, StageId};
+use crate::leakage;
+use crate::recipe::{self, Recipe};
 use crate::ui::output::{self, BAD, GOOD, ODD, paint};
 use crate::ui::progress::{Progress, Style};
 
@@ -53,6 +55,9 @@ pub struct RunArgs {
     /// Refuse a pipeline that would run programs (stages of kind `command`)
     #[arg(long)]
     no_commands: bool,
+    /// Put what is made into the remote of the profile, while the run goes on
+    #[arg(long, conflicts_with_all = ["no_remote", "remote_only_read"])]
+    push: bool,
     /// Afterwards write the lock file beside the pipeline: the key of each stage, the digests of its artifacts
     #[arg(long)]
     lock: bool,
@@ -67,6 +72,9 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
         Ok(selection) => selection,
         Err(exit) => return Ok(exit),
     };
+    if args.push && selection.project.cache.remote.is_none() {
+        bail!("--push needs a remote: name one in `pacer.toml`, [remote] url = \"/shared/folder\" or \"s3://…\"");
+    }
     if args.no_commands {
         refuse_commands(&selection.project.graph, &selection.needed)?;
     }
@@ -79,7 +87,7 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
         };
     }
     let Selection { project, needed, forced } = selection;
-    let Project { graph, cache, machine } = &project;
+    let Project { graph, cache, machine, .. } = &project;
     let locked = if args.locked { Some(locked::required(graph)?) } else { None };
     if let Some(file) = &locked {
         let plan = plan::plan(graph, &needed, &forced, cache, machine)?;
@@ -134,7 +142,11 @@ fn execute(
     session: &Session,
     stop: &Arc<Stop>,
 ) -> Ended {
-    let Project { graph, cache, machine } = project;
+    let Project { graph, text, cache, machine } = project;
+    cache.remote.iter().filter(|_| args.push).for_each(|remote| remote.push_too());
+    let command = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let recipe = Recipe::of(graph, &needed, machine, command);
+    let told_by_graph = leakage::of_graph(graph, &needed);
     let options = Options {
         jobs: args.jobs.unwrap_or(machine.threads).max(1),
         keep_going: args.keep_going,
@@ -151,11 +163,16 @@ fn execute(
     };
     let mut progress = Progress::new(style);
     let mut seconds = 0.0;
-    let mut watch = Watch::new(graph, cache, stop);
+    let mut watch = Watch::new(graph, cache, stop, told_by_graph);
     let mut show = |event: &Event| {
         watch.see(event);
-        if let Event::Done { seconds: took, .. } = event {
-            seconds = *took;
+        match event {
+            Event::Started { run, .. } => recipe.keep(text, &cache.store, run),
+            Event::Done { seconds: took, run, .. } => {
+                seconds = *took;
+                recipe::keep_checks(&watch.made, &cache.store, run);
+            }
+            _ => {}
         }
         progress.show(event);
     };
@@ -172,7 +189,7 @@ fn settle_searches(
     stop: &Arc<Stop>,
 ) -> Result<Result<Selection, Exit>> {
     loop {
-        let Project { graph, cache, machine } = &selection.project;
+        let Project { graph, cache, machine, .. } = &selection.project;
         let trials = rounds::trials(graph, &selection.needed);
         if trials.is_empty() {
             return Ok(Ok(selection));

@@ -8,12 +8,10 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::cache::Cache;
-use crate::cli::project::store_folder;
+use crate::cli::project;
 use crate::cli::{Exit, Session};
 use crate::serve::guard::{self, Guard};
 use crate::serve::{Served, serve as answer};
-use crate::store::Store;
 use crate::ui::output::{self, FAINT, paint};
 
 /// The environment variable that holds the token.
@@ -35,7 +33,7 @@ pub struct ServeArgs {
 
 /// Serves until it is interrupted.
 pub fn serve(args: &ServeArgs, session: &Session) -> Result<Exit> {
-    let cache = Cache { store: Store::open(&store_folder(session, None))? };
+    let cache = project::cache(session, None)?;
     let given = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
     let is_made = given.is_none() && !args.bind.is_loopback();
     let token = if is_made { Some(guard::new_token()?) } else { given };

@@ -10,7 +10,7 @@ use pacer_stages::sequences::Sequences;
 use pacer_stages::table::Table;
 use serde_json::{Value, json};
 
-use crate::cache::{Artifact, StageResult};
+use crate::cache::{Artifact, Cache, StageResult};
 use crate::cli::ls;
 use crate::cli::plan::in_format;
 use crate::cli::project::{self, Project};
@@ -66,7 +66,7 @@ pub fn show(args: &ShowArgs, session: &Session) -> Result<Exit> {
         Err(exit) => return Ok(exit),
     };
     let result = current_result(&project, id, &args.pipeline, session)?;
-    let store = &project.cache.store;
+    let cache = &project.cache;
     let artifact = match artifact {
         Some(name) => Some(named(&result, stage, name)?),
         None if args.export.is_some() && result.artifacts.len() == 1 => result.artifacts.first(),
@@ -74,16 +74,16 @@ pub fn show(args: &ShowArgs, session: &Session) -> Result<Exit> {
         None => None,
     };
     match (artifact, &args.export) {
-        (Some(artifact), Some(path)) => export(artifact, &store.object_path(&artifact.digest), path)?,
-        (Some(artifact), None) => show_artifact(artifact, store, session.format)?,
-        (None, _) => show_result(&project, id, &result, session.format)?,
+        (Some(artifact), Some(path)) => export(artifact, &cache.blob(artifact)?, path)?,
+        (Some(artifact), None) => show_artifact(artifact, cache, session.format)?,
+        (None, _) => show_result(&project, id, &result, &args.pipeline, session)?,
     }
     Ok(Exit::Done)
 }
 
 /// The result that a run would reuse now.
 pub fn current_result(project: &Project, id: StageId, args: &PipelineArgs, session: &Session) -> Result<StageResult> {
-    let Project { graph, cache, machine } = project;
+    let Project { graph, cache, machine, .. } = project;
     let plan = plan::plan(graph, &graph.needed(&[id]), &[], cache, machine)?;
     let name = &graph.stages[id].name;
     let hit = plan.results.get(&id).with_context(|| {
@@ -101,7 +101,14 @@ fn named<'a>(result: &'a StageResult, stage: &str, name: &str) -> Result<&'a Art
     })
 }
 
-fn show_result(project: &Project, id: StageId, result: &StageResult, format: Format) -> Result<()> {
+fn show_result(
+    project: &Project,
+    id: StageId,
+    result: &StageResult,
+    pipeline: &PipelineArgs,
+    session: &Session,
+) -> Result<()> {
+    let format = session.format;
     let stage = &project.graph.stages[id];
     let store = &project.cache.store;
     if format == Format::Json {
@@ -112,6 +119,7 @@ fn show_result(project: &Project, id: StageId, result: &StageResult, format: For
                 "digest": artifact.digest,
                 "bytes": artifact.bytes,
                 "path": store.object_path(&artifact.digest),
+                "here": store.has(&artifact.digest, artifact.bytes),
             })
         });
         return output::print_json(&json!({
@@ -136,7 +144,13 @@ fn show_result(project: &Project, id: StageId, result: &StageResult, format: For
     text.push_str(&format!("made {made} in {}{memory}\n\n", output::seconds(result.seconds)));
     let mut rows = Rows::new(["artifact", "type", "size", "path"]);
     for artifact in &result.artifacts {
-        let path = store.object_path(&artifact.digest).display().to_string();
+        let path = match store.has(&artifact.digest, artifact.bytes) {
+            true => store.object_path(&artifact.digest).display().to_string(),
+            false => {
+                let name = format!("{}.{}", stage.name, artifact.name);
+                format!("in the remote: {}", project::again("pull", pipeline, session, &[name]))
+            }
+        };
         rows.push([artifact.name.clone(), artifact.artifact.to_string(), output::bytes(artifact.bytes), path]);
     }
     text.push_str(&in_format(&rows, format));
@@ -194,8 +208,8 @@ fn figure(value: &Value) -> String {
     }
 }
 
-fn show_artifact(artifact: &Artifact, store: &Store, format: Format) -> Result<()> {
-    let path = store.object_path(&artifact.digest);
+fn show_artifact(artifact: &Artifact, cache: &Cache, format: Format) -> Result<()> {
+    let path = cache.blob(artifact)?;
     if format == Format::Json {
         return output::print_json(&json!({
             "v": 1,
@@ -287,7 +301,7 @@ fn export(artifact: &Artifact, object: &Path, path: &Path) -> Result<()> {
 
 /// Shows how stages stand and how the newest run ended.
 pub fn status(args: &StatusArgs, session: &Session) -> Result<Exit> {
-    let Project { graph, cache, machine } = match project::open(&args.pipeline, session)? {
+    let Project { graph, cache, machine, .. } = match project::open(&args.pipeline, session)? {
         Ok(project) => project,
         Err(exit) => return Ok(exit),
     };

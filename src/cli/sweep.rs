@@ -78,7 +78,7 @@ pub fn sweep(args: &SweepArgs, session: &Session) -> Result<Exit> {
 
 /// The sweeps that are asked about.
 fn sweeps(project: &Project, asked: &Asked) -> Result<Vec<Sweep>> {
-    let Project { graph, cache, machine } = project;
+    let Project { graph, cache, machine, .. } = project;
     let groups: Vec<&str> = match &asked.stage {
         Some(stage) if graph.stages.node_weights().any(|it| it.trial.is_some() && it.written_name() == stage) => {
             vec![stage]

@@ -17,7 +17,7 @@ use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::project;
-use crate::cli::{Exit, Format, PipelineArgs, Session};
+use crate::cli::{Exit, Format, PipelineArgs, Session, Sharing};
 use crate::graph::{Graph, Source};
 use crate::ui::output::{self, FAINT, paint};
 
@@ -103,6 +103,8 @@ fn command(args: &WatchArgs, session: &Session) -> Result<Command> {
     words.extend(args.jobs.iter().flat_map(|jobs| ["--jobs".into(), jobs.to_string().into()]));
     words.extend(session.store.iter().flat_map(|store| ["--store".into(), store.into()]));
     words.extend(args.keep_going.then(|| "--keep-going".into()));
+    words.extend((session.sharing == Sharing::Off).then(|| "--no-remote".into()));
+    words.extend((session.sharing == Sharing::ReadOnly).then(|| "--remote-only-read".into()));
     words.extend(session.quiet.then(|| "--quiet".into()));
     if session.format == Format::Json {
         words.extend(["--format".into(), "json".into()]);

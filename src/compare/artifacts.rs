@@ -151,8 +151,8 @@ pub fn compare(sources: [(&Source, &str); 2]) -> Result<Artifacts> {
             other.artifact
         );
     }
-    let path = |source: &Source, artifact: &Artifact| source.cache.store.object_path(&artifact.digest);
-    let [old, new] = [path(sources[0].0, one), path(sources[1].0, other)];
+    let path = |source: &Source, artifact: &Artifact| source.cache.blob(artifact);
+    let [old, new] = [path(sources[0].0, one)?, path(sources[1].0, other)?];
     let difference = bits::compare(one.artifact, sources[1].1, &old, &new)?;
     let content = match (one.artifact, &difference) {
         (_, None) => Content::Bytes,

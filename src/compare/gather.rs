@@ -71,10 +71,13 @@ impl Stores {
     }
 }
 
-/// Gathers configurations from results.
-pub fn gather(sources: &[Source], question: &Question) -> Result<Candidates> {
+/// Gathers configurations from results and the predictions of each by model.
+pub fn gather(
+    sources: &[Source],
+    mut predictions: Vec<HashMap<String, Scored>>,
+    question: &Question,
+) -> Result<Candidates> {
     let stores = Stores::of(sources);
-    let mut predictions = read_all(sources)?;
     let mut groups: Vec<Group> = Vec::new();
     // How often a training was found again, by where it stands first.
     let mut again: BTreeMap<String, usize> = BTreeMap::new();
@@ -130,12 +133,14 @@ impl Group {
 }
 
 /// The predictions of each source by model; a file that several share is read once for each.
-fn read_all(sources: &[Source]) -> Result<Vec<HashMap<String, Scored>>> {
+///
+/// Fails where a source holds none, or they cannot be read.
+pub fn read_all(sources: &[Source]) -> Result<Vec<HashMap<String, Scored>>> {
     let read = |source: &Source| -> Result<HashMap<String, Scored>> {
         let of_type = |artifact: &&crate::cache::Artifact| artifact.artifact == ArtifactType::Predictions;
         let artifact = source.result.artifacts.iter().find(of_type);
         let artifact = artifact.with_context(|| format!("`{}` holds no predictions", source.label))?;
-        let scored = points::read(&source.cache.store.object_path(&artifact.digest))?;
+        let scored = points::read(&source.cache.blob(artifact)?)?;
         Ok(scored.into_iter().map(|scored| (scored.model.clone(), scored)).collect())
     };
     sources.into_par_iter().map(read).collect()

@@ -142,10 +142,11 @@ impl Provenance {
     }
 }
 
-/// The keys of all results of a store.
+/// The keys of all results of a store, those that a remote holds among them.
 fn keys(cache: &Cache) -> Vec<Digest> {
     let below = |path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-    let files = below(cache.store.path("results")).flat_map(below);
+    let afar = below(cache.store.path("afar")).flat_map(below).flat_map(below);
+    let files = below(cache.store.path("results")).flat_map(below).chain(afar);
     let key = |path: std::path::PathBuf| Digest::from_str(path.file_name()?.to_str()?.strip_suffix(".json")?).ok();
     files.filter_map(key).collect()
 }
@@ -261,7 +262,7 @@ mod tests {
     #[test]
     fn a_configuration_is_all_but_the_seeds_of_its_trainings() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache { store: Store::open(folder.path()).unwrap() };
+        let cache = Cache::of(Store::open(folder.path()).unwrap());
         for (content, step) in [("fine", 5.0), ("coarse", 30.0)] {
             let record = json!({"kind": "resample", "params": {"step_s": step}, "seed": 1, "inputs": {}});
             keep(&cache, ArtifactType::Sequences, content, record);
@@ -297,7 +298,7 @@ mod tests {
     #[test]
     fn an_artifact_of_several_results_comes_from_the_preferred_one() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache { store: Store::open(folder.path()).unwrap() };
+        let cache = Cache::of(Store::open(folder.path()).unwrap());
         let make = |n: u64| keep(&cache, ArtifactType::File, "same", json!({"kind": "command", "params": {"n": n}}));
         let keys = [make(1), make(2), make(3)];
         for key in keys {

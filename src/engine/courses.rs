@@ -42,6 +42,13 @@ impl Courses {
         self.under_way.insert(leg.course);
     }
 
+    /// A training that waits could not start after all.
+    pub fn leave(&mut self, leg: Leg, id: StageId) {
+        if let Some(waiting) = self.waiting.get_mut(&leg.course) {
+            waiting.remove(&(leg.epochs, id));
+        }
+    }
+
     /// A training ended, well or not.
     pub fn end(&mut self, leg: Leg) {
         self.under_way.remove(&leg.course);

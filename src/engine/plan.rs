@@ -50,8 +50,27 @@ pub struct Plan {
     pub results: Results,
 }
 
-/// Plans a run of the needed stages.
+/// Plans a run of the needed stages. The remote is asked for all that is not here at once, and for what builds on that
+/// in turn.
 pub fn plan(graph: &Graph, needed: &[bool], forced: &[StageId], cache: &Cache, machine: &Machine) -> Result<Plan> {
+    loop {
+        let plan = plan_from_here(graph, needed, forced, cache, machine)?;
+        let misses = plan.stages.iter().filter(|it| it.state == PlanState::Run && !forced.contains(&it.id));
+        let keys = misses.filter_map(|planned| Some(planned.prepared.as_ref()?.key));
+        let keys: Vec<_> = keys.filter(|key| cache.could_ask(key)).collect();
+        if cache.ask(&keys) == 0 {
+            return Ok(plan);
+        }
+    }
+}
+
+fn plan_from_here(
+    graph: &Graph,
+    needed: &[bool],
+    forced: &[StageId],
+    cache: &Cache,
+    machine: &Machine,
+) -> Result<Plan> {
     let mut stats = StatCache::load(&cache.store);
     let mut index = Index::load(&cache.store, &graph.name, &graph.path);
     let mut plan = Plan { stages: Vec::new(), results: Results::new() };
@@ -80,8 +99,9 @@ pub fn plan(graph: &Graph, needed: &[bool], forced: &[StageId], cache: &Cache, m
         let found = index.find(stage, &prepared.key, cache);
         let (state, reason) = match found {
             Found::Hit(hit) if !forced.contains(&id) => {
+                let reason = hit.afar.then_some(Reason::Afar);
                 plan.results.insert(id, hit);
-                (PlanState::Reused, None)
+                (PlanState::Reused, reason)
             }
             Found::Hit(_) => (PlanState::Run, Some(Reason::Forced)),
             Found::Absent | Found::Damaged(_) if twins.contains_key(&prepared.key) && !forced.contains(&id) => {

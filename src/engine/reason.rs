@@ -31,6 +31,8 @@ pub enum Reason {
     Forced,
     /// Another stage has the same key and makes the result first.
     Twin(String),
+    /// It need not run: the remote has its result, and gives the artifacts when they are needed.
+    Afar,
     /// It failed before, and a trial is not tried again unasked.
     FailedBefore {
         /// The sort of failure.
@@ -177,6 +179,7 @@ impl fmt::Display for Reason {
             Self::Damaged(why) => write!(f, "damaged: {why}"),
             Self::Deleted => f.write_str("its earlier result was deleted"),
             Self::Forced => f.write_str("forced"),
+            Self::Afar => f.write_str("in the remote; artifacts come when they are needed"),
             Self::FailedBefore { class, message } => write!(f, "failed before ({class}): {message}"),
             Self::Lost(stage) => write!(f, "reads from `{stage}`, which failed"),
             Self::Twin(stage) => write!(f, "has the same key as `{stage}`, which runs first"),

@@ -12,7 +12,7 @@ use pacer_stages::job::Slot;
 use pacer_stages::kind::Place;
 use serde_json::{Map, Value};
 
-use crate::cache::Hit;
+use crate::cache::{Artifact, Cache, Hit};
 use crate::digest::Digest;
 use crate::engine::courses::Leg;
 use crate::executor::machine::Machine;
@@ -128,6 +128,17 @@ pub fn paths(graph: &Graph, id: StageId, results: &Results, store: &Store) -> Re
         }
     }
     Ok(slots)
+}
+
+/// The inputs of a stage whose artifacts only the remote has, with who made them.
+pub fn afar(graph: &Graph, id: StageId, results: &Results, cache: &Cache) -> Vec<(StageId, Artifact)> {
+    let artifact = |input: &Input| {
+        let Source::Output(producer, name) = &input.source else { return None };
+        let hit = results.get(producer).filter(|hit| hit.afar)?;
+        let artifact = hit.artifact(name).ok()?;
+        (!cache.store.has(&artifact.digest, artifact.bytes)).then(|| (*producer, artifact.clone()))
+    };
+    graph.stages[id].inputs.iter().filter_map(artifact).collect()
 }
 
 fn numeric(graph: &Graph, id: StageId, machine: &Machine) -> Result<Option<Value>> {

@@ -52,6 +52,7 @@ pub fn rerun(
     let threads = stage.resources.threads.unwrap_or(machine.threads).clamp(1, machine.threads);
     let held = Held { threads, gpu: on_gpu.then_some((0, 1.0)), memory: 0 };
     let inputs = records::paths(graph, id, results, store)?;
+    records::afar(graph, id, results, cache).iter().try_for_each(|(_, artifact)| cache.blob(artifact).map(drop))?;
     let job = task::describe(stage, inputs, &out, &partial, &held);
     let (worker, gpu) = (machine.worker.as_deref(), held.gpu.map(|(gpu, _)| gpu));
     let surroundings = Surroundings { worker, pool: None, gpu, log: &log, stop, sink };
@@ -65,7 +66,7 @@ pub fn rerun(
 
 fn compare(hit: &Hit, name: &str, second: &Path, cache: &Cache) -> Result<Compared> {
     let artifact = hit.artifact(name)?;
-    let first = cache.store.object_path(&artifact.digest);
+    let first = cache.blob(artifact)?;
     let difference = match hash_file(second)?.0 == artifact.digest {
         true => None,
         false => compare::compare(artifact.artifact, name, &first, second)?,

@@ -4,6 +4,8 @@
 //! miss becomes ready; ready stages start as slots allow, each on a thread that claims the key, runs the job and
 //! commits; its artifacts settle its consumers, which go on while the result gets to the disk.
 
+mod afar;
+mod beginning;
 pub mod trials;
 
 use std::cmp::Reverse;
@@ -19,12 +21,14 @@ use crate::cache::{Cache, Found, Hit};
 use crate::engine::courses::{Courses, Leg};
 use crate::engine::reason::{self, Reason};
 use crate::engine::records::{self, Known, Prepared, Results};
+use crate::engine::run::afar::Pusher;
+use crate::engine::run::beginning::{initial_states, remaining_paths, started};
 use crate::engine::slots::{Held, Slots};
 use crate::engine::task::{Message, Ran, Task};
 use crate::event::Event;
 use crate::executor::machine::Machine;
 use crate::executor::{Pool, Stop};
-use crate::graph::{Graph, Origin, Stage, StageId};
+use crate::graph::{Graph, Origin, StageId};
 use crate::index::Index;
 use crate::journal::Journal;
 use crate::stat_cache::StatCache;
@@ -113,6 +117,8 @@ struct Scheduler<'a> {
     gone: BTreeSet<StageId>,
     index: Index,
     tally: Tally,
+    /// Puts what is made into the remote.
+    pusher: Option<Pusher>,
 }
 
 /// Runs a pipeline; every event is shown and written to the journal.
@@ -150,12 +156,14 @@ pub fn run(
         gone: BTreeSet::new(),
         index: Index::load(&cache.store, &graph.name, &graph.path),
         tally: Tally::default(),
+        pusher: Pusher::of(cache),
     };
     let run = scheduler.journal.run().to_owned();
     scheduler.emit(started(graph, &options.needed, run.clone()));
     scheduler.work();
     scheduler.count_failures();
     scheduler.stats.save(&cache.store);
+    scheduler.finish_pushing();
     let Tally { ran, reused, failed, passed_over, skipped, interrupted } = scheduler.tally;
     let seconds = began.elapsed().as_secs_f64();
     let done = Event::Done { run, ran, reused, failed, passed_over, skipped, interrupted, seconds };
@@ -163,33 +171,6 @@ pub fn run(
     scheduler.index.save(Some(scheduler.journal.run()), &cache.store);
     scheduler.journal.finish(&cache.store, &done);
     (scheduler.tally, scheduler.results)
-}
-
-/// The event that begins a run; with the trials, so that a report can be made from the journal alone.
-fn started(graph: &Graph, needed: &[bool], run: String) -> Event {
-    let stages = || graph.order.iter().filter(|id| needed[id.index()]).map(|&id| &graph.stages[id]);
-    let trial = |stage: &Stage| Some((stage.name.clone(), stage.trial.clone()?));
-    let trials: BTreeMap<_, _> = stages().filter_map(trial).collect();
-    let names = stages().map(|stage| stage.name.clone()).collect();
-    Event::Started { run, pipeline: graph.name.clone(), stages: names, trials }
-}
-
-fn initial_states(graph: &Graph, needed: &[bool]) -> Vec<State> {
-    let state = |id: StageId| match needed[id.index()] {
-        true => State::Waiting(graph.producers(id).count()),
-        false => State::Unneeded,
-    };
-    graph.stages.node_indices().map(state).collect()
-}
-
-/// For each stage, the number of stages on the longest path that begins with it.
-fn remaining_paths(graph: &Graph) -> Vec<usize> {
-    let mut paths = vec![1; graph.stages.node_count()];
-    for &id in graph.order.iter().rev() {
-        let below = graph.consumers(id).map(|consumer| paths[consumer.index()]).max().unwrap_or(0);
-        paths[id.index()] = below + 1;
-    }
-    paths
 }
 
 impl<'a> Scheduler<'a> {
@@ -225,6 +206,8 @@ impl<'a> Scheduler<'a> {
             Message::Waiting(id, process) => self.emit(Event::Waiting { stage: self.name(id), process }),
             Message::Notice(id, notice) => self.emit(Event::Notice { stage: self.name(id), notice }),
             Message::Made(id, hit) => self.made(id, hit),
+            Message::Brought(id, brought, seconds) => self.brought(id, &brought, seconds),
+            Message::Lacking(id, producers) => self.lacking(id, &producers),
             Message::Ended(id, outcome) => {
                 let (leg, handed_on) = match std::mem::replace(&mut self.states[id.index()], State::Ended) {
                     State::Running(held, leg) => {
@@ -265,11 +248,12 @@ impl<'a> Scheduler<'a> {
 
     /// Decides about stages whose producers are all done; a hit decides about its consumers in turn.
     fn settle(&mut self, mut queue: Vec<StageId>) {
+        let mut unasked = Vec::new();
         // What is found stays until it stands in the journal, where a collection looks. A store that cannot be
         // locked is read-only, and nothing is collected there either.
         let _held_off = self.cache.store.hold_off_collections();
         queue.reverse();
-        while let Some(id) = queue.pop() {
+        while let Some(id) = self.next_to_settle(&mut queue, &mut unasked) {
             if !self.has_trials(id) {
                 queue.extend(self.lose(id));
                 continue;
@@ -290,9 +274,10 @@ impl<'a> Scheduler<'a> {
                 Found::Hit(hit) if !self.options.forced.contains(&id) => {
                     self.states[id.index()] = State::Ended;
                     self.tally.reused += 1;
-                    self.emit(Event::Reused { stage: self.name(id), key: hit.key });
+                    self.emit(Event::Reused { stage: self.name(id), key: hit.key, afar: hit.afar });
                     queue.extend(self.provide(id, hit));
                 }
+                _ if self.could_ask(id, &prepared.key) => unasked.push((id, prepared.key)),
                 _ => {
                     if let Some(known) = self.known_failure(id, &prepared.key) {
                         queue.extend(self.failed_before(id, known));
@@ -380,6 +365,7 @@ impl<'a> Scheduler<'a> {
             run: self.journal.run().to_owned(),
             course: leg.map(|leg| leg.course),
             sender: sender.clone(),
+            afar: records::afar(self.graph, id, &self.results, self.cache),
         };
         // Before it starts to make it, a collection must know that it does.
         self.journal.flush();
@@ -410,10 +396,11 @@ impl<'a> Scheduler<'a> {
         match ran.metrics {
             None => {
                 self.tally.reused += 1;
-                self.emit(Event::Reused { stage, key });
+                self.emit(Event::Reused { stage, key, afar: false });
             }
             Some(metrics) => {
                 self.tally.ran += 1;
+                self.pusher.iter().for_each(|pusher| pusher.push(key));
                 self.emit(Event::Finished { stage, key, seconds, metrics });
             }
         }

@@ -16,13 +16,15 @@ use pacer_stages::stage::{Interrupted, Metrics, Notice};
 use pacer_stages::worker::{Failure, FailureClass, REBUILD};
 use serde_json::Value;
 
-use crate::cache::{Cache, Claim, Claimant, Hit, Produced, Ticket};
+use crate::cache::afar::{Brought, Looker};
+use crate::cache::{Artifact, Cache, Claim, Claimant, Hit, Produced, Ticket};
 use crate::digest::Digest;
 use crate::engine::records::{self, Prepared};
 use crate::engine::run::class_name;
 use crate::engine::slots::Held;
 use crate::executor::{self, Output, Pool, Stop, Surroundings};
 use crate::graph::{Stage, StageId};
+use crate::remote::Meter;
 use crate::store::{BAD_DISK, DISK_FULL, READ_ONLY};
 
 /// What to do about a disk that refuses, by the words that errors say it with.
@@ -42,6 +44,10 @@ pub enum Message {
     Waiting(StageId, Option<u32>),
     /// The stage told something.
     Notice(StageId, Notice),
+    /// Inputs came from the remote, in so many seconds.
+    Brought(StageId, Brought, f64),
+    /// It cannot start, for artifacts of these stages could not be brought, each with why.
+    Lacking(StageId, Vec<(StageId, String)>),
     /// Its artifacts can be read; its result is not on the disk yet.
     Made(StageId, Hit),
     /// It ended.
@@ -106,18 +112,47 @@ pub struct Task<'a> {
     pub course: Option<Digest>,
     /// To the scheduler.
     pub sender: Sender<Message>,
+    /// Inputs that only the remote has, with who made them.
+    pub afar: Vec<(StageId, Artifact)>,
 }
 
 impl Task<'_> {
     /// Does it all, from the files behind its inputs, and tells the scheduler how it ended.
     pub fn run(self, prepared: Prepared, inputs: Result<BTreeMap<String, Slot>>) {
-        let inputs = inputs.map_err(|error| executor::failure(&error));
+        let lacking = self.bring_inputs();
+        if !lacking.is_empty() && !self.stop.requested() {
+            return self.tell(Message::Lacking(self.id, lacking));
+        }
+        let inputs = match lacking.is_empty() {
+            true => inputs.map_err(|error| executor::failure(&error)),
+            false => Err(executor::failure(&Interrupted.into())),
+        };
         let key = prepared.key;
         let outcome = inputs.and_then(|inputs| self.attempt(prepared, inputs)).map_err(with_remedy);
         if self.stage.trial.is_some() {
             self.keep(key, &outcome);
         }
         self.tell(Message::Ended(self.id, Box::new(outcome)));
+    }
+
+    /// Brings the inputs that only the remote has; those that could not be had, with why.
+    fn bring_inputs(&self) -> Vec<(StageId, String)> {
+        if self.afar.is_empty() {
+            return Vec::new();
+        }
+        let began = Instant::now();
+        let artifacts: Vec<Artifact> = self.afar.iter().map(|(_, artifact)| artifact.clone()).collect();
+        let meter = Meter::default();
+        let brought = self.cache.bring(&artifacts, &Looker { meter: &meter, stop: &|| self.stop.requested() });
+        let why = |artifact: &Artifact| brought.lacking.iter().find(|(digest, _)| *digest == artifact.digest);
+        let lacking = self.afar.iter().filter_map(|(id, it)| Some((*id, why(it)?.1.clone())));
+        let mut lacking: Vec<_> = lacking.collect();
+        lacking.sort_by_key(|(id, _)| *id);
+        lacking.dedup_by_key(|(id, _)| *id);
+        if brought.blobs > 0 {
+            self.tell(Message::Brought(self.id, brought, began.elapsed().as_secs_f64()));
+        }
+        lacking
     }
 
     /// Keeps how a trial failed, so that it is not tried again unasked.

@@ -60,6 +60,9 @@ pub fn pack(cache: &Cache, run: &Reached, extent: Extent, path: &Path) -> Result
     let mut moved = Moved::default();
     let mut blobs = BTreeSet::new();
     for (_, result) in &run.stages {
+        let going = result.artifacts.iter().filter(|artifact| goes_along(artifact.artifact, extent));
+        going.into_iter().try_for_each(|artifact| cache.blob(artifact).map(drop))?;
+        cache.keep(&result.key)?;
         moved.results += usize::from(files.insert(store.result_path(&result.key)));
         let artifacts = result.artifacts.iter().filter(|artifact| goes_along(artifact.artifact, extent));
         for artifact in artifacts.filter(|artifact| store.has(&artifact.digest, artifact.bytes)) {

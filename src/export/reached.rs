@@ -1,7 +1,6 @@
 //! What a run reached: its stages with their results, in the run's order. Unaware of where they are exported to.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use pacer_stages::artifact::ArtifactType;
@@ -102,8 +101,7 @@ fn gather(path: &str, value: &Value, take: &mut dyn FnMut(String, &Value)) {
 /// The curves of a training, where the result is one: its table with a column `epoch`.
 pub fn curves(cache: &Cache, result: &StageResult) -> Result<Option<Curves>> {
     for artifact in result.artifacts.iter().filter(|artifact| artifact.artifact == ArtifactType::Table) {
-        let path: PathBuf = cache.store.object_path(&artifact.digest);
-        let table = Table::read(&path)?;
+        let table = Table::read(&cache.blob(artifact)?)?;
         let Ok(Values::Int(epochs)) = table.column("epoch") else { continue };
         let of_row = |row: usize| {
             let numbers = table.columns().iter().filter_map(move |column| match &column.values {

@@ -10,6 +10,12 @@ use pacer_stages::scale::{self, Scale};
 /// Colours and dashes that tell series apart; more series begin again.
 pub const TONES: usize = 6;
 
+/// What lies across where only whole numbers mean something.
+pub const EPOCHS: &str = "epoch";
+
+/// Letters of a name in a legend.
+const LEGEND: usize = 95;
+
 /// Width of every figure.
 pub const WIDTH: f64 = 760.0;
 
@@ -58,6 +64,11 @@ pub fn px(value: f64) -> String {
     text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }
 
+/// A number with a minus that is one.
+fn minus(number: &str) -> String {
+    number.replace('-', "−")
+}
+
 /// The class of a series.
 pub fn tone(place: usize) -> String {
     format!("c{}", place % TONES)
@@ -104,6 +115,12 @@ impl Canvas {
         self.push(format_args!("<path class=\"{class}\" d=\"{d}\"/>"));
     }
 
+    /// An area within an outline.
+    pub fn area(&mut self, outline: impl IntoIterator<Item = [f64; 2]>, class: &str) {
+        let points: Vec<String> = outline.into_iter().map(|[x, y]| format!("{} {}", px(x), px(y))).collect();
+        self.push(format_args!("<path class=\"{class}\" d=\"M{}z\"/>", points.join("L")));
+    }
+
     /// A rectangle; `share` is how opaque it is, 0 to 1.
     pub fn rect(&mut self, [x, y]: [f64; 2], [width, height]: [f64; 2], class: &str, share: f64) {
         let opacity = if share < 1.0 { format!(" fill-opacity=\"{share:.2}\"") } else { String::new() };
@@ -111,6 +128,17 @@ impl Canvas {
         self.push(format_args!(
             "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\"{opacity}/>"
         ));
+    }
+
+    /// Many rectangles of one size as one element; `share` is how opaque they are, 0 to 1.
+    pub fn cells(&mut self, corners: &[[f64; 2]], [width, height]: [f64; 2], class: &str, share: f64) {
+        if corners.is_empty() {
+            return;
+        }
+        let (width, height) = (px(width), px(height));
+        let cell = |[x, y]: &[f64; 2]| format!("M{} {}h{width}v{height}h-{width}z", px(*x), px(*y));
+        let d: String = corners.iter().map(cell).collect();
+        self.push(format_args!("<path class=\"{class}\" fill-opacity=\"{share:.2}\" d=\"{d}\"/>"));
     }
 
     /// A mark whose shape tells the series too.
@@ -146,6 +174,25 @@ impl Canvas {
 
     /// Axes with grid, ticks and names; `top` leaves room for a legend.
     pub fn axes(&mut self, frame: &Frame<'_>, top: f64) -> Axes {
+        let Axes { y, room, .. } = self.axes_of_levels(frame, top);
+        let [left, right, _, bottom] = room;
+        let whole = frame.across == EPOCHS;
+        let about = if whole { (frame.x[1] - frame.x[0]).clamp(1.0, 8.0) as usize } else { 8 };
+        let mut marks = scale::axis(frame.x, about);
+        if whole && scale::decimals(&marks) > 0 {
+            marks = scale::axis(frame.x, 4);
+        }
+        let x = Scale::new([marks[0], marks[marks.len() - 1]], [left, right]);
+        let digits = scale::decimals(&marks);
+        for mark in &marks {
+            self.line([x.at(*mark), bottom], [x.at(*mark), bottom + 4.0], "axis");
+            self.text([x.at(*mark), bottom + 17.0], "tick", Anchor::Middle, &minus(&format!("{mark:.digits$}")));
+        }
+        Axes { x, y, room }
+    }
+
+    /// Axes whose ticks across are the caller's.
+    pub fn axes_of_levels(&mut self, frame: &Frame<'_>, top: f64) -> Axes {
         let room = [62.0, WIDTH - 18.0, top, self.height - 46.0];
         let [left, right, top, bottom] = room;
         let marks = scale::axis(frame.y, 6);
@@ -153,14 +200,8 @@ impl Canvas {
         let digits = scale::decimals(&marks);
         for mark in &marks {
             self.line([left, y.at(*mark)], [right, y.at(*mark)], "grid");
-            self.text([left - 7.0, y.at(*mark) + 4.0], "tick", Anchor::End, &format!("{mark:.digits$}"));
-        }
-        let marks = scale::axis(frame.x, 8);
-        let x = Scale::new([marks[0], marks[marks.len() - 1]], [left, right]);
-        let digits = scale::decimals(&marks);
-        for mark in &marks {
-            self.line([x.at(*mark), bottom], [x.at(*mark), bottom + 4.0], "axis");
-            self.text([x.at(*mark), bottom + 17.0], "tick", Anchor::Middle, &format!("{mark:.digits$}"));
+            let words = minus(&format!("{mark:.digits$}"));
+            self.text([left - 7.0, y.at(*mark) + 4.0], "tick", Anchor::End, &words);
         }
         self.line([left, bottom], [right, bottom], "axis");
         self.text([f64::midpoint(left, right), bottom + 37.0], "label", Anchor::Middle, frame.across);
@@ -169,20 +210,21 @@ impl Canvas {
         self.push(format_args!(
             "<text class=\"label\" transform=\"translate(15 {middle})rotate(-90)\" text-anchor=\"middle\">{up}</text>"
         ));
-        Axes { x, y, room }
+        Axes { x: Scale::new(frame.x, [left, right]), y, room }
     }
 
     /// Names of series with their lines and marks, and where the legend ends.
     pub fn legend(&mut self, names: &[String]) -> f64 {
         let (mut x, mut y) = (4.0, 14.0);
         for (place, name) in names.iter().enumerate() {
+            let name: String = name.chars().take(LEGEND).collect();
             let width = 42.0 + 7.2 * name.chars().count() as f64;
             if x + width > WIDTH && x > 4.0 {
                 (x, y) = (4.0, y + 18.0);
             }
             self.line([x, y - 4.0], [x + 24.0, y - 4.0], &format!("{} line d{}", tone(place), place % TONES));
             self.mark([x + 12.0, y - 4.0], place, 3.5);
-            self.text([x + 30.0, y], "legend", Anchor::Start, name);
+            self.text([x + 30.0, y], "legend", Anchor::Start, &name);
             x += width;
         }
         y + 12.0

@@ -28,6 +28,9 @@ fn piece(block: &Block) -> String {
             format!("\n**{}.** {}\n\n{}", plain(&figure.title), plain(&figure.told), table(&figure.table))
         }
         Block::Drawing { title, .. } => format!("\n*{}: a drawing, on the page alone*\n", plain(title)),
+        Block::Fold { title, blocks } => {
+            format!("\n**{}**\n", plain(title)) + &blocks.iter().map(piece).collect::<String>()
+        }
         Block::Code { text } => format!("\n    {}\n", text.trim_end().replace('\n', "\n    ")),
     }
 }

@@ -10,6 +10,9 @@ use sha2::{Digest as _, Sha256};
 use crate::report::style::STYLE;
 use crate::report::{Block, Figure, Grid, Mark, Report, Section};
 
+/// Tables of more columns are written small on paper.
+const WIDE: usize = 7;
+
 /// Cells longer than this may be broken into lines.
 const LONG: usize = 44;
 
@@ -57,19 +60,19 @@ pub fn one(section: &Section, figures: &mut usize) -> String {
 fn piece(block: &Block, figures: &mut usize) -> String {
     match block {
         Block::Heading { words } => format!("<h3>{}</h3>\n", escape(words)),
-        Block::Words { words } => format!("<p>{}</p>\n", escape(words)),
+        Block::Words { words } => format!("<p>{}</p>\n", prose(words)),
         Block::Verdict { verdict, mark, words } => format!(
             "<div class=\"verdict {}\"><p><span class=\"sign\">{}</span><strong>{}</strong>: {}</p></div>\n",
             class(*mark),
             mark.sign(),
             escape(verdict),
-            escape(words)
+            prose(words)
         ),
         Block::Check { mark, words } => format!(
             "<p class=\"check {}\"><span class=\"sign\">{}</span>{}</p>\n",
             class(*mark),
             mark.sign(),
-            escape(words)
+            prose(words)
         ),
         Block::Table(grid) => table(grid),
         Block::Figure(figure) => drawn(figure, figures),
@@ -79,6 +82,11 @@ fn piece(block: &Block, figures: &mut usize) -> String {
              src=\"data:image/svg+xml;base64,{1}\">\n</figure>\n",
             escape(title),
             STANDARD.encode(svg)
+        ),
+        Block::Fold { title, blocks } => format!(
+            "<details class=\"fold\"><summary>{}</summary>\n{}</details>\n",
+            escape(title),
+            blocks.iter().map(|block| piece(block, figures)).collect::<String>()
         ),
         Block::Code { text } => format!("<pre tabindex=\"0\">{}</pre>\n", escape_lines(text)),
     }
@@ -90,6 +98,20 @@ const fn class(mark: Mark) -> &'static str {
         Mark::Bad => "bad",
         Mark::Open => "open",
     }
+}
+
+/// Words in which what stands between backticks is a name.
+fn prose(text: &str) -> String {
+    let mut pieces = text.split('`');
+    let mut out = escape(pieces.next().unwrap_or_default());
+    let mut rest = pieces.collect::<Vec<_>>().into_iter();
+    while let Some(name) = rest.next() {
+        match rest.next() {
+            Some(after) => out.push_str(&format!("<code>{}</code>{}", escape(name), escape(after))),
+            None => out.push_str(&format!("`{}", escape(name))),
+        }
+    }
+    out
 }
 
 /// Text of several lines, which [`escape`] would join.
@@ -105,7 +127,7 @@ pub fn drawn(figure: &Figure, figures: &mut usize) -> String {
         "<figure>\n<figcaption><strong>{}</strong>{}</figcaption>\n<div class=\"scroll\" tabindex=\"0\">\n{svg}</div>\n\
          <details><summary>The figure as a table</summary>\n{}</details>\n</figure>\n",
         escape(&figure.title),
-        escape(&figure.told),
+        prose(&figure.told),
         table(&figure.table)
     )
 }
@@ -113,7 +135,8 @@ pub fn drawn(figure: &Figure, figures: &mut usize) -> String {
 fn table(grid: &Grid) -> String {
     let class = |column: usize| if grid.is_numeric(column) { " class=\"number\"" } else { "" };
     let classes: Vec<&str> = (0..grid.header.len()).map(class).collect();
-    let mut out = String::from("<div class=\"scroll\" tabindex=\"0\"><table>\n<thead><tr>");
+    let wide = if grid.header.len() > WIDE { " class=\"wide\"" } else { "" };
+    let mut out = format!("<div class=\"scroll\" tabindex=\"0\"><table{wide}>\n<thead><tr>");
     for (name, class) in grid.header.iter().zip(&classes) {
         write!(out, "<th scope=\"col\"{class}>{}</th>", escape(name)).expect("a string takes it");
     }
@@ -122,9 +145,21 @@ fn table(grid: &Grid) -> String {
         out.push_str("<tr>");
         for (cell, class) in row.iter().zip(&classes) {
             let class = if cell.chars().count() > LONG { " class=\"long\"" } else { class };
-            write!(out, "<td{class}>{}</td>", escape(cell)).expect("a string takes it");
+            write!(out, "<td{class}>{}</td>", prose(cell)).expect("a string takes it");
         }
         out.push_str("</tr>\n");
     }
     out + "</tbody>\n</table></div>\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_between_backticks_are_code_and_nothing_is_markup() {
+        assert_eq!(prose("of `a<b>`, twice"), "of <code>a&lt;b&gt;</code>, twice");
+        assert_eq!(prose("one ` alone <i>"), "one ` alone &lt;i&gt;");
+        assert_eq!(prose("`all`"), "<code>all</code>");
+    }
 }

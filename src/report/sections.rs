@@ -2,7 +2,9 @@
 //! HTML and of Markdown.
 
 pub mod answer;
+pub mod course;
 pub mod origin;
+pub mod reproduce;
 pub mod training;
 pub mod trust;
 pub mod where_and_when;
@@ -10,7 +12,7 @@ pub mod where_and_when;
 use anyhow::Result;
 
 use crate::cache::Cache;
-use crate::report::gather::{self, Run, Scoring};
+use crate::report::gather::{self, Run, Scoring, StageRun};
 use crate::report::{Block, Figure, Report, Section, VERSION};
 
 /// What sections are made of.
@@ -36,9 +38,9 @@ pub fn report(cache: &Cache, ids: &[String], baseline: Option<&str>) -> Result<R
         ("training", "Training", training::curves(&stored)),
         ("sweep", "Sweep", training::sweeps(&stored)),
         ("data", "Data", origin::data(&stored)),
-        ("run", "The run", origin::run(&stored)),
+        ("run", "The run", course::run(&stored)),
         ("artifacts", "Artifacts", origin::artifacts(&stored)),
-        ("reproduce", "How to reproduce", origin::reproduce(&stored)),
+        ("reproduce", "How to reproduce", reproduce::reproduce(&stored)),
     ];
     let missing: Vec<&str> =
         parts.iter().filter(|(_, _, blocks)| blocks.is_empty()).map(|(_, title, _)| *title).collect();
@@ -79,6 +81,29 @@ fn headed(stored: &Stored<'_>, blocks: impl Fn(&Scoring) -> Vec<Block>) -> Vec<B
         all.extend(blocks);
     }
     all
+}
+
+/// Every stage with what sets its run apart from others in the same report.
+fn stages<'a>(stored: &'a Stored<'_>) -> impl Iterator<Item = (String, &'a StageRun)> {
+    let several = stored.runs.len() > 1;
+    let prefix = move |at: usize| if several { format!("run {}:", at + 1) } else { String::new() };
+    let of = move |(at, run): (usize, &'a Run)| run.stages.iter().map(move |stage| (prefix(at), stage));
+    stored.runs.iter().enumerate().flat_map(of)
+}
+
+/// So many of something.
+fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A list in words, cut short where it is long.
+fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    const NAMED: usize = 3;
+    let names: Vec<&str> = names.into_iter().collect();
+    match names.len() {
+        0..=NAMED => names.join(", "),
+        n => format!("{} and {} more", names[..NAMED].join(", "), n - NAMED),
+    }
 }
 
 fn figure(figure: Option<Figure>) -> Vec<Block> {

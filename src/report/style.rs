@@ -35,15 +35,17 @@ figcaption{font-size:14px;color:var(--muted);max-width:80ch}
 figcaption strong{color:var(--ink);display:block;font-size:15px}
 .scroll{overflow-x:auto;max-width:100%}
 img.drawing{max-width:100%;height:auto;background:#fff}
-svg{display:block;width:100%;min-width:600px;height:auto}
+svg{display:block;width:100%;min-width:660px;height:auto}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:14px;margin:6px 0 12px}
 th,td{text-align:left;padding:4px 14px 4px 0;border-bottom:1px solid var(--rule);vertical-align:top;white-space:nowrap}
 td.long{white-space:normal;min-width:220px;overflow-wrap:anywhere}
-th{font-size:13px;color:var(--muted);font-weight:600}
+th{font-size:13px;color:var(--muted);font-weight:600;vertical-align:bottom}
 td.number,th.number{text-align:right}
 details{margin:4px 0}
+details.fold{margin:8px 0}
+code{font-size:.92em;background:var(--faint);border-radius:4px;padding:0 3px}
 summary{cursor:pointer;font-size:14px;color:var(--link)}
-pre{background:var(--faint);padding:10px 12px;overflow-x:auto;border-radius:6px;font-size:13px;margin:0 0 12px}
+pre{background:var(--faint);padding:10px 12px;overflow-x:auto;max-height:480px;border-radius:6px;font-size:13px;margin:0 0 12px}
 footer{border-top:2px solid var(--rule);margin-top:32px;padding-top:14px;font-size:13.5px;color:var(--muted)}
 svg text{font-size:12px;fill:var(--ink);stroke:none}
 svg .tick{font-size:11.5px;fill:var(--muted)}
@@ -58,6 +60,7 @@ svg .thin{stroke-width:1;stroke-opacity:.65}
 svg .thick{stroke-width:3}
 svg .stroke{stroke-width:2}
 svg .solid{stroke:none}
+svg .halo{paint-order:stroke;stroke:var(--ground);stroke-width:3px;stroke-linejoin:round}
 svg .band{fill:var(--muted);stroke:none}
 svg .box{fill:var(--faint);stroke:var(--muted)}
 svg .ran{fill:var(--c0);stroke:none}svg .reused{fill:var(--c2);stroke:none}svg .failed{fill:var(--c1);stroke:none}
@@ -68,9 +71,19 @@ svg .c0{stroke:var(--c0)}svg .c1{stroke:var(--c1)}svg .c2{stroke:var(--c2)}svg .
 svg .c4{stroke:var(--c4)}svg .c5{stroke:var(--c5)}
 svg .c0.solid{fill:var(--c0)}svg .c1.solid{fill:var(--c1)}svg .c2.solid{fill:var(--c2)}svg .c3.solid{fill:var(--c3)}\
 svg .c4.solid{fill:var(--c4)}svg .c5.solid{fill:var(--c5)}
+svg .c0.area{fill:var(--c0)}svg .c1.area{fill:var(--c1)}svg .c2.area{fill:var(--c2)}svg .c3.area{fill:var(--c3)}\
+svg .c4.area{fill:var(--c4)}svg .c5.area{fill:var(--c5)}svg .area{stroke:none;fill-opacity:.16}
 svg circle.stroke{fill:none}
 svg .solid{stroke:none}
 @media screen and (max-width:640px){.page{padding:14px 12px}h1{font-size:22px}}
-@media print{body{font-size:10pt}.page{max-width:none;padding:0}nav{display:none}figure,.verdict,tr{break-inside:avoid}\
-svg{min-width:0}details:not([open])>*{display:none}*{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
+@media print{:root{color-scheme:light}body{font-size:10pt}.page{max-width:none;padding:0}nav,summary{display:none}\
+details.fold>summary{display:block;list-style:none;color:var(--ink);font-weight:600}\
+details::details-content{content-visibility:visible;height:auto}.scroll,pre{overflow:visible}pre{max-height:none;white-space:pre-wrap;\
+overflow-wrap:anywhere;font-size:8pt}figure,.verdict,tr{break-inside:avoid}h2,h3,figcaption{break-after:avoid}\
+figure details{break-inside:auto}svg{min-width:0;max-height:200mm}table{font-size:8.5pt;max-width:100%}\
+th,td{white-space:normal;overflow-wrap:break-word;padding-right:8px}td.number{white-space:nowrap}th,td.long,td:first-child{\
+overflow-wrap:anywhere}td.long,td:first-child{min-width:70px}\
+table.wide{font-size:6.5pt}table.wide :is(th,td){white-space:normal;overflow-wrap:anywhere;padding-right:4px;min-width:0;\
+font-size:inherit}\
+*{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 ";

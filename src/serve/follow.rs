@@ -142,7 +142,11 @@ impl Course {
                 self.ended += 1;
                 self.failed.push((stage.clone(), message.clone()));
             }
-            Event::Waiting { .. } | Event::Notice { .. } | Event::Done { .. } => {}
+            Event::Waiting { .. }
+            | Event::Notice { .. }
+            | Event::Brought { .. }
+            | Event::Pushed { .. }
+            | Event::Done { .. } => {}
         }
     }
 }

@@ -114,7 +114,7 @@ fn drawn(follower: &Follower) -> String {
     };
     let shown: Vec<Curves> = all.iter().take(CURVES).map(curve).collect();
     let mut number = FIRST_FIGURE;
-    curves(&shown).map_or_else(String::new, |figure| page::drawn(&figure, &mut number))
+    curves("Learning curves", &shown).map_or_else(String::new, |figure| page::drawn(&figure, &mut number))
 }
 
 fn logs(follower: &Follower) -> String {

@@ -46,6 +46,11 @@ pub fn count(number: usize) -> String {
     spaced.collect()
 }
 
+/// A number of things, of which one has no `s` at its end.
+pub fn number(number: usize, thing: &str) -> String {
+    format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 /// A number of bytes in words.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];

@@ -14,6 +14,7 @@ use crate::ui::columns;
 use crate::ui::groups::Sweeps;
 use crate::ui::output::{self, BAD, FAINT, GOOD, ODD, paint};
 use crate::ui::standing::Standing;
+use crate::ui::transfer;
 
 /// Rows of running stages shown at once, below which one more says how the run stands.
 const LIVE_ROWS: usize = 19;
@@ -62,6 +63,8 @@ struct Reused {
     begun: bool,
     /// Whether some were told.
     told: bool,
+    /// Those whose artifacts are in the remote.
+    afar: usize,
 }
 
 /// A running stage.
@@ -118,7 +121,10 @@ impl Progress {
             row.enable_steady_tick(Duration::from_millis(200));
             self.last_row = Some(row);
         }
-        if let Some(row) = &self.last_row {
+        if let (Some(row), Event::Pushing { results, bytes }) = (&self.last_row, event) {
+            let (results, bytes) = (output::number(*results, "result"), output::bytes(*bytes));
+            row.set_message(format!("pushing: {bytes} so far, {results} left; Ctrl-C leaves them"));
+        } else if let Some(row) = &self.last_row {
             let shown = self.rows.values().filter(|row| row.bar.is_some()).count();
             row.set_message(self.standing.words(shown));
         }
@@ -138,7 +144,14 @@ impl Progress {
     }
 
     fn human(&mut self, event: &Event) {
-        let is_news = !matches!(event, Event::Started { .. } | Event::Reused { .. } | Event::Done { .. });
+        let is_news = !matches!(
+            event,
+            Event::Started { .. }
+                | Event::Reused { .. }
+                | Event::Pushing { .. }
+                | Event::Pushed { .. }
+                | Event::Done { .. }
+        );
         if is_news && !self.reused.begun {
             self.reused.begun = true;
             self.tell_reused();
@@ -156,7 +169,8 @@ impl Progress {
             Event::Reused { stage, .. } if self.waiting.remove(stage) => {
                 self.end(stage, GOOD, "✓ reused", String::new());
             }
-            Event::Reused { stage, .. } => self.reused.add(stage),
+            Event::Reused { stage, afar, .. } => self.reused.add(stage, *afar),
+            Event::Brought { .. } | Event::Pushing { .. } | Event::Pushed { .. } => self.sharing(event),
             Event::Running { stage, reason, device, .. } => self.begin(stage, reason, device),
             Event::Waiting { stage, process } => {
                 let who = process.map_or_else(|| "another process".into(), |process| format!("process {process}"));
@@ -180,31 +194,58 @@ impl Progress {
                 let detail = format!("{}  {}", output::seconds(*seconds), paint(FAINT, &brief(metrics)));
                 self.end(stage, GOOD, "✓ ran", detail);
             }
-            Event::Failed { stage, message, place, log, earlier_run, .. } => {
-                self.sweeps.ended(stage);
-                let mut text = message.clone();
-                if let Some(run) = earlier_run {
-                    text = format!("before, in run {run}, and is not tried again (--retry-failed): {text}");
-                }
-                if let Some(place) = place {
-                    text.push_str(&format!("\n    set at {place}"));
-                }
-                if let Some(log) = log {
-                    text.push_str(&format!("\n    log: {log}"));
-                }
-                self.end(stage, BAD, "✗ failed", text);
-            }
+            Event::Failed { .. } => self.failed(event),
             Event::Skipped { stage, because } => self.end(stage, FAINT, "- skipped", because.clone()),
             Event::Done { .. } => {
                 // Where nothing else happened, the last line of the run says it all.
                 if self.reused.begun {
                     self.tell_reused();
                 }
+                self.sharing(event);
                 if let Some(live) = &self.live {
                     // The rows are gone by now; nothing is lost if the terminal is.
                     let _ = live.clear();
                 }
             }
+        }
+    }
+
+    fn failed(&mut self, event: &Event) {
+        let Event::Failed { stage, message, place, log, earlier_run, .. } = event else { return };
+        self.sweeps.ended(stage);
+        let mut text = message.clone();
+        if let Some(run) = earlier_run {
+            text = format!("before, in run {run}, and is not tried again (--retry-failed): {text}");
+        }
+        if let Some(place) = place {
+            text.push_str(&format!("\n    set at {place}"));
+        }
+        if let Some(log) = log {
+            text.push_str(&format!("\n    log: {log}"));
+        }
+        self.end(stage, BAD, "✗ failed", text);
+    }
+
+    /// Tells what came from the remote, went there or stays there.
+    fn sharing(&self, event: &Event) {
+        match event {
+            Event::Brought { stage, artifacts, bytes, seconds } => {
+                let moved = transfer::in_words(*bytes, *seconds);
+                let inputs = output::number(*artifacts, "input");
+                self.line(stage, FAINT, "↓ brought", &format!("{inputs} from the remote, {moved}"));
+            }
+            Event::Pushed { results, bytes, left } => {
+                let put = format!("pushed {}, {}", output::number(*results, "result"), output::bytes(*bytes));
+                output::say(&match left {
+                    0 => put,
+                    left => format!("{put}; {} were not pushed, `pacer push` goes on", output::count(*left)),
+                });
+            }
+            Event::Done { .. } if self.reused.afar > 0 => {
+                let afar = output::count(self.reused.afar);
+                output::say(&format!("{afar} reused from the remote; `pacer pull` brings their artifacts"));
+            }
+            _ => {}
         }
     }
 
@@ -259,7 +300,8 @@ impl Progress {
                 bar.set_style(row_style(Some(columns::for_bar(columns::of_terminal()))));
             }
             bar.set_position(done);
-            bar.set_message(format!("{unit}  {message}"));
+            let counted = if total.is_none() { format!("{done} ") } else { String::new() };
+            bar.set_message(format!("{counted}{unit}  {message}"));
         } else if self.live.is_none() && row.told.elapsed() >= PLAIN_INTERVAL {
             row.told = Instant::now();
             let of = total.map_or_else(String::new, |total| format!("/{total}"));
@@ -300,8 +342,9 @@ impl Progress {
 }
 
 impl Reused {
-    fn add(&mut self, stage: &str) {
+    fn add(&mut self, stage: &str, afar: bool) {
         self.count += 1;
+        self.afar += usize::from(afar);
         if self.names.len() < NAMED {
             self.names.push(stage.to_owned());
         }
@@ -326,7 +369,7 @@ impl Reused {
 /// The style of a row; `bar` is the width of its bar where the work is counted, 0 for none.
 fn row_style(bar: Option<usize>) -> ProgressStyle {
     let template = match bar {
-        None => "{prefix}  {spinner} {elapsed}  {pos} {wide_msg}".to_owned(),
+        None => "{prefix}  {spinner} {elapsed}  {wide_msg}".to_owned(),
         Some(0) => "{prefix}  {pos}/{len} {eta} left {wide_msg}".to_owned(),
         Some(width) => format!("{{prefix}}  {{bar:{width}}} {{pos}}/{{len}}  {{eta}} left  {{wide_msg}}"),
     };
@@ -361,7 +404,7 @@ mod tests {
     use super::*;
 
     fn told(reused: &mut Reused, stages: usize) -> Option<(String, String)> {
-        (0..stages).for_each(|stage| reused.add(&format!("s{stage}")));
+        (0..stages).for_each(|stage| reused.add(&format!("s{stage}"), false));
         reused.take()
     }
 

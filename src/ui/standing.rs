@@ -31,7 +31,12 @@ impl Standing {
                 self.failed += 1;
             }
             Event::Skipped { .. } => self.skipped += 1,
-            Event::Waiting { .. } | Event::Notice { .. } | Event::Done { .. } => {}
+            Event::Waiting { .. }
+            | Event::Notice { .. }
+            | Event::Brought { .. }
+            | Event::Pushing { .. }
+            | Event::Pushed { .. }
+            | Event::Done { .. } => {}
         }
     }
 

@@ -2,6 +2,9 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
+/// Spaces between columns.
+const GAP: usize = 2;
+
 /// Rows with a header.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
@@ -22,6 +25,32 @@ impl Rows {
         self.rows.push(row.to_vec());
     }
 
+    /// Leaves out columns, in this order, until the rest fits the terminal; returns their names. A pipe has room for all.
+    pub fn fit(&mut self, spare: &[&str]) -> Vec<String> {
+        terminal_width().map_or_else(Vec::new, |width| self.fit_into(usize::from(width), spare))
+    }
+
+    fn fit_into(&mut self, width: usize, spare: &[&str]) -> Vec<String> {
+        let mut left_out = Vec::new();
+        for name in spare {
+            let Some(at) = self.header.iter().position(|column| column == name).filter(|_| self.width() > width) else {
+                continue;
+            };
+            left_out.push(self.header.remove(at));
+            self.rows.iter_mut().for_each(|row| drop(row.remove(at)));
+        }
+        left_out
+    }
+
+    /// Letters of a line that holds the longest cell of each column, with the space behind each.
+    fn width(&self) -> usize {
+        let longest = |at: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(at)).chain([&self.header[at]]);
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        (0..self.header.len()).map(|at| longest(at) + GAP).sum()
+    }
+
     /// Aligned columns without borders, as wide as the terminal allows.
     pub fn text(&self) -> String {
         let mut table = Table::new();
@@ -32,7 +61,7 @@ impl Rows {
         table.set_header(&self.header);
         table.add_rows(&self.rows);
         for (at, column) in table.column_iter_mut().enumerate() {
-            column.set_padding((0, 2));
+            column.set_padding((0, GAP as u16));
             if self.is_numeric(at) {
                 column.set_cell_alignment(CellAlignment::Right);
             }
@@ -73,6 +102,25 @@ fn terminal_width() -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_are_left_out_in_their_order_until_the_rest_fits() {
+        let rows = || {
+            let mut rows = Rows::new(["run", "date", "took", "of"]);
+            rows.push(["20261126".into(), "2026-11-26".into(), "2 s".into(), "test".into()]);
+            rows
+        };
+        let fitted = |width: usize| {
+            let mut rows = rows();
+            let left_out = rows.fit_into(width, &["date", "of", "took"]);
+            (left_out.join(" "), rows.header.join(" "), rows.rows.concat().join(" "))
+        };
+        let told = |left: &str, header: &str, row: &str| (left.to_owned(), header.to_owned(), row.to_owned());
+        assert_eq!(fitted(34), told("", "run date took of", "20261126 2026-11-26 2 s test"));
+        assert_eq!(fitted(33), told("date", "run took of", "20261126 2 s test"));
+        assert_eq!(fitted(16), told("date of", "run took", "20261126 2 s"));
+        assert_eq!(fitted(1), told("date of took", "run", "20261126"));
+    }
 
     #[test]
     fn the_same_rows_in_three_forms() {

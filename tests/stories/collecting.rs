@@ -39,6 +39,28 @@ fn what_is_young_stays_where_an_age_is_asked_for() {
 }
 
 #[test]
+fn what_was_noted_of_failed_trials_and_searches_goes_when_it_is_old() {
+    let project = chain();
+    project.run(&[]);
+    let notes = ["failures/ab/cd.json", "searches/ef.json"].map(|path| project.path(&format!("store/{path}")));
+    let month = std::time::Duration::from_secs(31 * 24 * 3600);
+    for note in &notes {
+        std::fs::create_dir_all(note.parent().unwrap()).unwrap();
+        std::fs::write(note, "{}").unwrap();
+    }
+    gc(&project, &[]);
+    assert!(notes.iter().all(|note| note.exists()), "what is young stays");
+    for note in &notes {
+        let file = std::fs::File::options().write(true).open(note).unwrap();
+        file.set_modified(std::time::SystemTime::now() - month).unwrap();
+    }
+    gc(&project, &["--dry-run"]);
+    assert!(notes.iter().all(|note| note.exists()), "a dry run takes nothing");
+    gc(&project, &[]);
+    assert!(notes.iter().all(|note| !note.exists()));
+}
+
+#[test]
 fn under_a_size_what_is_cheap_to_make_again_goes_first() {
     let project = Project::new(UNEQUAL);
     project.run(&[]);

@@ -64,7 +64,7 @@ impl Runners {
 impl Lab {
     fn new() -> Self {
         let project = Project::new("");
-        let cache = Cache { store: Store::open(&project.path("store")).unwrap() };
+        let cache = Cache::of(Store::open(&project.path("store")).unwrap());
         Self { project, cache }
     }
 

@@ -62,6 +62,8 @@ impl Project {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pacer"));
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
         command.env("NO_COLOR", "1").env("PACER_STORE", self.path("store"));
+        // No profile of whoever runs the stories.
+        command.env("XDG_CONFIG_HOME", self.path("config"));
         command
     }
 

@@ -1,6 +1,7 @@
 //! Stories of whole runs, told through the binary: write files, run, compare, run again.
 
 mod browser;
+mod buckets;
 mod caching;
 mod collecting;
 mod commands;
@@ -19,6 +20,7 @@ mod kills;
 mod leaking;
 mod limits;
 mod listing;
+mod looking;
 mod many;
 mod memory;
 mod paths;
@@ -27,8 +29,10 @@ mod properties;
 mod python;
 mod readme;
 mod recordings;
+mod reporting;
 mod security;
 mod serving;
+mod sharing;
 mod signals;
 mod sweeps;
 mod terminal;

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::FromRawFd;
-use std::process::Stdio;
 
 use insta::assert_snapshot;
 
@@ -42,16 +41,73 @@ fn lines(mut screen: File) -> Vec<String> {
     text.lines().map(|line| line.trim_end().to_owned()).filter(|line| !line.is_empty()).collect()
 }
 
-/// Runs the pipeline of a project on a terminal.
-fn run_on(project: &Project, columns: u16) -> Vec<String> {
+/// Calls the program on a terminal: what it wrote, and its exit code.
+fn call_on(project: &Project, columns: u16, arguments: &[&str]) -> (Vec<String>, Option<i32>) {
     let (theirs, ours) = terminal(columns);
-    let mut command = project.command(&["run", "pipeline.toml", "--jobs", "1"]);
-    command.env("TERM", "xterm").stdout(Stdio::null()).stderr(theirs);
+    let mut command = project.command(arguments);
+    command.env("TERM", "xterm").stdout(theirs.try_clone().unwrap()).stderr(theirs);
     let mut child = command.spawn().unwrap();
     drop(command);
     let lines = lines(ours);
-    assert!(child.wait().unwrap().success());
+    (lines, child.wait().unwrap().code())
+}
+
+/// Runs the pipeline of a project on a terminal.
+fn run_on(project: &Project, columns: u16) -> Vec<String> {
+    let (lines, code) = call_on(project, columns, &["run", "pipeline.toml", "--jobs", "1"]);
+    assert_eq!(code, Some(0));
     lines
+}
+
+/// What stays on a terminal of some width when a plan, a run, its state and a check were asked for, with the rows of the
+/// live view left out, and times and ids of runs made alike.
+fn whole_session(columns: u16) -> String {
+    let project = chain();
+    project.edit("wc -l < {inputs.text} >", "echo 'no such thing as a very long explanation' >&2; exit 3 >");
+    let calls: [&[&str]; 4] = [
+        &["plan", "pipeline.toml"],
+        &["run", "pipeline.toml", "--jobs", "1", "--strict-sync"],
+        &["status", "pipeline.toml"],
+        &["check", "pipeline.toml", "--set", "sufix=2"],
+    ];
+    let mut told = Vec::new();
+    for call in calls {
+        told.push(format!("$ pacer {}", call.join(" ")));
+        let (lines, _) = call_on(&project, columns, call);
+        let is_live = |line: &String| {
+            line.contains(" of 3 done") || line == "0s" || line.chars().any(|it| ('⠀'..='⣿').contains(&it))
+        };
+        told.extend(lines.into_iter().filter(|line| !is_live(line)));
+    }
+    let folder = project.path("").display().to_string();
+    without_ids(&without_times(&told.join("\n")).replace(&folder, "/HERE/"))
+}
+
+/// Ids of runs and dates are others each time, of the same form; the process at the end of an id has some digits.
+fn without_ids(text: &str) -> String {
+    let words = |line: &str| {
+        let mut out = String::new();
+        for piece in line.split_inclusive(|it: char| !(it.is_ascii_digit() || "-.:".contains(it))) {
+            let body = piece.trim_end_matches(|it: char| !(it.is_ascii_digit() || "-.:".contains(it)));
+            let is_id = body.len() > 18 && body.starts_with("20") && body.contains('.');
+            out.push_str(if is_id { "RUN" } else { body });
+            out.push_str(&piece[body.len()..]);
+        }
+        out
+    };
+    // Columns are as wide as their times, so that what lies between is made alike in lines that tell of one.
+    let alike = |line: String| match line.split_once('#') {
+        Some((before, after)) => {
+            format!(
+                "{} #{}",
+                before.trim_end(),
+                after.split_whitespace().map(|it| format!(" {it}")).collect::<String>()
+            )
+        }
+        None if line.contains("stands") => line.split_whitespace().collect::<Vec<_>>().join(" "),
+        None => line,
+    };
+    text.lines().map(words).map(alike).collect::<Vec<_>>().join("\n")
 }
 
 /// Times are another each time.
@@ -115,4 +171,131 @@ fn in_a_pipe_each_event_is_a_plain_line() {
     project.edit("wc -l < {inputs.text} >", "wc -l < nothing-here >");
     let said = project.pacer(&["run", "pipeline.toml", "--jobs", "1"]);
     assert!(said.err.contains("✗ failed") && said.err.contains("when the cause is mended: pacer run"), "{}", said.err);
+}
+
+#[test]
+fn a_whole_session_at_60_columns() {
+    assert_snapshot!(whole_session(60), @r"
+    $ pacer plan pipeline.toml
+    stage   would be                 why
+    first   ▸ run                    no earlier result
+    second  ? run, unless its input  reads from `first`,
+            comes out unchanged      which runs first
+    third   ? run, unless its input  reads from `second`,
+            comes out unchanged      which runs first
+    0 reused, 1 to run, 2 to run unless unchanged; time unknown
+    $ pacer run pipeline.toml --jobs 1 --strict-sync
+    first   ▸ runs     no earlier result
+    first   ✓ ran # s
+    second  ▸ runs     no earlier result
+    second  ✓ ran # s
+    third   ▸ runs     no earlier result
+    third   ✗ failed   `sh` ended with exit status: 3
+        log: /HERE/store/runs/RUN/logs/third.log
+    failed in # s: 2 ran, 0 reused, 1 failed
+    what is finished is kept; when the cause is mended: pacer run pipeline.toml
+    $ pacer status pipeline.toml
+    stage stands took size
+    first   ✓ done # s 2 B
+    second  ✓ done # s 6 B
+    third   ▸ to run
+    newest run RUN failed after # s
+    $ pacer check pipeline.toml --set sufix=2
+    error: no parameter is called `sufix`
+     --> command line:1:7
+      |
+    1 | --set sufix=2
+      |       ^^^^^ unknown parameter
+      |
+      = help: did you mean `suffix`?
+    1 fault in pipeline.toml; nothing was run
+    ");
+}
+
+#[test]
+fn a_whole_session_at_80_columns() {
+    assert_snapshot!(whole_session(80), @r"
+    $ pacer plan pipeline.toml
+    stage   would be                           why
+    first   ▸ run                              no earlier result
+    second  ? run, unless its input comes out  reads from `first`, which runs
+            unchanged                          first
+    third   ? run, unless its input comes out  reads from `second`, which runs
+            unchanged                          first
+    0 reused, 1 to run, 2 to run unless unchanged; time unknown
+    $ pacer run pipeline.toml --jobs 1 --strict-sync
+    first   ▸ runs     no earlier result
+    first   ✓ ran # s
+    second  ▸ runs     no earlier result
+    second  ✓ ran # s
+    third   ▸ runs     no earlier result
+    third   ✗ failed   `sh` ended with exit status: 3
+        log: /HERE/store/runs/RUN/logs/third.log
+    failed in # s: 2 ran, 0 reused, 1 failed
+    what is finished is kept; when the cause is mended: pacer run pipeline.toml
+    $ pacer status pipeline.toml
+    stage stands took size
+    first   ✓ done # s 2 B
+    second  ✓ done # s 6 B
+    third   ▸ to run
+    newest run RUN failed after # s
+    $ pacer check pipeline.toml --set sufix=2
+    error: no parameter is called `sufix`
+     --> command line:1:7
+      |
+    1 | --set sufix=2
+      |       ^^^^^ unknown parameter
+      |
+      = help: did you mean `suffix`?
+    1 fault in pipeline.toml; nothing was run
+    ");
+}
+
+#[test]
+fn a_whole_session_at_120_columns() {
+    assert_snapshot!(whole_session(120), @r"
+    $ pacer plan pipeline.toml
+    stage   would be                                     why
+    first   ▸ run                                        no earlier result
+    second  ? run, unless its input comes out unchanged  reads from `first`, which runs first
+    third   ? run, unless its input comes out unchanged  reads from `second`, which runs first
+    0 reused, 1 to run, 2 to run unless unchanged; time unknown
+    $ pacer run pipeline.toml --jobs 1 --strict-sync
+    first   ▸ runs     no earlier result
+    first   ✓ ran # s
+    second  ▸ runs     no earlier result
+    second  ✓ ran # s
+    third   ▸ runs     no earlier result
+    third   ✗ failed   `sh` ended with exit status: 3
+        log: /HERE/store/runs/RUN/logs/third.log
+    failed in # s: 2 ran, 0 reused, 1 failed
+    what is finished is kept; when the cause is mended: pacer run pipeline.toml
+    $ pacer status pipeline.toml
+    stage stands took size
+    first   ✓ done # s 2 B
+    second  ✓ done # s 6 B
+    third   ▸ to run
+    newest run RUN failed after # s
+    $ pacer check pipeline.toml --set sufix=2
+    error: no parameter is called `sufix`
+     --> command line:1:7
+      |
+    1 | --set sufix=2
+      |       ^^^^^ unknown parameter
+      |
+      = help: did you mean `suffix`?
+    1 fault in pipeline.toml; nothing was run
+    ");
+}
+
+#[test]
+fn a_narrow_terminal_lists_runs_with_fewer_columns_and_whole_names() {
+    let project = chain();
+    let run = project.run(&[])["run"].as_str().unwrap().to_owned();
+    let (lines, _) = call_on(&project, 60, &["ls"]);
+    assert!(lines.iter().all(|line| line.chars().count() <= 60), "{lines:#?}");
+    assert!(lines[1].starts_with(&run) && lines[1].contains("done"), "{lines:#?}");
+    assert!(lines[2].starts_with("no room for date (UTC), of"), "{lines:#?}");
+    let (lines, _) = call_on(&project, 200, &["ls"]);
+    assert!(lines.len() == 2 && lines[0].ends_with("best mae  of"), "{lines:#?}");
 }

@@ -27,28 +27,31 @@ impl Curves {
     }
 }
 
+/// How far above the worst start the picture reaches, by the height below it.
+const BEYOND: f64 = 0.15;
+
 /// The figure; none where nothing was trained.
-pub fn curves(all: &[Curves]) -> Option<Figure> {
+pub fn curves(title: &str, all: &[Curves]) -> Option<Figure> {
     let bands: Vec<Vec<[f64; 4]>> = all.iter().map(Curves::band).collect();
     let x = draw::range(bands.iter().flatten().map(|point| point[0]))?;
-    let y = draw::range(bands.iter().flatten().flat_map(|point| [point[2], point[3]]))?;
+    let [low, high] = draw::range(bands.iter().flatten().flat_map(|point| [point[2], point[3]]))?;
+    // What diverges leaves the picture, so that the others can be seen.
+    let worst_start = bands.iter().filter_map(|band| Some(band.first()?[3])).fold(f64::NEG_INFINITY, f64::max);
+    let y = [low, high.min(worst_start + BEYOND * (worst_start - low).max(1.0))];
     let mut canvas = Canvas::new(330.0);
     let name = |curves: &Curves| match curves.trainings.len() {
         1 => curves.name.clone(),
         n => format!("{} ({n} seeds)", curves.name),
     };
     let top = canvas.legend(&all.iter().map(name).collect::<Vec<_>>());
-    let axes = canvas.axes(&Frame { x, y, across: "epoch", up: "validation MAE (BPM)" }, top);
+    let axes = canvas.axes(&Frame { x, y, across: draw::EPOCHS, up: "validation MAE (BPM)" }, top);
     let mut table = Grid::new(["training", "seeds", "epochs", "best epoch", "best MAE (BPM)", "last MAE (BPM)"]);
     for (place, (curves, band)) in all.iter().zip(&bands).enumerate() {
         let tone = draw::tone(place);
         if curves.trainings.len() > 1 {
-            for end in [2, 3] {
-                canvas.path(
-                    band.iter().map(|point| [axes.x.at(point[0]), axes.y.at(point[end])]),
-                    &format!("{tone} thin"),
-                );
-            }
+            let edge = |end: usize| band.iter().map(move |point| (point[0], point[end]));
+            let outline = edge(2).chain(edge(3).collect::<Vec<_>>().into_iter().rev());
+            canvas.area(outline.map(|(x, y)| [axes.x.at(x), axes.y.at(y)]), &format!("{tone} area"));
         }
         let points = || band.iter().map(|point| [axes.x.at(point[0]), axes.y.at(point[1])]);
         canvas.path(points(), &format!("{tone} line d{}", place % draw::TONES));
@@ -60,10 +63,10 @@ pub fn curves(all: &[Curves]) -> Option<Figure> {
         table.push([curves.name.clone(), seeds, epochs, epoch, two(best[1]), two(last)]);
     }
     let told = "The mean absolute error on the validation part after each epoch. Where several seeds were trained, the \
-                line is their mean and thin lines are the least and the greatest.";
-    let title = "Training".to_owned();
-    let svg = canvas.finish(Figure::ID, &title, told);
-    Some(Figure { title, told: told.into(), svg, table })
+                line is their mean and the band reaches from the least to the greatest. What diverges runs along the \
+                upper edge.";
+    let svg = canvas.finish(Figure::ID, title, told);
+    Some(Figure { title: title.to_owned(), told: told.into(), svg, table })
 }
 
 fn last_epoch(band: &[[f64; 4]]) -> String {

@@ -7,11 +7,11 @@ use crate::report::draw::{self, Anchor, Canvas, WIDTH};
 use crate::report::figures::two;
 use crate::report::{Figure, Grid};
 
-/// Height of a row.
-const ROW: f64 = 46.0;
+/// Height of a row: a line of words above dots, so that long names have room.
+const ROW: f64 = 62.0;
 
-/// Room for names at the left.
-const NAMES: f64 = 190.0;
+/// Room at the left.
+const LEFT: f64 = 20.0;
 
 /// Dots of a row are drawn on so many levels.
 const LEVELS: usize = 5;
@@ -27,7 +27,7 @@ pub fn forest(comparison: &Comparison) -> Option<Figure> {
     let bottom = 30.0 + ROW * rows.len() as f64;
     let mut canvas = Canvas::new(bottom + 46.0);
     let marks = scale::axis([low, high], 8);
-    let x = Scale::new([marks[0], marks[marks.len() - 1]], [NAMES, WIDTH - 20.0]);
+    let x = Scale::new([marks[0], marks[marks.len() - 1]], [LEFT, WIDTH - 20.0]);
     let [from, to] = [-comparison.margin, comparison.margin].map(|at| x.at(at));
     canvas.rect([from, 20.0], [to - from, bottom - 20.0], "band", 0.16);
     let digits = scale::decimals(&marks);
@@ -38,12 +38,7 @@ pub fn forest(comparison: &Comparison) -> Option<Figure> {
     canvas.line([x.at(0.0), 20.0], [x.at(0.0), bottom], "zero");
     canvas.text([x.at(0.0) - 6.0, 13.0], "tick", Anchor::End, "← better");
     canvas.text([x.at(0.0) + 6.0, 13.0], "tick", Anchor::Start, "worse →");
-    canvas.text(
-        [f64::midpoint(NAMES, WIDTH), bottom + 37.0],
-        "label",
-        Anchor::Middle,
-        "difference of MAE, candidate − baseline (BPM)",
-    );
+    canvas.text([WIDTH / 2.0, bottom + 37.0], "label", Anchor::Middle, "difference of MAE, candidate − baseline (BPM)");
     let mut table =
         Grid::new(["candidate", "against", "difference (BPM)", "low", "high", "users that improve (%)", "verdict"]);
     for (at, (row, it)) in rows.iter().enumerate() {
@@ -62,16 +57,16 @@ pub fn forest(comparison: &Comparison) -> Option<Figure> {
 }
 
 fn draw_row(canvas: &mut Canvas, x: Scale, y: f64, row: &Row, it: &Difference) {
-    canvas.text([NAMES - 10.0, y], "strong", Anchor::End, &shortened(&row.name, 26));
-    canvas.text([NAMES - 10.0, y + 14.0], "tick", Anchor::End, it.judgement.verdict.name());
+    let words = format!("{}: {}, {}", shortened(&row.name, 70), it.judgement.verdict.name(), two(it.mean));
+    canvas.text([LEFT + 4.0, y - 14.0], "strong halo", Anchor::Start, &words);
     for (place, value) in it.by_unit.values().enumerate() {
-        canvas.mark([x.at(*value), y + 6.0 + 2.4 * (place % LEVELS) as f64], 5, 2.0);
+        canvas.mark([x.at(*value), y + 10.0 + 2.4 * (place % LEVELS) as f64], 5, 2.0);
     }
     if let Some(ends) = it.interval {
         let [low, high] = ends.map(|end| x.at(end));
-        canvas.line([low, y - 5.0], [high, y - 5.0], "c0 thick");
+        canvas.line([low, y], [high, y], "c0 thick");
     }
-    canvas.mark([x.at(it.mean), y - 5.0], 3, 6.0);
+    canvas.mark([x.at(it.mean), y], 3, 6.0);
 }
 
 /// A name that fits so many letters.

@@ -1,24 +1,55 @@
 //! The answer: a verdict for each candidate, and the differences behind it. Unaware of HTML.
 
+use std::collections::BTreeMap;
+
 use pacer_stages::comparison::errors::Family;
 use pacer_stages::comparison::verdict::Verdict;
 use pacer_stages::comparison::{Difference, Row};
 
 use crate::compare::Answer;
 use crate::report::figures::forest::forest;
-use crate::report::figures::two;
-use crate::report::gather::Scoring;
-use crate::report::sections::{Stored, figure, headed};
+use crate::report::figures::{plain, two};
+use crate::report::gather::{Run, Scoring, StageRun};
+use crate::report::sections::course::unfinished;
+use crate::report::sections::{Stored, counted, figure, headed};
 use crate::report::{Block, Grid, Mark};
+
+/// Configurations that have a column each where parameters are set side by side.
+const ACROSS: usize = 4;
+
+/// Verdicts that stand one below the other; more are a table.
+const VERDICTS: usize = 12;
 
 /// A sentence, and a verdict for each candidate.
 pub fn answer(stored: &Stored<'_>) -> Vec<Block> {
-    if stored.scorings.is_empty() {
-        return vec![Block::words(
-            "No model was scored in this run, so there is nothing to compare; what it did is told below.",
-        )];
+    let mut blocks = Vec::new();
+    if stored.runs.len() > 1 {
+        let named = |(at, run): (usize, &Run)| format!("run {} is {}", at + 1, run.summary.run);
+        let named: Vec<String> = stored.runs.iter().enumerate().map(named).collect();
+        blocks.push(Block::words(format!("Here {}.", named.join(", "))));
     }
-    headed(stored, scored)
+    blocks.extend(stored.runs.iter().filter_map(unfinished));
+    if stored.scorings.is_empty() {
+        let words = "No model was scored on a part of a split here, so there is nothing to compare; what was done is told \
+                     below.";
+        blocks.push(Block::words(words));
+        blocks.extend(validated(stored));
+    }
+    blocks.extend(headed(stored, scored));
+    blocks
+}
+
+/// The least error that a training told of the validation part, where nothing was scored.
+fn validated(stored: &Stored<'_>) -> Option<Block> {
+    let stages = stored.runs.iter().flat_map(|run| &run.stages);
+    let error = |stage: &StageRun| stage.result.as_ref()?.metrics.get("validation_mae")?.as_f64();
+    let errors: Vec<(f64, &str)> = stages.filter_map(|stage| Some((error(stage)?, stage.name.as_str()))).collect();
+    let (mae, name) = errors.iter().min_by(|a, b| a.0.total_cmp(&b.0))?;
+    Some(Block::words(format!(
+        "Of {}, {name} came to the least error on the validation part by which it was stopped: {} BPM.",
+        counted(errors.len(), "training"),
+        two(*mae)
+    )))
 }
 
 fn scored(scoring: &Scoring) -> Vec<Block> {
@@ -28,21 +59,72 @@ fn scored(scoring: &Scoring) -> Vec<Block> {
     };
     let comparison = &answer.comparison;
     let mut blocks = Vec::new();
+    let mut judged: Vec<(&Row, &Difference)> =
+        comparison.rows.iter().filter_map(|row| Some((row, row.difference.as_ref()?))).collect();
+    judged.sort_by(|(_, a), (_, b)| a.mean.total_cmp(&b.mean));
     if let Some(best) = comparison.rows.iter().min_by(|a, b| a.mae.total_cmp(&b.mae)) {
         blocks.push(Block::words(format!(
-            "The least error has {}: {} BPM mean absolute error over {} users and {} workouts ({}). It is the least of {} \
-             configurations seen on this part, which flatters it.",
+            "{} has the least error: {} BPM (mean absolute error) over {} and {} ({}){}. {}",
             best.name,
             two(best.mae),
-            comparison.users,
-            comparison.workouts,
+            counted(comparison.users, "user"),
+            counted(comparison.workouts, "workout"),
             basis(answer),
-            answer.tried
+            flattered(answer.tried),
+            tally(&judged)
         )));
     }
-    let verdicts = comparison.rows.iter().filter_map(|row| Some((row, row.difference.as_ref()?)));
-    blocks.extend(verdicts.map(|(row, difference)| verdict(row, difference)));
+    match judged.len() {
+        0..=VERDICTS => blocks.extend(judged.iter().map(|(row, difference)| verdict(row, difference))),
+        _ => blocks.push(Block::Table(verdicts(&judged))),
+    }
     blocks
+}
+
+fn flattered(tried: usize) -> String {
+    match tried {
+        0 | 1 => String::new(),
+        n => format!(", the least of {n} configurations seen on this part, which flatters it"),
+    }
+}
+
+/// How many candidates came to which verdict.
+fn tally(judged: &[(&Row, &Difference)]) -> String {
+    let all = [
+        (Verdict::Better, "better than its baseline"),
+        (Verdict::Worse, "worse"),
+        (Verdict::Same, "the same within the margin"),
+        (Verdict::CannotTell, "undecided"),
+    ];
+    let count = |verdict: Verdict| judged.iter().filter(|(_, it)| it.judgement.verdict == verdict).count();
+    let told = all.into_iter().map(|(verdict, words)| (count(verdict), words)).filter(|(count, _)| *count > 0);
+    let told: Vec<String> = told.map(|(count, words)| format!("{count} {words}")).collect();
+    match judged.len() {
+        0 => String::new(),
+        n => format!("Of {}: {}.", counted(n, "candidate"), told.join(", ")),
+    }
+}
+
+/// Verdicts too many to stand one below the other.
+fn verdicts(judged: &[(&Row, &Difference)]) -> Grid {
+    let mut grid = Grid::new(["verdict", "candidate", "against", "difference (BPM)", "low", "high", "because"]);
+    for (row, it) in judged {
+        let (word, mark) = told(it.judgement.verdict);
+        let [low, high] = it.interval.map_or([String::new(), String::new()], |ends| ends.map(two));
+        let because = it.judgement.because.join("; ");
+        let verdict = format!("{} {word}", mark.sign());
+        grid.push([verdict, row.name.clone(), it.baseline.clone(), two(it.mean), low, high, because]);
+    }
+    grid
+}
+
+const fn told(verdict: Verdict) -> (&'static str, Mark) {
+    match verdict {
+        Verdict::Better => ("Better", Mark::Good),
+        Verdict::Worse => ("Worse", Mark::Bad),
+        Verdict::Same => ("Same within margin", Mark::Open),
+        Verdict::CannotTell => ("Cannot tell", Mark::Open),
+    }
 }
 
 fn basis(answer: &Answer) -> String {
@@ -53,12 +135,7 @@ fn basis(answer: &Answer) -> String {
 
 /// The verdict on a candidate.
 pub fn verdict(row: &Row, it: &Difference) -> Block {
-    let (verdict, mark) = match it.judgement.verdict {
-        Verdict::Better => ("Better", Mark::Good),
-        Verdict::Worse => ("Worse", Mark::Bad),
-        Verdict::Same => ("Same within margin", Mark::Open),
-        Verdict::CannotTell => ("Cannot tell", Mark::Open),
-    };
+    let (verdict, mark) = told(it.judgement.verdict);
     let interval =
         it.interval.map_or_else(String::new, |[low, high]| format!(" (95 %: {} to {})", two(low), two(high)));
     let mut words = format!(
@@ -72,7 +149,7 @@ pub fn verdict(row: &Row, it: &Difference) -> Block {
         words.push_str(&format!(". Why no more can be said: {}", it.judgement.because.join("; ")));
     }
     let needs = it.judgement.needs;
-    let needed = [needs.units.map(|n| format!("{n} users")), needs.seeds.map(|n| format!("{n} seeds"))];
+    let needed = [needs.units.map(|n| counted(n, "user")), needs.seeds.map(|n| counted(n, "seed"))];
     let needed: Vec<String> = needed.into_iter().flatten().collect();
     if !needed.is_empty() {
         words.push_str(&format!(". It would take about {}", needed.join(" and ")));
@@ -86,9 +163,10 @@ pub fn differences(stored: &Stored<'_>) -> Vec<Block> {
         let Ok(answer) = &scoring.answer else { return Vec::new() };
         let mut blocks = figure(forest(&answer.comparison));
         blocks.push(Block::Table(configurations(&answer.comparison.rows)));
-        if !answer.differs.is_empty() {
-            blocks.push(Block::words("What differs between the configurations:"));
-            blocks.push(Block::Table(differing(answer)));
+        let grid = differing(answer);
+        if !grid.rows.is_empty() && grid.header.len() > 1 {
+            blocks.push(Block::words("What differs between the configurations, and nothing else:"));
+            blocks.push(Block::Table(grid));
         }
         blocks
     })
@@ -120,15 +198,34 @@ fn configurations(rows: &[Row]) -> Grid {
     grid
 }
 
+/// The parameters that differ; many configurations stand one below the other.
 fn differing(answer: &Answer) -> Grid {
     let names: Vec<&String> = answer.comparison.rows.iter().map(|row| &row.name).collect();
+    let differs: Vec<_> = answer.differs.iter().filter(|(path, _)| !path.starts_with("code")).collect();
+    let cell = |values: &BTreeMap<String, String>, name: &String| {
+        values.get(name).map_or_else(String::new, |leaf| readable(leaf))
+    };
+    if names.len() > ACROSS {
+        let mut grid = Grid::new(["configuration"]);
+        grid.header.extend(differs.iter().map(|(path, _)| (*path).clone()));
+        for name in names {
+            let cells = differs.iter().map(|(_, values)| cell(values, name));
+            grid.rows.push(std::iter::once(name.clone()).chain(cells).collect());
+        }
+        return grid;
+    }
     let mut grid = Grid::new(["parameter"]);
     grid.header.extend(names.iter().map(|name| (*name).clone()));
-    for (path, values) in answer.differs.iter().filter(|(path, _)| !path.starts_with("code")) {
-        let cells = names.iter().map(|name| values.get(*name).cloned().unwrap_or_default());
+    for (path, values) in differs {
+        let cells = names.iter().map(|name| cell(values, name));
         grid.rows.push(std::iter::once(path.clone()).chain(cells).collect());
     }
     grid
+}
+
+/// A leaf of a record, which is JSON, as a person would write it.
+fn readable(leaf: &str) -> String {
+    serde_json::from_str(leaf).map_or_else(|_| leaf.to_owned(), |value| plain(&value))
 }
 
 /// Errors by part of the points, a column for each configuration.

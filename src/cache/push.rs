@@ -1,0 +1,130 @@
+//! Puts results into the remote: the blobs first, the result last, so that whoever finds a result finds its blobs.
+//! Unaware of stages.
+//!
+//! Two who put the same do no harm: what they put is named by its content. No server has to promise that it keeps the
+//! first of two.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::cache::afar::{Looker, blob_name, checked, result_name};
+use crate::cache::{Artifact, Cache, RESULT_BYTES, StageResult};
+use crate::digest::Digest;
+use crate::hash::hash_file;
+use crate::remote::{Content, Existing, Remote, side_by_side};
+
+/// Blobs that are put at once.
+const TRANSFERS: usize = 4;
+
+/// A blob that was put longer ago is made young again before a result names it anew, so that no collection takes it
+/// meanwhile.
+pub const YOUNG: Duration = Duration::from_secs(3600);
+
+/// What was put.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pushed {
+    /// Results that were put.
+    pub results: usize,
+    /// Results that were there.
+    pub there: usize,
+    /// Blobs that were put.
+    pub blobs: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Results of which the remote has one with other bytes, which stays.
+    pub diverged: Vec<Digest>,
+}
+
+impl Pushed {
+    /// Both together.
+    pub fn add(&mut self, other: Self) {
+        self.results += other.results;
+        self.there += other.there;
+        self.blobs += other.blobs;
+        self.bytes += other.bytes;
+        self.diverged.extend(other.diverged);
+    }
+}
+
+/// How far a result of the remote is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Where a result is, its blobs are.
+    Result,
+    /// Each blob is looked for.
+    Nothing,
+}
+
+impl Cache {
+    /// Puts a result of this store into the remote. One that has no blobs here is not put.
+    pub fn push(&self, key: &Digest, trust: Trust, looker: &Looker<'_>) -> Result<Pushed> {
+        let remote = self.remote.as_ref().context("there is no remote")?;
+        // Best effort: on a read-only store nobody collects.
+        let _held_off = self.store.hold_off_collections();
+        let result = self.result(key)?;
+        let there = theirs(remote, key)?;
+        let is_there = there.is_some();
+        let mut pushed = Pushed { there: usize::from(is_there), ..Pushed::default() };
+        if there.is_some_and(|theirs| differ(&theirs, &result)) {
+            pushed.diverged.push(*key);
+            return Ok(pushed);
+        }
+        let is_sound = !result.artifacts.iter().any(|artifact| remote.is_refused(&blob_name(&artifact.digest)));
+        if is_there && is_sound && trust == Trust::Result {
+            return Ok(pushed);
+        }
+        let put = side_by_side(&result.artifacts, TRANSFERS, |artifact| self.push_blob(remote, artifact, looker));
+        for bytes in put {
+            let bytes = bytes?;
+            pushed.blobs += usize::from(bytes.is_some());
+            pushed.bytes += bytes.unwrap_or(0);
+        }
+        if !is_there {
+            let mut text = serde_json::to_vec_pretty(&result)?;
+            text.push(b'\n');
+            let left = remote.put(&result_name(key), Content::Bytes(&text), Existing::Keep)?;
+            pushed.results += usize::from(!left);
+            // Somebody was faster.
+            if left && theirs(remote, key)?.is_some_and(|theirs| differ(&theirs, &result)) {
+                pushed.diverged.push(*key);
+            }
+        }
+        Ok(pushed)
+    }
+
+    /// Puts a blob where it is not there with the right size; its bytes where it was put.
+    fn push_blob(&self, remote: &Remote, artifact: &Artifact, looker: &Looker<'_>) -> Result<Option<u64>> {
+        if (looker.stop)() {
+            bail!("it was interrupted");
+        }
+        let name = blob_name(&artifact.digest);
+        let seen = remote.look(&name)?.filter(|seen| seen.bytes == artifact.bytes && !remote.is_refused(&name));
+        match seen {
+            Some(seen) if seen.age < YOUNG || remote.touch(&name)? => return Ok(None),
+            _ => {}
+        }
+        let path = self.store.object_path(&artifact.digest);
+        let (digest, bytes) = hash_file(&path)?;
+        if digest != artifact.digest {
+            bail!("`{}` is damaged and was not put into the remote: `pacer verify` takes it out", path.display());
+        }
+        remote.put(&name, Content::File { path: &path, bytes, meter: looker.meter }, Existing::Replace)?;
+        Ok(Some(bytes))
+    }
+}
+
+/// The result of a key in the remote; a damaged one counts as none, and is replaced.
+fn theirs(remote: &Remote, key: &Digest) -> Result<Option<StageResult>> {
+    let name = result_name(key);
+    let Some(bytes) = remote.read(&name, RESULT_BYTES)? else { return Ok(None) };
+    let result = checked(&bytes, key);
+    if result.is_err() {
+        remote.refuse(&name);
+    }
+    Ok(result.ok())
+}
+
+fn differ(one: &StageResult, other: &StageResult) -> bool {
+    one.artifacts.iter().map(|it| it.digest).ne(other.artifacts.iter().map(|it| it.digest))
+}

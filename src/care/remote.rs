@@ -1,0 +1,123 @@
+//! Frees what a remote holds and no result reaches. Unaware of stores.
+//!
+//! Nobody can be kept from putting something there meanwhile. So only what has been there for the time of grace goes:
+//! who puts a result makes blobs that were there before young again first. The list of blobs is made before the
+//! results are read, so that a blob that comes with a new result is not on it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::cache::RESULT_BYTES;
+use crate::cache::afar::{blob_name, checked};
+use crate::digest::Digest;
+use crate::remote::{Listed, Remote, side_by_side};
+
+/// Results that are read at once.
+const READERS: usize = 16;
+
+/// What may go.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// What was put there within this time stays.
+    pub grace: Duration,
+    /// Results that were put there longer ago than this go.
+    pub older_than: Option<Duration>,
+    /// Only say what would go.
+    pub dry_run: bool,
+}
+
+/// What went, or would go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Freed {
+    /// Results.
+    pub results: usize,
+    /// Results among them that were damaged.
+    pub damaged: usize,
+    /// Blobs that no result that stays reaches.
+    pub blobs: usize,
+    /// Puts that were begun and not finished.
+    pub unfinished: usize,
+    /// Bytes of the results and the blobs.
+    pub bytes: u64,
+    /// Results that stay.
+    pub kept: usize,
+    /// Bytes of blobs that stay.
+    pub kept_bytes: u64,
+    /// Blobs that no result reaches, and which are too young to go.
+    pub young: usize,
+}
+
+/// How a result stands.
+enum Standing {
+    Stays(Vec<String>),
+    Old,
+    Damaged,
+}
+
+/// Frees what no result reaches.
+pub fn collect(remote: &Remote, policy: Policy) -> Result<Freed> {
+    remote.check_format(false)?;
+    let blobs = remote.list("objects/")?;
+    let results = remote.list("results/")?;
+    let standings = side_by_side(&results, READERS, |listed| standing(remote, listed, policy));
+    let standings = standings.into_iter().collect::<Result<Vec<_>>>().context("nothing was freed")?;
+    let mut freed = Freed::default();
+    let (mut named, mut doomed) = (BTreeSet::new(), Vec::new());
+    for (listed, standing) in results.iter().zip(standings) {
+        match standing {
+            Standing::Stays(blobs) => {
+                named.extend(blobs);
+                freed.kept += 1;
+                continue;
+            }
+            Standing::Old => {}
+            Standing::Damaged => freed.damaged += 1,
+        }
+        freed.results += 1;
+        doomed.push(listed);
+    }
+    // The results first, so that none names a blob that is gone.
+    let (kept, loose): (Vec<_>, Vec<_>) = blobs.iter().partition(|blob| named.contains(&blob.name));
+    let (old, young): (Vec<_>, Vec<_>) = loose.into_iter().partition(|blob| blob.seen.age >= policy.grace);
+    (freed.blobs, freed.young) = (old.len(), young.len());
+    freed.kept_bytes = kept.iter().chain(&young).map(|blob| blob.seen.bytes).sum();
+    freed.bytes = doomed.iter().chain(&old).map(|listed| listed.seen.bytes).sum();
+    if !policy.dry_run {
+        remove(remote, &doomed, Duration::ZERO)?;
+        remove(remote, &old, policy.grace)?;
+    }
+    freed.unfinished = remote.give_up_unfinished(policy.grace, policy.dry_run)?;
+    Ok(freed)
+}
+
+fn standing(remote: &Remote, listed: &Listed, policy: Policy) -> Result<Standing> {
+    let name = &listed.name;
+    let age = listed.seen.age;
+    let stem = name.rsplit('/').next().and_then(|name| name.strip_suffix(".json"));
+    let key = stem.and_then(|stem| stem.parse::<Digest>().ok());
+    let bytes = remote.read(name, RESULT_BYTES)?;
+    let result = match (key, &bytes) {
+        // Another collection was faster.
+        (_, None) => return Ok(Standing::Stays(Vec::new())),
+        (Some(key), Some(bytes)) => checked(bytes, &key).ok(),
+        (None, Some(_)) => None,
+    };
+    Ok(match result {
+        // It may be of a newer pacer; what it names is not known.
+        None if age < policy.grace => Standing::Stays(Vec::new()),
+        None => Standing::Damaged,
+        Some(_) if age >= policy.grace && policy.older_than.is_some_and(|limit| age > limit) => Standing::Old,
+        Some(result) => Standing::Stays(result.artifacts.iter().map(|it| blob_name(&it.digest)).collect()),
+    })
+}
+
+/// Removes objects that have not become younger than some age meanwhile.
+fn remove(remote: &Remote, doomed: &[&Listed], grace: Duration) -> Result<()> {
+    let removed = side_by_side(doomed, READERS, |listed| match remote.look(&listed.name)? {
+        Some(seen) if seen.age >= grace => remote.delete(&listed.name),
+        _ => Ok(()),
+    });
+    removed.into_iter().collect()
+}

@@ -1,0 +1,469 @@
+//! A place where several stores share what they made: a folder or a bucket of S3. Knows names, bytes, retries and when
+//! to give up; unaware of what results and blobs are.
+//!
+//! A remote that is down costs one warning and a bounded wait: after the first calls that found nobody, none is made
+//! for a while.
+
+pub mod credentials;
+pub mod folder;
+mod parts;
+pub mod s3;
+pub mod sign;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::digest::Digest;
+use crate::profile::RemoteSettings;
+use crate::remote::folder::{Body, Folder};
+use crate::remote::s3::{Address, Bucket};
+
+/// How often a call is tried that found nobody, and one that failed for a passing reason.
+const TRIES: (u32, u32) = (2, 4);
+
+/// The pause before the second try; it doubles from one to the next.
+const PAUSE: Duration = Duration::from_millis(150);
+
+/// Calls in a row that failed after all their tries before the remote is taken to be down.
+const MOST_FAILURES: usize = 3;
+
+/// For so long nobody is asked after a remote was found to be down.
+const REST: Duration = Duration::from_secs(300);
+
+/// What is said of something that was asked to break off.
+const INTERRUPTED: &str = "it was interrupted";
+
+/// The region where none is named.
+const REGION: &str = "us-east-1";
+
+/// Where the layout of a remote is written.
+const FORMAT_NAME: &str = "FORMAT";
+
+/// The layout of a remote.
+const FORMAT: &str = "1\n";
+
+/// Why something did not come about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nobody answers.
+    Unreachable(String),
+    /// It may work the next time.
+    Passing(String),
+    /// It will not work, however often it is tried.
+    Refused(String),
+}
+
+/// What is told of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its size.
+    pub bytes: u64,
+    /// How long ago it was put there.
+    pub age: Duration,
+}
+
+/// An object of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// What is told of it.
+    pub seen: Seen,
+}
+
+/// An object that is being read.
+pub struct Reading {
+    /// The byte that comes first.
+    pub from: u64,
+    /// The bytes from there on.
+    pub body: Body,
+}
+
+/// What is put.
+#[derive(Clone, Copy)]
+pub enum Content<'a> {
+    /// These bytes.
+    Bytes(&'a [u8]),
+    /// A file.
+    File {
+        /// Where it lies.
+        path: &'a Path,
+        /// Its size.
+        bytes: u64,
+        /// Told how far it was sent.
+        meter: &'a Meter,
+    },
+}
+
+/// What becomes of an object of the same name. That it is kept is promised by no server; it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It is kept.
+    Keep,
+    /// It is replaced.
+    Replace,
+}
+
+/// How much was moved, for those who look on.
+#[derive(Debug, Default)]
+pub struct Meter {
+    moved: AtomicU64,
+    ended: AtomicBool,
+}
+
+impl Meter {
+    /// Adds bytes.
+    pub fn add(&self, bytes: u64) {
+        self.moved.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Asks what is being sent to break off.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether what is being sent shall break off.
+    pub fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Bytes so far.
+    pub fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Act {
+    Read,
+    Write,
+}
+
+#[derive(Debug)]
+enum Site {
+    Folder(Folder),
+    Bucket(Box<Bucket>),
+}
+
+/// A remote.
+pub struct Remote {
+    site: Site,
+    url: String,
+    /// Whether a run puts what it made there.
+    push: AtomicBool,
+    failures: AtomicUsize,
+    down_since: Mutex<Option<Instant>>,
+    told: AtomicBool,
+    /// Objects that were found to be damaged: a later put replaces them.
+    refused: Mutex<BTreeSet<String>>,
+    /// Keys that were asked for.
+    asked: Mutex<BTreeSet<Digest>>,
+    /// Keys whose results were there, but not their blobs.
+    disowned: Mutex<BTreeSet<Digest>>,
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Remote({})", self.url)
+    }
+}
+
+impl Remote {
+    /// A remote by its settings; nobody is asked yet.
+    pub fn open(settings: &RemoteSettings) -> Result<Self> {
+        let site = match settings.url.strip_prefix("s3://") {
+            None => Site::Folder(Folder::new(Path::new(&settings.url))),
+            Some(place) => Site::Bucket(Box::new(bucket(place, settings)?)),
+        };
+        Ok(Self {
+            site,
+            url: settings.url.clone(),
+            push: AtomicBool::new(settings.push),
+            failures: AtomicUsize::new(0),
+            down_since: Mutex::new(None),
+            told: AtomicBool::new(false),
+            refused: Mutex::default(),
+            asked: Mutex::default(),
+            disowned: Mutex::default(),
+        })
+    }
+
+    /// Where it is; holds no secret.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A name for what a store keeps of this remote.
+    pub fn id(&self) -> String {
+        let host = match &self.site {
+            Site::Folder(_) => String::new(),
+            Site::Bucket(bucket) => format!("{bucket:?}"),
+        };
+        Digest::of(format!("{}\n{host}", self.url).as_bytes()).short()
+    }
+
+    /// Whether a run puts what it made there.
+    pub fn is_pushed_to(&self) -> bool {
+        self.push.load(Ordering::Relaxed)
+    }
+
+    /// Lets a run put there what it made.
+    pub fn push_too(&self) {
+        self.push.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was found to be down a while ago, so that nobody is asked.
+    pub fn is_down(&self) -> bool {
+        let since = *self.down_since.lock().expect("nothing panics with it");
+        since.is_some_and(|since| since.elapsed() < REST)
+    }
+
+    /// Opens an object from some byte on; `None` where there is none.
+    pub fn get(&self, name: &str, from: u64) -> Result<Option<Reading>> {
+        self.attempt(Act::Read, || match &self.site {
+            Site::Folder(folder) => folder.get(name, from),
+            Site::Bucket(bucket) => bucket.get(name, from),
+        })
+    }
+
+    /// Reads a small object whole; `None` where there is none.
+    pub fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        self.attempt(Act::Read, || {
+            let reading = match &self.site {
+                Site::Folder(folder) => folder.get(name, 0)?,
+                Site::Bucket(bucket) => bucket.get(name, 0)?,
+            };
+            let Some(reading) = reading else { return Ok(None) };
+            let mut bytes = Vec::new();
+            let read = reading.body.take(limit + 1).read_to_end(&mut bytes);
+            read.map(|_| Some(bytes)).map_err(|error| Fault::Passing(format!("`{name}` breaks off: {error}")))
+        })
+    }
+
+    /// What is told of an object; `None` where there is none.
+    pub fn look(&self, name: &str) -> Result<Option<Seen>> {
+        self.attempt(Act::Read, || match &self.site {
+            Site::Folder(folder) => folder.look(name),
+            Site::Bucket(bucket) => bucket.look(name),
+        })
+    }
+
+    /// Puts an object; whether one that was there was left as it is.
+    pub fn put(&self, name: &str, content: Content<'_>, existing: Existing) -> Result<bool> {
+        let existing = if self.is_refused(name) { Existing::Replace } else { existing };
+        let left = self.attempt(Act::Write, || match &self.site {
+            Site::Folder(folder) => folder.put(name, content, existing),
+            Site::Bucket(bucket) => bucket.put(name, content, existing),
+        })?;
+        self.refused.lock().expect("nothing panics with it").remove(name);
+        Ok(left)
+    }
+
+    /// Makes an object young again; false where that cannot be done.
+    pub fn touch(&self, name: &str) -> Result<bool> {
+        self.attempt(Act::Write, || match &self.site {
+            Site::Folder(folder) => folder.touch(name),
+            Site::Bucket(bucket) => bucket.touch(name),
+        })
+    }
+
+    /// Every object below a prefix, which ends in a slash.
+    pub fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
+        self.attempt(Act::Read, || match &self.site {
+            Site::Folder(folder) => folder.list(prefix),
+            Site::Bucket(bucket) => bucket.list(prefix),
+        })
+    }
+
+    /// Removes an object; one that is gone is no fault.
+    pub fn delete(&self, name: &str) -> Result<()> {
+        self.attempt(Act::Write, || match &self.site {
+            Site::Folder(folder) => folder.delete(name),
+            Site::Bucket(bucket) => bucket.delete(name),
+        })
+    }
+
+    /// Ends puts that were begun longer ago than some age and never finished; how many.
+    pub fn give_up_unfinished(&self, age: Duration, only_count: bool) -> Result<usize> {
+        self.attempt(Act::Write, || match &self.site {
+            Site::Folder(folder) => folder.give_up_unfinished(age, only_count),
+            Site::Bucket(bucket) => bucket.give_up_unfinished(age, only_count),
+        })
+    }
+
+    /// Sees whether there is a remote of a layout that this program knows; before the first put it is made one.
+    pub fn check_format(&self, make: bool) -> Result<()> {
+        match self.read(FORMAT_NAME, 64)? {
+            Some(text) if text == FORMAT.as_bytes() => Ok(()),
+            Some(_) => bail!("the remote `{}` was written in a layout that this pacer does not know", self.url),
+            None if make => self.put(FORMAT_NAME, Content::Bytes(FORMAT.as_bytes()), Existing::Keep).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes that an object is damaged, so that a later put replaces it.
+    pub fn refuse(&self, name: &str) {
+        self.refused.lock().expect("nothing panics with it").insert(name.to_owned());
+    }
+
+    /// Whether an object was found to be damaged.
+    pub fn is_refused(&self, name: &str) -> bool {
+        self.refused.lock().expect("nothing panics with it").contains(name)
+    }
+
+    /// Notes that a key is asked for; whether it was not before.
+    pub fn note_asked(&self, key: Digest) -> bool {
+        self.asked.lock().expect("nothing panics with it").insert(key)
+    }
+
+    /// Whether a key was asked for.
+    pub fn was_asked(&self, key: &Digest) -> bool {
+        self.asked.lock().expect("nothing panics with it").contains(key)
+    }
+
+    /// Notes that the blobs of a result could not be had.
+    pub fn disown(&self, key: Digest) {
+        self.disowned.lock().expect("nothing panics with it").insert(key);
+    }
+
+    /// Whether the blobs of a result could not be had.
+    pub fn is_disowned(&self, key: &Digest) -> bool {
+        self.disowned.lock().expect("nothing panics with it").contains(key)
+    }
+
+    /// Tries something again and again, as its faults let hope.
+    fn attempt<T>(&self, act: Act, call: impl Fn() -> Result<T, Fault>) -> Result<T> {
+        if self.is_down() {
+            bail!("the remote `{}` is down", self.url);
+        }
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            let (tries, fault) = match call() {
+                Ok(value) => {
+                    self.failures.store(0, Ordering::Relaxed);
+                    return Ok(value);
+                }
+                Err(fault @ Fault::Unreachable(_)) => (TRIES.0, fault),
+                Err(fault @ Fault::Passing(_)) => (TRIES.1, fault),
+                Err(fault @ Fault::Refused(_)) => (0, fault),
+            };
+            if tried >= tries || fault == Fault::Passing(INTERRUPTED.to_owned()) {
+                return Err(self.give_up(act, fault));
+            }
+            std::thread::sleep(PAUSE * 2_u32.pow(tried - 1));
+        }
+    }
+
+    /// Notes that a call failed; after enough of them the remote rests.
+    fn give_up(&self, act: Act, fault: Fault) -> anyhow::Error {
+        let (Fault::Unreachable(why) | Fault::Passing(why) | Fault::Refused(why)) = &fault;
+        // Who may not write may well read.
+        let counts = act == Act::Read || !matches!(fault, Fault::Refused(_));
+        let failures = self.failures.fetch_add(usize::from(counts), Ordering::Relaxed) + 1;
+        if matches!(fault, Fault::Unreachable(_)) || (counts && failures >= MOST_FAILURES) {
+            *self.down_since.lock().expect("nothing panics with it") = Some(Instant::now());
+        }
+        anyhow::anyhow!("the remote `{}` cannot be used: {why}", self.url)
+    }
+
+    /// Warns of what went wrong, once; what follows from it is no news.
+    pub fn warn_once(&self, error: &anyhow::Error) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!("{error:#}; going on without it");
+        }
+    }
+}
+
+fn bucket(place: &str, settings: &RemoteSettings) -> Result<Bucket> {
+    let found = credentials::find();
+    let endpoint = settings.endpoint.clone().or(found.endpoint);
+    let is_plain = endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
+    if !is_plain && !cfg!(feature = "tls") {
+        bail!(
+            "the remote `{}` is reached over TLS, which this pacer was built without: build it with its feature `tls`, \
+             or set `endpoint` to an http:// address on this machine or behind a tunnel",
+            settings.url
+        );
+    }
+    let region = settings.region.clone().or(found.region).unwrap_or_else(|| REGION.to_owned());
+    let path_style = settings.path_style.unwrap_or(endpoint.is_some());
+    let address = Address { place, endpoint: endpoint.as_deref(), region: &region, path_style };
+    Ok(Bucket::new(&address, found.credentials))
+}
+
+/// Does something with each item on a few threads; the answers are in the order of the items.
+pub fn side_by_side<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(items.len()) {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(at) else { break };
+                    let answer = work(item);
+                    done.lock().expect("nothing panics with it").push((at, answer));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().expect("nothing panics with it");
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, answer)| answer).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remote() -> Remote {
+        Remote::open(&RemoteSettings { url: "/nowhere".into(), ..RemoteSettings::default() }).unwrap()
+    }
+
+    /// How often a call is made that always ends so, and whether the remote then is down.
+    fn calls(act: Act, times: usize, fault: &Fault) -> (usize, bool) {
+        let (remote, made) = (remote(), AtomicUsize::new(0));
+        for _ in 0..times {
+            let call = || -> Result<(), Fault> {
+                made.fetch_add(1, Ordering::Relaxed);
+                Err(fault.clone())
+            };
+            assert!(remote.attempt(act, call).is_err());
+        }
+        (made.into_inner(), remote.is_down())
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again_and_nobody_is_asked_who_does_not_answer() {
+        assert_eq!(calls(Act::Read, 5, &Fault::Unreachable("gone".into())), (2, true));
+        assert_eq!(calls(Act::Read, 1, &Fault::Passing("busy".into())), (4, false));
+        assert_eq!(calls(Act::Read, 5, &Fault::Passing("busy".into())), (12, true));
+        assert_eq!(calls(Act::Read, 5, &Fault::Refused("no".into())), (3, true));
+        assert_eq!(calls(Act::Write, 5, &Fault::Refused("read-only".into())), (5, false));
+    }
+
+    #[test]
+    fn a_success_forgets_the_failures_before() {
+        let remote = remote();
+        for _ in 0..2 {
+            let refused = || -> Result<(), Fault> { Err(Fault::Refused("no".into())) };
+            assert!(remote.attempt(Act::Read, refused).is_err() && remote.attempt(Act::Read, refused).is_err());
+            assert!(remote.attempt(Act::Read, || Ok(())).is_ok() && !remote.is_down());
+        }
+    }
+
+    #[test]
+    fn what_is_done_side_by_side_comes_back_in_order() {
+        let items: Vec<usize> = (0..100).collect();
+        assert_eq!(side_by_side(&items, 7, |item| item * 2), items.iter().map(|item| item * 2).collect::<Vec<_>>());
+        assert_eq!(side_by_side(&[0_usize; 0], 7, |item| *item), [0_usize; 0]);
+    }
+}

@@ -1,0 +1,430 @@
+//! A bucket of S3 as a remote, over plain requests that are signed one by one. Unaware of what objects mean, and of
+//! what comes after a fault.
+
+use std::fs::File;
+use std::io::{self, Read, Seek as _, SeekFrom};
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+use ureq::http::Response;
+use ureq::{Agent, Body, SendBody};
+
+use crate::remote::sign::{self, Credentials, encoded, hex};
+use crate::remote::{Content, Existing, Fault, INTERRUPTED, Listed, Meter, Reading, Seen};
+
+/// How long a connection may take.
+const CONNECTING: Duration = Duration::from_secs(2);
+
+/// How long a server may be silent.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a server may take to put the parts of an object together, or to copy one.
+const LONG_PATIENCE: Duration = Duration::from_secs(120);
+
+/// The largest answer that is no object.
+const ANSWER_BYTES: u64 = 16 << 20;
+
+/// Bytes that are read of a file at a time.
+const BUFFER: usize = 1 << 18;
+
+/// A bucket, and a prefix within it.
+pub struct Bucket {
+    /// Made when it is first needed: to read whom the system believes takes 10 ms.
+    agent: OnceLock<Agent>,
+    /// `http://` or `https://`.
+    scheme: String,
+    host: String,
+    /// Before the key in a path: `/BUCKET/` or `/`.
+    root: String,
+    name: String,
+    prefix: String,
+    region: String,
+    credentials: Option<Credentials>,
+}
+
+/// Where a bucket is.
+pub struct Address<'a> {
+    /// `BUCKET/PREFIX`.
+    pub place: &'a str,
+    /// The server, where it is not Amazon's.
+    pub endpoint: Option<&'a str>,
+    /// The region.
+    pub region: &'a str,
+    /// Whether the bucket is part of the path.
+    pub path_style: bool,
+}
+
+/// What goes along with a request.
+#[derive(Clone, Copy)]
+pub(super) enum Payload<'a> {
+    Bytes(&'a [u8]),
+    Part(&'a Path, u64, u64, &'a Meter),
+}
+
+/// A request, but for what all have in common.
+pub(super) struct Asked<'a> {
+    pub method: &'a str,
+    /// The object's key; empty for the bucket.
+    pub key: &'a str,
+    pub query: &'a [(&'a str, String)],
+    pub headers: &'a [(&'a str, String)],
+    pub payload: Option<Payload<'a>>,
+    pub patience: Duration,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn new(method: &'a str, key: &'a str) -> Self {
+        Self { method, key, query: &[], headers: &[], payload: None, patience: PATIENCE }
+    }
+
+    pub(super) fn slowly(self) -> Self {
+        Self { patience: LONG_PATIENCE, ..self }
+    }
+}
+
+impl std::fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Bucket({} at {})", self.name, self.host)
+    }
+}
+
+impl Bucket {
+    /// A client of a bucket; nothing is asked yet.
+    pub fn new(address: &Address<'_>, credentials: Option<Credentials>) -> Self {
+        let (name, prefix) = address.place.split_once('/').unwrap_or((address.place, ""));
+        let amazon = format!("https://s3.{}.amazonaws.com", address.region);
+        let endpoint = address.endpoint.unwrap_or(&amazon);
+        let (scheme, host) = endpoint.split_once("://").unwrap_or(("https", endpoint));
+        let default_port = if scheme == "https" { ":443" } else { ":80" };
+        let host = host.trim_end_matches('/').trim_end_matches(default_port);
+        let (host, root) = match address.path_style {
+            true => (host.to_owned(), format!("/{name}/")),
+            false => (format!("{name}.{host}"), "/".to_owned()),
+        };
+        let (scheme, region) = (format!("{scheme}://"), address.region.to_owned());
+        Self {
+            agent: OnceLock::new(),
+            scheme,
+            host,
+            root,
+            name: name.into(),
+            prefix: prefix.into(),
+            region,
+            credentials,
+        }
+    }
+
+    fn agent(&self) -> &Agent {
+        self.agent.get_or_init(|| self.new_agent())
+    }
+
+    fn new_agent(&self) -> Agent {
+        let config = Agent::config_builder().http_status_as_error(false).max_redirects(0);
+        let config = config.timeout_resolve(Some(CONNECTING)).timeout_connect(Some(CONNECTING));
+        let config = config.timeout_per_read(Some(PATIENCE)).timeout_per_write(Some(PATIENCE));
+        let config = config.max_idle_connections(64).max_idle_connections_per_host(64);
+        #[cfg(feature = "tls")]
+        let config = if self.scheme == "https://" { config.tls_config(believing_the_system()) } else { config };
+        config.input_buffer_size(BUFFER).output_buffer_size(BUFFER).build().new_agent()
+    }
+
+    pub(super) fn key(&self, name: &str) -> String {
+        if self.prefix.is_empty() { name.to_owned() } else { format!("{}/{name}", self.prefix) }
+    }
+
+    /// Sends a request and returns the answer, whatever its status.
+    pub(super) fn send(&self, asked: &Asked<'_>) -> Result<Response<Body>, Fault> {
+        let hash = match asked.payload {
+            _ if self.scheme == "https://" => sign::UNSIGNED.to_owned(),
+            None => hex(&Sha256::digest(b"")),
+            Some(Payload::Bytes(bytes)) => hex(&Sha256::digest(bytes)),
+            Some(Payload::Part(path, from, bytes, _)) => hash_of(path, from, bytes).map_err(|error| gone(&error))?,
+        };
+        let path = encoded(&format!("{}{}", self.root, asked.key), true);
+        let query = sign::query(asked.query);
+        let mark = if query.is_empty() { "" } else { "?" };
+        let address = format!("{}{}{path}{mark}{query}", self.scheme, self.host);
+        let mut request = ureq::http::Request::builder().method(asked.method).uri(address);
+        for (name, value) in self.headers(asked, &path, &hash).iter().filter(|(name, _)| name != "host") {
+            request = request.header(name, value);
+        }
+        match asked.payload {
+            None => self.answer(request.body(()), asked.patience),
+            Some(Payload::Bytes(bytes)) => self.answer(request.body(bytes), asked.patience),
+            Some(Payload::Part(path, from, bytes, meter)) => {
+                let mut part = Metered { part: open(path, from, bytes).map_err(|error| gone(&error))?, meter };
+                let request = request.header("content-length", bytes.to_string());
+                let answer = self.answer(request.body(SendBody::from_reader(&mut part)), asked.patience);
+                answer.map_err(|fault| if meter.is_ended() { Fault::Passing(INTERRUPTED.into()) } else { fault })
+            }
+        }
+    }
+
+    fn answer<B: ureq::AsSendBody>(
+        &self,
+        request: Result<ureq::http::Request<B>, ureq::http::Error>,
+        patience: Duration,
+    ) -> Result<Response<Body>, Fault> {
+        let request = request.map_err(|error| Fault::Refused(error.to_string()))?;
+        let request = self.agent().configure_request(request).timeout_recv_response(Some(patience));
+        self.agent().run(request.timeout_per_read(Some(patience)).build()).map_err(|error| self.fault(&error))
+    }
+
+    /// The headers of a request, and the signature over them.
+    fn headers(&self, asked: &Asked<'_>, path: &str, hash: &str) -> Vec<(String, String)> {
+        let time = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let mut headers = vec![
+            ("host".to_owned(), self.host.clone()),
+            ("x-amz-content-sha256".to_owned(), hash.to_owned()),
+            ("x-amz-date".to_owned(), time.clone()),
+        ];
+        headers.extend(asked.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        let Some(credentials) = &self.credentials else { return headers };
+        headers.extend(credentials.token.clone().map(|token| ("x-amz-security-token".to_owned(), token)));
+        let request = sign::Request {
+            method: asked.method,
+            path,
+            query: asked.query,
+            headers: &headers,
+            payload: hash,
+            time: &time,
+            region: &self.region,
+        };
+        headers.push(("authorization".to_owned(), sign::authorization(&request, credentials)));
+        headers
+    }
+
+    fn fault(&self, error: &ureq::Error) -> Fault {
+        let told = format!("{}: {error}", self.host);
+        let refused = |error: &io::Error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionRefused
+                    | io::ErrorKind::HostUnreachable
+                    | io::ErrorKind::NetworkUnreachable
+                    | io::ErrorKind::TimedOut
+            )
+        };
+        match error {
+            ureq::Error::Timeout(_) | ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => {
+                Fault::Unreachable(told)
+            }
+            ureq::Error::Io(error) if refused(error) => Fault::Unreachable(told),
+            ureq::Error::Io(_) | ureq::Error::Protocol(_) | ureq::Error::BodyStalled => Fault::Passing(told),
+            _ => Fault::Refused(told),
+        }
+    }
+
+    /// What an answer that is no success means.
+    pub(super) fn status_fault(&self, mut answer: Response<Body>) -> Fault {
+        let status = answer.status().as_u16();
+        let text = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_string().unwrap_or_default();
+        let code = field(&text, "Code").unwrap_or_default();
+        let message: String = field(&text, "Message").unwrap_or_default().chars().take(300).collect();
+        let told = format!("{} answers {status} {code} {message}", self.host).trim_end().to_owned();
+        match (status, code.as_str()) {
+            (408 | 409 | 429 | 500..=599, _) | (_, "RequestTimeout" | "SlowDown" | "NoSuchUpload") => {
+                Fault::Passing(told)
+            }
+            (404, "NoSuchBucket") => Fault::Refused(format!("there is no bucket `{}` at {}", self.name, self.host)),
+            (401 | 403, _) if self.credentials.is_none() => Fault::Refused(format!(
+                "{told}; no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+            )),
+            (301 | 307 | 308, _) => Fault::Refused(format!("{told}; is `region` right?")),
+            _ => Fault::Refused(told),
+        }
+    }
+
+    /// The answer as text, where it is a success.
+    pub(super) fn text(&self, mut answer: Response<Body>) -> Result<String, Fault> {
+        if !answer.status().is_success() {
+            return Err(self.status_fault(answer));
+        }
+        let text = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_string();
+        let text = text.map_err(|error| self.fault(&error))?;
+        // Some of the long requests answer before they know that they fail.
+        match text.contains("<Error>") {
+            true => Err(Fault::Passing(format!("{}: {}", self.host, field(&text, "Message").unwrap_or_default()))),
+            false => Ok(text),
+        }
+    }
+
+    /// Opens an object from some byte on; a server that knows no ranges begins at the start.
+    pub fn get(&self, name: &str, from: u64) -> Result<Option<Reading>, Fault> {
+        let range = [("range", format!("bytes={from}-"))];
+        let key = self.key(name);
+        let asked = Asked { headers: &range[..usize::from(from > 0)], ..Asked::new("GET", &key) };
+        let answer = self.send(&asked)?;
+        match answer.status().as_u16() {
+            200 | 206 => {
+                let from = if answer.status() == 206 { from } else { 0 };
+                let body = answer.into_body().into_with_config().limit(u64::MAX).reader();
+                Ok(Some(Reading { from, body: Box::new(body) }))
+            }
+            // What is there is not longer than what was read before.
+            416 => self.get(name, 0),
+            404 => self.absent(answer),
+            _ => Err(self.status_fault(answer)),
+        }
+    }
+
+    fn absent<T>(&self, mut answer: Response<Body>) -> Result<Option<T>, Fault> {
+        let text = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_string().unwrap_or_default();
+        match field(&text, "Code").as_deref() {
+            Some("NoSuchBucket") => Err(Fault::Refused(format!("there is no bucket `{}` at {}", self.name, self.host))),
+            _ => Ok(None),
+        }
+    }
+
+    /// What is told of an object.
+    pub fn look(&self, name: &str) -> Result<Option<Seen>, Fault> {
+        let answer = self.send(&Asked::new("HEAD", &self.key(name)))?;
+        match answer.status().as_u16() {
+            404 => return Ok(None),
+            200 => {}
+            _ => return Err(self.status_fault(answer)),
+        }
+        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        let time = |name: &str| Some(jiff::fmt::rfc2822::parse(header(name)?).ok()?.timestamp());
+        let bytes = header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+        let now = time("date").unwrap_or_else(Timestamp::now);
+        Ok(Some(Seen { bytes, age: time("last-modified").map_or(Duration::ZERO, |then| age(now, then)) }))
+    }
+
+    /// Puts an object; whether one that was there was left.
+    pub fn put(&self, name: &str, content: Content<'_>, existing: Existing) -> Result<bool, Fault> {
+        let key = self.key(name);
+        let payload = match content {
+            Content::Bytes(bytes) => Payload::Bytes(bytes),
+            Content::File { path, bytes, meter } if bytes >= self.large() => {
+                return self.put_in_parts(&key, path, bytes, meter).map(|()| false);
+            }
+            Content::File { path, bytes, meter } => Payload::Part(path, 0, bytes, meter),
+        };
+        let condition = [("if-none-match", "*".to_owned())];
+        let is_conditional = existing == Existing::Keep;
+        let asked = Asked { payload: Some(payload), ..Asked::new("PUT", &key) };
+        let answer = self.send(&Asked { headers: &condition[..usize::from(is_conditional)], ..asked })?;
+        match answer.status().as_u16() {
+            412 if is_conditional => Ok(true),
+            400 | 501 if is_conditional => self.put(name, content, Existing::Replace),
+            _ => self.text(answer).map(|_| false),
+        }
+    }
+
+    /// Makes an object young again by a copy onto itself; false where the server cannot.
+    pub fn touch(&self, name: &str) -> Result<bool, Fault> {
+        let key = self.key(name);
+        let source = encoded(&format!("/{}/{key}", self.name), true);
+        let headers = [("x-amz-copy-source", source), ("x-amz-metadata-directive", "REPLACE".to_owned())];
+        let payload = Some(Payload::Bytes(&[]));
+        let answer = self.send(&Asked { headers: &headers, payload, ..Asked::new("PUT", &key) }.slowly())?;
+        Ok(self.text(answer).is_ok())
+    }
+
+    /// Every object below a prefix.
+    pub fn list(&self, prefix: &str) -> Result<Vec<Listed>, Fault> {
+        let (mut listed, mut next) = (Vec::new(), None::<String>);
+        loop {
+            let mut query = vec![("list-type", "2".to_owned()), ("prefix", self.key(prefix))];
+            query.extend(next.take().map(|token| ("continuation-token", token)));
+            let answer = self.send(&Asked { query: &query, ..Asked::new("GET", "") }.slowly())?;
+            let text = self.text(answer)?;
+            let own = if self.prefix.is_empty() { 0 } else { self.prefix.len() + 1 };
+            for row in rows(&text, "Contents") {
+                let (Some(key), Some(bytes)) = (field(row, "Key"), field(row, "Size")) else { continue };
+                let Some(name) = key.get(own..).map(str::to_owned) else { continue };
+                listed.push(Listed {
+                    name,
+                    seen: Seen { bytes: bytes.parse().unwrap_or(0), age: age_of(row, "LastModified") },
+                });
+            }
+            next = field(&text, "NextContinuationToken")
+                .filter(|_| field(&text, "IsTruncated").as_deref() == Some("true"));
+            if next.is_none() {
+                return Ok(listed);
+            }
+        }
+    }
+
+    /// Removes an object; one that is gone is no fault.
+    pub fn delete(&self, name: &str) -> Result<(), Fault> {
+        let answer = self.send(&Asked::new("DELETE", &self.key(name)))?;
+        if answer.status() == 404 { Ok(()) } else { self.text(answer).map(drop) }
+    }
+}
+
+/// TLS that believes the authorities that this system believes, an institute's own among them.
+#[cfg(feature = "tls")]
+fn believing_the_system() -> ureq::tls::TlsConfig {
+    // Once a process; a second time changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let known = rustls_native_certs::load_native_certs().certs;
+    let known = known.iter().map(|certificate| ureq::tls::Certificate::from_der(certificate).to_owned());
+    ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::from(known)).build()
+}
+
+/// A part of a file that tells how far it was sent.
+struct Metered<'a> {
+    part: io::Take<File>,
+    meter: &'a Meter,
+}
+
+impl Read for Metered<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.meter.is_ended() {
+            return Err(io::Error::other(INTERRUPTED));
+        }
+        let read = self.part.read(buffer)?;
+        self.meter.add(read as u64);
+        Ok(read)
+    }
+}
+
+fn open(path: &Path, from: u64, bytes: u64) -> io::Result<io::Take<File>> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(from))?;
+    Ok(file.take(bytes))
+}
+
+fn hash_of(path: &Path, from: u64, bytes: u64) -> io::Result<String> {
+    let (mut part, mut hasher) = (open(path, from, bytes)?, Sha256::new());
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match part.read(&mut buffer)? {
+            0 => return Ok(hex(&hasher.finalize())),
+            read => hasher.update(&buffer[..read]),
+        }
+    }
+}
+
+/// What was to be sent cannot be read here.
+fn gone(error: &io::Error) -> Fault {
+    Fault::Refused(format!("what was to be sent cannot be read: {error}"))
+}
+
+/// The elements of a name in an answer. Those of S3 have no attributes, and none holds another of its name.
+pub(super) fn rows<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+    text.split(&open).skip(1).filter_map(|rest| rest.split_once(&close).map(|(row, _)| row)).collect()
+}
+
+/// The text of the first element of a name.
+pub(super) fn field(text: &str, name: &str) -> Option<String> {
+    let raw = rows(text, name).into_iter().next()?;
+    let entities = [("&quot;", "\""), ("&#34;", "\""), ("&apos;", "'"), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")];
+    Some(entities.iter().fold(raw.to_owned(), |text, (entity, plain)| text.replace(entity, plain)))
+}
+
+/// How old an entry of a list is.
+pub(super) fn age_of(row: &str, name: &str) -> Duration {
+    let then = field(row, name).and_then(|text| text.parse::<Timestamp>().ok());
+    then.map_or(Duration::ZERO, |then| age(Timestamp::now(), then))
+}
+
+fn age(now: Timestamp, then: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(then)).unwrap_or_default()
+}
