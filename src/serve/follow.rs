@@ -145,6 +145,7 @@ impl Course {
             Event::Waiting { .. }
             | Event::Notice { .. }
             | Event::Brought { .. }
+            | Event::Pushing { .. }
             | Event::Pushed { .. }
             | Event::Done { .. } => {}
         }
