@@ -51,7 +51,7 @@ def settings(values):
 
 def artifact_digests(store, pipeline, set_values):
     """The digest of every artifact of every stage, by `stage.artifact`."""
-    rows = json.loads(pacer(store, "plan", pipeline, "--format", "json", *settings(set_values)))
+    rows = json.loads(pacer(store, "plan", pipeline, "--format", "json", *settings(set_values)))["stages"]
     digests = {}
     for row in rows:
         shown = json.loads(pacer(store, "show", pipeline, row["stage"], "--format", "json", *settings(set_values)))

@@ -15,7 +15,7 @@ use crate::care::{self, Damage};
 use crate::cli::plan::in_format;
 use crate::cli::project::{self, Project, store_folder};
 use crate::cli::{Exit, Format, PipelineArgs, Session, run, share};
-use crate::engine::plan;
+use crate::engine::plan::{self, Wishes};
 use crate::engine::rerun::{Compared, rerun};
 use crate::event::Event;
 use crate::executor::Stop;
@@ -113,7 +113,7 @@ fn rerun_stage(pipeline: &PipelineArgs, stage: &str, session: &Session) -> Resul
         Ok(id) => id,
         Err(exit) => return Ok(exit),
     };
-    let plan = plan::plan(&graph, &graph.needed(&[id]), &[], &cache, &machine)?;
+    let plan = plan::plan(&graph, &graph.needed(&[id]), Wishes::default(), &cache, &machine)?;
     if !plan.results.contains_key(&id) {
         let command = project::again("run", pipeline, session, &[stage.to_owned()]);
         bail!("`{stage}` has no result to compare with; make it with: {command}");

@@ -18,7 +18,7 @@ use crate::cli::{Exit, Format, PipelineArgs, Session};
 use crate::compare::operand::{self, Of, Operand, Place};
 use crate::compare::{Answer, Question, Source, artifacts, provenance};
 use crate::digest::Digest;
-use crate::engine::plan;
+use crate::engine::plan::{self, Wishes};
 use crate::graph::StageId;
 use crate::journal;
 use crate::report::{page, pair};
@@ -300,7 +300,7 @@ fn of_pipeline(path: &Path, operand: &Operand, args: &CompareArgs, session: &Ses
             Err(exit) => return Ok(Err(exit)),
         }
     }
-    let plan = plan::plan(&graph, &graph.needed(&ids), &[], &cache, &machine)?;
+    let plan = plan::plan(&graph, &graph.needed(&ids), Wishes::default(), &cache, &machine)?;
     let mut stages = Vec::new();
     for id in ids {
         let name = &graph.stages[id].name;

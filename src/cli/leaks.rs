@@ -13,14 +13,18 @@ use crate::graph::{Graph, StageId};
 use crate::leakage::{self, Check, Verdict};
 use crate::ui::output::{self, BAD, FAINT, GOOD, ODD, paint};
 
-/// Tells on stdout what the checks of a plan came to: each that is not in order, and how many are.
-pub fn tell_plan(graph: &Graph, needed: &[bool], plan: &Plan, cache: &Cache) {
+/// What the checks of a plan come to, from the graph and from the data that is here.
+pub fn of_plan(graph: &Graph, needed: &[bool], plan: &Plan, cache: &Cache) -> Vec<Check> {
     let locate = |id: StageId, artifact: &str| {
         let digest = plan.results.get(&id)?.artifact(artifact).ok()?.digest;
         // What the remote alone has was checked by whoever made it.
         Some(cache.store.object_path(&digest)).filter(|path| path.exists())
     };
-    let checks = leakage::checks(graph, needed, &locate);
+    leakage::checks(graph, needed, &locate)
+}
+
+/// Tells on stdout what the checks of a plan came to: each that is not in order, and how many are.
+pub fn tell_plan(checks: &[Check]) {
     if checks.is_empty() {
         return;
     }

@@ -9,7 +9,7 @@ use crate::cli::leaks;
 use crate::cli::project::{self, Project, Selection};
 use crate::cli::{Exit, Format, PipelineArgs, Session};
 use crate::engine::forward::{self, Outlook};
-use crate::engine::plan::{self, Plan, PlanState, Planned};
+use crate::engine::plan::{self, Plan, PlanState, Planned, Wishes};
 use crate::engine::reason::{Cause, Reason};
 use crate::graph::{Graph, StageId};
 use crate::index::Index;
@@ -26,6 +26,9 @@ pub struct PlanArgs {
     /// Plan as if the result of a stage were not there; may be given again
     #[arg(long, value_name = "STAGE")]
     force: Vec<String>,
+    /// Plan as if no trial had failed before
+    #[arg(long)]
+    retry_failed: bool,
 }
 
 /// The arguments of `pacer explain`.
@@ -66,25 +69,28 @@ pub fn plan(args: &PlanArgs, session: &Session) -> Result<Exit> {
         Ok(selection) => selection,
         Err(exit) => return Ok(exit),
     };
-    let plan = plan::plan(&graph, &needed, &forced, &cache, &machine)?;
+    let wishes = Wishes { forced: &forced, retry_failed: args.retry_failed };
+    let plan = plan::plan(&graph, &needed, wishes, &cache, &machine)?;
     tell_plan(&graph, &needed, &plan, &cache, session.format)?;
     Ok(Exit::Done)
 }
 
 /// Prints a plan, and to people what would leak.
 pub fn tell_plan(graph: &Graph, needed: &[bool], plan: &Plan, cache: &Cache, format: Format) -> Result<()> {
-    print_plan(graph, plan, format)?;
+    let checks = leaks::of_plan(graph, needed, plan, cache);
+    if format == Format::Json {
+        let row = |planned: &Planned| json!({"stage": graph.stages[planned.id].name, "state": planned.state, "reason": reason_text(planned)});
+        let stages: Vec<_> = plan.stages.iter().map(row).collect();
+        return output::print_json(&json!({"v": 1, "stages": stages, "checks": checks}));
+    }
+    print_plan(graph, plan, format);
     if format == Format::Table {
-        leaks::tell_plan(graph, needed, plan, cache);
+        leaks::tell_plan(&checks);
     }
     Ok(())
 }
 
-fn print_plan(graph: &Graph, plan: &Plan, format: Format) -> Result<()> {
-    if format == Format::Json {
-        let row = |planned: &Planned| json!({"stage": graph.stages[planned.id].name, "state": planned.state, "reason": reason_text(planned)});
-        return output::print_json(&plan.stages.iter().map(row).collect::<Vec<_>>());
-    }
+fn print_plan(graph: &Graph, plan: &Plan, format: Format) {
     let mut rows = Rows::new(["stage", "would be", "why"]);
     for groups::Group { name, members } in groups::group(graph, &plan.stages, |it| it.id, |it| it.state) {
         let state = match members[0].state {
@@ -111,7 +117,6 @@ fn print_plan(graph: &Graph, plan: &Plan, format: Format) -> Result<()> {
         };
         output::print(&format!("\n{reused} reused, {run} to run, {maybe} to run unless unchanged{failed}{time}\n"));
     }
-    Ok(())
 }
 
 /// Rows in the form that was asked for.
@@ -144,7 +149,7 @@ pub fn explain(args: &ExplainArgs, session: &Session) -> Result<Exit> {
         Ok(targets) => targets,
         Err(exit) => return Ok(exit),
     };
-    let plan = plan::plan(&graph, &graph.needed(&targets), &[], &cache, &machine)?;
+    let plan = plan::plan(&graph, &graph.needed(&targets), Wishes::default(), &cache, &machine)?;
     if targets.len() > 1 {
         return explain_trials(&graph, &plan, &targets, session.format);
     }

@@ -11,7 +11,7 @@ use crate::cli::locked;
 use crate::cli::plan::tell_plan;
 use crate::cli::project::{self, Project, Selection};
 use crate::cli::{Exit, Format, PipelineArgs, Session};
-use crate::engine::plan;
+use crate::engine::plan::{self, Wishes};
 use crate::engine::records::Results;
 use crate::engine::rounds::{self, Advance};
 use crate::engine::run::{self, Options, Tally};
@@ -88,15 +88,16 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
     }
     let Selection { project, needed, forced } = selection;
     let Project { graph, cache, machine, .. } = &project;
+    let wishes = Wishes { forced: &forced, retry_failed: args.retry_failed };
     let locked = if args.locked { Some(locked::required(graph)?) } else { None };
     if let Some(file) = &locked {
-        let plan = plan::plan(graph, &needed, &forced, cache, machine)?;
+        let plan = plan::plan(graph, &needed, wishes, cache, machine)?;
         if locked::told_drift_of_plan(file, graph, &plan) {
             return Ok(Exit::Failed);
         }
     }
     if args.dry_run {
-        let plan = plan::plan(graph, &needed, &forced, cache, machine)?;
+        let plan = plan::plan(graph, &needed, wishes, cache, machine)?;
         tell_plan(graph, &needed, &plan, cache, session.format)?;
         return Ok(Exit::Done);
     }
@@ -196,7 +197,7 @@ fn settle_searches(
         }
         let needed = graph.needed(&trials);
         let advance = || {
-            let plan = plan::plan(graph, &needed, &[], cache, machine)?;
+            let plan = plan::plan(graph, &needed, Wishes::default(), cache, machine)?;
             rounds::advance(graph, &plan, &selection.needed, cache)
         };
         let mut progress = advance()?;

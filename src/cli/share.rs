@@ -18,7 +18,7 @@ use crate::care::remote::{Freed, Policy, collect};
 use crate::cli::project::{self, Project};
 use crate::cli::{Exit, Format, PipelineArgs, Session, Sharing, ls, run};
 use crate::digest::Digest;
-use crate::engine::plan;
+use crate::engine::plan::{self, Wishes};
 use crate::executor::Stop;
 use crate::graph;
 use crate::journal;
@@ -80,7 +80,7 @@ pub fn push(args: &PushArgs, session: &Session) -> Result<Exit> {
                 Ok(project) => project,
                 Err(exit) => return Ok(exit),
             };
-            let plan = plan::plan(&graph, &graph.needed(&[]), &[], &cache, &machine)?;
+            let plan = plan::plan(&graph, &graph.needed(&[]), Wishes::default(), &cache, &machine)?;
             let here = plan.results.values().filter(|hit| !hit.afar);
             (cache, here.map(|hit| hit.key).collect::<BTreeSet<_>>())
         }
@@ -228,7 +228,7 @@ fn wanted(project: &Project, targets: &[String]) -> Result<Result<Wanted, Exit>>
         asked.extend(graph.order.iter().map(|id| (*id, None)));
     }
     let ids: Vec<_> = asked.iter().map(|(id, _)| *id).collect();
-    let plan = plan::plan(graph, &graph.needed(&ids), &[], cache, machine)?;
+    let plan = plan::plan(graph, &graph.needed(&ids), Wishes::default(), cache, machine)?;
     let (mut wanted, mut lacking) = (BTreeMap::<_, Vec<Artifact>>::new(), Vec::new());
     for (id, name) in asked {
         let Some(hit) = plan.results.get(&id) else {

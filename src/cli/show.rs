@@ -15,7 +15,7 @@ use crate::cli::ls;
 use crate::cli::plan::in_format;
 use crate::cli::project::{self, Project};
 use crate::cli::{Exit, Format, PipelineArgs, Session};
-use crate::engine::plan::{self, PlanState};
+use crate::engine::plan::{self, PlanState, Wishes};
 use crate::graph::{self, StageId};
 use crate::journal::{self, RunState};
 use crate::store::Store;
@@ -84,7 +84,7 @@ pub fn show(args: &ShowArgs, session: &Session) -> Result<Exit> {
 /// The result that a run would reuse now.
 pub fn current_result(project: &Project, id: StageId, args: &PipelineArgs, session: &Session) -> Result<StageResult> {
     let Project { graph, cache, machine, .. } = project;
-    let plan = plan::plan(graph, &graph.needed(&[id]), &[], cache, machine)?;
+    let plan = plan::plan(graph, &graph.needed(&[id]), Wishes::default(), cache, machine)?;
     let name = &graph.stages[id].name;
     let hit = plan.results.get(&id).with_context(|| {
         let command = project::again("run", args, session, std::slice::from_ref(name));
@@ -305,7 +305,7 @@ pub fn status(args: &StatusArgs, session: &Session) -> Result<Exit> {
         Ok(project) => project,
         Err(exit) => return Ok(exit),
     };
-    let plan = plan::plan(&graph, &graph.needed(&[]), &[], &cache, &machine)?;
+    let plan = plan::plan(&graph, &graph.needed(&[]), Wishes::default(), &cache, &machine)?;
     let newest = journal::runs(&cache.store)
         .into_iter()
         .find_map(|run| journal::summary(&cache.store, &run).filter(|summary| summary.pipeline == graph.name));

@@ -12,7 +12,7 @@ use crate::cli::plan::in_format;
 use crate::cli::project::{self, Project};
 use crate::cli::sweep::figures::{Row, Standing, Sweep};
 use crate::cli::{Exit, Format, PipelineArgs, Session};
-use crate::engine::plan;
+use crate::engine::plan::{self, Wishes};
 use crate::graph::Trial;
 use crate::ui::output;
 use crate::ui::tables::Rows;
@@ -95,7 +95,7 @@ fn sweeps(project: &Project, asked: &Asked) -> Result<Vec<Sweep>> {
     if let Some(from) = asked.from.as_ref().filter(|from| graph.named(from).is_empty()) {
         bail!("there is no stage `{from}` to take figures from");
     }
-    let plan = plan::plan(graph, &graph.needed(&[]), &[], cache, machine)?;
+    let plan = plan::plan(graph, &graph.needed(&[]), Wishes::default(), cache, machine)?;
     let wish = figures::Wish { metric: asked.metric.as_deref(), from: asked.from.as_deref() };
     Ok(groups.into_iter().map(|group| figures::gather(project, &plan, group, &wish)).collect())
 }

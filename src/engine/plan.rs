@@ -50,12 +50,21 @@ pub struct Plan {
     pub results: Results,
 }
 
+/// What a run is asked for beside its stages.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes<'a> {
+    /// Stages to run even if their results are there.
+    pub forced: &'a [StageId],
+    /// Whether trials that failed before are tried again.
+    pub retry_failed: bool,
+}
+
 /// Plans a run of the needed stages. The remote is asked for all that is not here at once, and for what builds on that
 /// in turn.
-pub fn plan(graph: &Graph, needed: &[bool], forced: &[StageId], cache: &Cache, machine: &Machine) -> Result<Plan> {
+pub fn plan(graph: &Graph, needed: &[bool], wishes: Wishes<'_>, cache: &Cache, machine: &Machine) -> Result<Plan> {
     loop {
-        let plan = plan_from_here(graph, needed, forced, cache, machine)?;
-        let misses = plan.stages.iter().filter(|it| it.state == PlanState::Run && !forced.contains(&it.id));
+        let plan = plan_from_here(graph, needed, wishes, cache, machine)?;
+        let misses = plan.stages.iter().filter(|it| it.state == PlanState::Run && !wishes.forced.contains(&it.id));
         let keys = misses.filter_map(|planned| Some(planned.prepared.as_ref()?.key));
         let keys: Vec<_> = keys.filter(|key| cache.could_ask(key)).collect();
         if cache.ask(&keys) == 0 {
@@ -67,10 +76,11 @@ pub fn plan(graph: &Graph, needed: &[bool], forced: &[StageId], cache: &Cache, m
 fn plan_from_here(
     graph: &Graph,
     needed: &[bool],
-    forced: &[StageId],
+    wishes: Wishes<'_>,
     cache: &Cache,
     machine: &Machine,
 ) -> Result<Plan> {
+    let forced = wishes.forced;
     let mut stats = StatCache::load(&cache.store);
     let mut index = Index::load(&cache.store, &graph.name, &graph.path);
     let mut plan = Plan { stages: Vec::new(), results: Results::new() };
@@ -108,9 +118,9 @@ fn plan_from_here(
                 let twin: StageId = twins[&prepared.key];
                 (PlanState::Reused, Some(Reason::Twin(graph.stages[twin].name.clone())))
             }
-            Found::Absent | Found::Damaged(_) if known_failure(graph, id, &prepared, forced, cache).is_some() => {
+            Found::Absent | Found::Damaged(_) if known_failure(graph, id, &prepared, wishes, cache).is_some() => {
                 gone.insert(id);
-                (PlanState::Failed, known_failure(graph, id, &prepared, forced, cache))
+                (PlanState::Failed, known_failure(graph, id, &prepared, wishes, cache))
             }
             Found::Absent | Found::Damaged(_) => {
                 twins.insert(prepared.key, id);
@@ -139,8 +149,8 @@ fn lost(graph: &Graph, id: StageId, gone: &BTreeSet<StageId>) -> Option<StageId>
 }
 
 /// Why a trial is not tried again.
-fn known_failure(graph: &Graph, id: StageId, prepared: &Prepared, forced: &[StageId], cache: &Cache) -> Option<Reason> {
-    let asked = graph.stages[id].trial.is_some() && !forced.contains(&id);
+fn known_failure(graph: &Graph, id: StageId, prepared: &Prepared, wishes: Wishes<'_>, cache: &Cache) -> Option<Reason> {
+    let asked = graph.stages[id].trial.is_some() && !wishes.forced.contains(&id) && !wishes.retry_failed;
     let known = if asked { cache.failure(&prepared.key) } else { None };
     known.map(|known| Reason::FailedBefore { class: known.class, message: known.message })
 }

@@ -124,8 +124,9 @@ impl Project {
     /// `stage state` for each stage of the plan of any pipeline, named first.
     pub fn plan_of(&self, arguments: &[&str]) -> Vec<String> {
         let said = self.pacer(&[&["plan", "--format", "json"], arguments].concat());
-        let rows: Vec<Value> = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err));
+        let plan: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err));
         let text = |value: &Value| value.as_str().expect("it is a text").to_owned();
+        let rows = plan["stages"].as_array().expect("a plan has stages");
         rows.iter().map(|row| format!("{} {}", text(&row["stage"]), text(&row["state"]))).collect()
     }
 

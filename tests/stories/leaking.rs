@@ -97,6 +97,10 @@ fn what_is_tight_runs_and_the_plan_says_so() {
     assert_eq!((said.code, leaks(&said).len()), (0, 0), "{}", said.err);
     let planned = project.pacer(&["plan", "pipeline.toml"]);
     assert!(planned.out.ends_with("leakage: 4 tight, 0 leak\n"), "{}", planned.out);
+    let planned = project.pacer(&["plan", "pipeline.toml", "--format", "json"]);
+    let planned: serde_json::Value = serde_json::from_str(&planned.out).unwrap();
+    let verdicts: Vec<_> = planned["checks"].as_array().unwrap().iter().map(|check| &check["verdict"]).collect();
+    assert_eq!(verdicts, ["tight"; 4]);
 }
 
 #[test]
