@@ -4,6 +4,7 @@
 
 mod care;
 mod check;
+mod cluster;
 mod compare;
 mod doctor;
 mod export;
@@ -13,6 +14,7 @@ mod leaks;
 mod locked;
 mod ls;
 mod manual;
+mod node;
 mod plan;
 mod project;
 mod report;
@@ -209,9 +211,12 @@ enum Command {
     Report(report::ReportArgs),
     /// Show the store in a browser: runs, reports, comparisons, and runs that go on, live; it only reads
     #[command(after_help = "Examples:\n  pacer serve\n  pacer serve --port 0 --store from_the_server\n  \
-        pacer serve --bind 0.0.0.0   # others need the token that it prints\n\n\
+        pacer serve --bind 0.0.0.0\n\n\
         From another machine without opening a port: ssh -L 7223:localhost:7223 HOST, then http://localhost:7223/.")]
     Serve(serve::ServeArgs),
+    /// What a cluster starts on its nodes
+    #[command(hide = true)]
+    Node(node::NodeArgs),
     /// Say what this machine has for pacer, and what to do about what is missing
     #[command(after_help = "Example:\n  pacer doctor")]
     Doctor,
@@ -294,6 +299,7 @@ pub fn main() -> ExitCode {
         Command::Pin(args) => care::pin(args, &session),
         Command::Report(args) => report::report(args, &session),
         Command::Serve(args) => serve::serve(args, &session),
+        Command::Node(args) => node::node(args, &session),
         Command::Doctor => doctor::doctor(&session),
         Command::Tutorial => manual::print_tutorial(),
         Command::Completions(args) => manual::completions(args),

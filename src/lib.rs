@@ -32,7 +32,8 @@
 //!
 //! From text to graph:
 //! - [`spec`]: TOML as a tree of values with their places.
-//! - [`profile`]: what belongs to a machine or a project rather than to a pipeline: where results are shared.
+//! - [`profile`]: what belongs to a machine or a project rather than to a pipeline: where results are shared,
+//!   which clusters there are.
 //! - [`graph`]: the checked graph of stages; unaware of TOML, of keys and of running.
 //! - [`resolve`]: makes the one from the other; the only place that does. Here a sweep becomes trials, which from then
 //!   on are stages like any other.
@@ -60,6 +61,8 @@
 //!
 //! What is done:
 //! - [`executor`]: one description of a job, for a thread and for a worker process; what the machine has.
+//! - [`cluster`]: the same jobs on nodes of Slurm: a spool in the store, pilots that take from it, and what the run does
+//!   about them.
 //! - [`engine`]: [`records`](engine::records) makes key records, [`plan`](engine::plan) decides without doing,
 //!   [`reason`](engine::reason) explains, [`forward`](engine::forward) looks ahead, [`run`](engine::run) schedules,
 //!   [`courses`](engine::courses) orders trainings of which one is the beginning of the other, [`rounds`](engine::rounds)
@@ -138,6 +141,7 @@
 pub mod cache;
 pub mod care;
 pub mod cli;
+pub mod cluster;
 pub mod compare;
 pub mod diagnostic;
 pub mod digest;

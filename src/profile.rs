@@ -1,5 +1,7 @@
 //! The profile: what belongs to a machine or to a project rather than to a pipeline, such as where results are
-//! shared. Knows TOML; unaware of what is done with the settings, and holds no secret.
+//! shared and which clusters there are. Knows TOML; unaware of what is done with the settings, and holds no secret.
+
+mod executor;
 
 use std::fs;
 use std::io;
@@ -8,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use crate::diagnostic::{Diagnostic, Place};
+pub use crate::profile::executor::{Executors, Slurm};
 use crate::spec::{self, Data, Entry, Node, Table};
 
 /// The profile of a project, at its top.
@@ -16,14 +19,16 @@ pub const PROJECT_FILE: &str = "pacer.toml";
 /// The keys of `[remote]`.
 const REMOTE_KEYS: [&str; 5] = ["url", "endpoint", "region", "path_style", "push"];
 
-/// The tables of a profile; what to run on is read by those who run there.
-const TABLES: [&str; 2] = ["executor", "remote"];
+/// The tables of a profile.
+const TABLES: [&str; 2] = ["remote", "executor"];
 
 /// What the profiles say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Profile {
     /// Where results are shared.
     pub remote: Option<RemoteSettings>,
+    /// Clusters that stages can run on, by name.
+    pub executors: Executors,
 }
 
 /// The table `[remote]`.
@@ -64,7 +69,10 @@ pub fn load(user: Option<&Path>, project: Option<&Path>) -> Result<Result<Profil
             }
         };
         match parse(&text, path.parent().unwrap_or(Path::new("."))) {
-            Ok(Profile { remote }) => profile.remote = remote.or(profile.remote),
+            Ok(Profile { remote, executors }) => {
+                profile.remote = remote.or(profile.remote);
+                profile.executors.extend(executors);
+            }
             Err(faults) => return Ok(Err(Faulty { path: path.to_owned(), text, faults })),
         }
     }
@@ -86,8 +94,8 @@ fn parse(text: &str, folder: &Path) -> Result<Profile, Vec<Diagnostic>> {
     for (name, entry) in &tables {
         match (name.as_str(), &entry.value.data) {
             ("remote", Data::Table(table)) => profile.remote = remote(table, entry, folder, &mut faults),
-            ("remote", other) => faults.push(wrong_sort(&entry.value, "a table", other)),
-            ("executor", _) => {}
+            ("executor", Data::Table(table)) => profile.executors = executor::executors(table, &mut faults),
+            ("remote" | "executor", other) => faults.push(wrong_sort(&entry.value, "a table", other)),
             _ => faults.push(unknown(name, entry, "a profile has no", &TABLES)),
         }
     }

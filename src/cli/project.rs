@@ -126,7 +126,7 @@ pub fn cache_in(folder: &Path, session: &Session, pipeline: Option<&Path>) -> Re
 }
 
 /// What the profiles of the user and of the project say.
-fn profile(pipeline: Option<&Path>) -> Result<Profile> {
+pub fn profile(pipeline: Option<&Path>) -> Result<Profile> {
     let top = top(pipeline);
     let project = top.0.ancestors().take(top.1).map(|folder| folder.join(profile::PROJECT_FILE));
     let project = project.into_iter().find(|path| path.is_file());

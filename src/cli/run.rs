@@ -6,18 +6,20 @@ use anyhow::{Result, bail};
 use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::cli::cluster;
 use crate::cli::leaks::{self, Watch};
 use crate::cli::locked;
 use crate::cli::plan::tell_plan;
 use crate::cli::project::{self, Project, Selection};
 use crate::cli::{Exit, Format, PipelineArgs, Session};
+use crate::cluster::runner::Cluster;
 use crate::engine::plan::{self, Wishes};
 use crate::engine::records::Results;
 use crate::engine::rounds::{self, Advance};
 use crate::engine::run::{self, Options, Tally};
 use crate::event::Event;
 use crate::executor::{Stop, memory};
-use crate::graph::{Graph, Stage, StageId};
+use crate::graph::{DeviceWish, Graph, Stage, StageId};
 use crate::leakage;
 use crate::recipe::{self, Recipe};
 use crate::ui::output::{self, BAD, GOOD, ODD, paint};
@@ -36,6 +38,9 @@ pub struct RunArgs {
     /// After a failure, still run what does not depend on it
     #[arg(long, short)]
     keep_going: bool,
+    /// Run the stages on a cluster that the profile describes as [executor.NAME]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["jobs", "memory"])]
+    pub executor: Option<String>,
     /// Memory that stages in worker processes may take together, such as 4GB, judged by what earlier ones took
     /// [default: what is free]
     #[arg(long, value_name = "SIZE", value_parser = super::care::bytes)]
@@ -75,6 +80,9 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
     if args.push && selection.project.cache.remote.is_none() {
         bail!("--push needs a remote: name one in `pacer.toml`, [remote] url = \"/shared/folder\" or \"s3://…\"");
     }
+    if args.executor.is_some() {
+        fit_for_nodes(&mut selection)?;
+    }
     if args.no_commands {
         refuse_commands(&selection.project.graph, &selection.needed)?;
     }
@@ -105,7 +113,7 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
         output::say("nothing was run");
         return Ok(Exit::Fault);
     }
-    let Ended { tally, results, seconds, leaked } = execute(&project, needed, forced, args, session, &stop);
+    let Ended { tally, results, seconds, leaked } = execute(&project, needed, forced, args, session, &stop)?;
     let graph = &project.graph;
     let drifted = locked.is_some_and(|file| locked::told_drift_of_results(&file, graph, &results));
     if args.lock && tally.failed == 0 && !tally.interrupted {
@@ -125,6 +133,18 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
     })
 }
 
+/// Makes keys those of nodes, which compute on their processors whatever this machine has.
+fn fit_for_nodes(selection: &mut Selection) -> Result<()> {
+    let graph = &selection.project.graph;
+    let wants_gpu = |id: &&StageId| graph.stages[**id].resources.device == DeviceWish::Gpu;
+    if let Some(id) = graph.order.iter().filter(|id| selection.needed[id.index()]).find(wants_gpu) {
+        let name = &graph.stages[*id].name;
+        bail!("`{name}` asks for a GPU (device = \"gpu\"), and stages on a cluster compute on processors yet");
+    }
+    selection.project.machine.probe.iter_mut().for_each(|probe| probe.cuda.clear());
+    Ok(())
+}
+
 /// What a run came to, and how long it took.
 struct Ended {
     tally: Tally,
@@ -142,17 +162,18 @@ fn execute(
     args: &RunArgs,
     session: &Session,
     stop: &Arc<Stop>,
-) -> Ended {
+) -> Result<Ended> {
+    let cluster = cluster::open(project, args, stop)?;
     let Project { graph, text, cache, machine } = project;
     cache.remote.iter().filter(|_| args.push).for_each(|remote| remote.push_too());
     let command = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let recipe = Recipe::of(graph, &needed, machine, command);
     let told_by_graph = leakage::of_graph(graph, &needed);
     let options = Options {
-        jobs: args.jobs.unwrap_or(machine.threads).max(1),
+        jobs: cluster.as_ref().map_or(args.jobs.unwrap_or(machine.threads).max(1), Cluster::jobs),
         keep_going: args.keep_going,
         retry_failed: args.retry_failed,
-        memory: args.memory.or_else(memory::free),
+        memory: if cluster.is_some() { None } else { args.memory.or_else(memory::free) },
         forced,
         needed,
         hand_on: !args.strict_sync,
@@ -177,8 +198,9 @@ fn execute(
         }
         progress.show(event);
     };
-    let (tally, results) = run::run(graph, cache, machine, &options, stop, &mut show);
-    Ended { tally, results, seconds, leaked: !watch.leaks.is_empty() }
+    let (tally, results) = run::run(graph, cache, machine, &options, stop, cluster.as_ref(), &mut show);
+    cluster.into_iter().for_each(|cluster| cluster.finish(tally.interrupted));
+    Ok(Ended { tally, results, seconds, leaked: !watch.leaks.is_empty() })
 }
 
 /// Runs the rounds of searches until nothing comes after their trials. Each round is a run of its own; what it decides
@@ -202,7 +224,7 @@ fn settle_searches(
         };
         let mut progress = advance()?;
         if let Advance::Waits = progress {
-            let tally = execute(&selection.project, needed.clone(), Vec::new(), args, session, stop).tally;
+            let tally = execute(&selection.project, needed.clone(), Vec::new(), args, session, stop)?.tally;
             if tally.interrupted || tally.failed > 0 {
                 return Ok(Err(if tally.interrupted { Exit::Interrupted } else { Exit::Failed }));
             }

@@ -18,6 +18,7 @@ use pacer_stages::stage::Notice;
 use pacer_stages::worker::{Failure, FailureClass};
 
 use crate::cache::{Cache, Found, Hit};
+use crate::cluster::runner::Cluster;
 use crate::engine::courses::{Courses, Leg};
 use crate::engine::reason::{self, Reason};
 use crate::engine::records::{self, Known, Prepared, Results};
@@ -28,7 +29,7 @@ use crate::engine::task::{Message, Ran, Task};
 use crate::event::Event;
 use crate::executor::machine::Machine;
 use crate::executor::{Pool, Stop};
-use crate::graph::{Graph, Origin, StageId};
+use crate::graph::{DeviceWish, Graph, Origin, Resources, StageId};
 use crate::index::Index;
 use crate::journal::Journal;
 use crate::stat_cache::StatCache;
@@ -38,6 +39,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Results on their way to the disk at once; so many a file system syncs together.
 const MOST_COMMITTING: usize = 64;
+
+/// What a job takes of a cluster.
+const ONE_PLACE: Resources = Resources { threads: Some(1), gpus: 0.0, device: DeviceWish::Cpu };
 
 /// How a run is to be done.
 pub struct Options {
@@ -97,6 +101,7 @@ struct Scheduler<'a> {
     machine: &'a Machine,
     options: &'a Options,
     stop: &'a Stop,
+    cluster: Option<&'a Cluster>,
     pool: &'a Pool,
     journal: Journal,
     show: &'a mut dyn FnMut(&Event),
@@ -128,6 +133,7 @@ pub fn run(
     machine: &Machine,
     options: &Options,
     stop: &Stop,
+    cluster: Option<&Cluster>,
     show: &mut dyn FnMut(&Event),
 ) -> (Tally, Results) {
     let began = Instant::now();
@@ -139,6 +145,7 @@ pub fn run(
         machine,
         options,
         stop,
+        cluster,
         pool: &pool,
         journal,
         show,
@@ -322,7 +329,8 @@ impl<'a> Scheduler<'a> {
                 postponed.push((path, Reverse(at)));
                 continue;
             }
-            let resources = &self.graph.stages[id].resources;
+            // Of a cluster, each job takes a place, and what it asks for stands in the profile.
+            let resources = if self.cluster.is_some() { &ONE_PLACE } else { &self.graph.stages[id].resources };
             let on_gpu = records::runs_on_gpu(resources.device, resources.gpus, self.machine);
             let memory = self.expected_memory(id);
             match self.slots.take(resources, on_gpu, self.ready.len(), memory) {
@@ -349,7 +357,11 @@ impl<'a> Scheduler<'a> {
             kind: stage.kind.name.to_owned(),
             key: prepared.key,
             reason: reason.to_string(),
-            device: held.gpu.map_or_else(|| "cpu".to_owned(), |(gpu, _)| format!("gpu {gpu}")),
+            device: match held.gpu {
+                _ if self.cluster.is_some() => "the cluster".to_owned(),
+                Some((gpu, _)) => format!("gpu {gpu}"),
+                None => "cpu".to_owned(),
+            },
         });
         let task = Task {
             stage,
@@ -357,6 +369,7 @@ impl<'a> Scheduler<'a> {
             worker: self.machine.worker.as_deref(),
             pool: self.pool,
             stop: self.stop,
+            cluster: self.cluster,
             id,
             held,
             forced: self.options.forced.contains(&id),

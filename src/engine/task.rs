@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::cache::afar::{Brought, Looker};
 use crate::cache::{Artifact, Cache, Claim, Claimant, Hit, Produced, Ticket};
+use crate::cluster::runner::Cluster;
 use crate::digest::Digest;
 use crate::engine::records::{self, Prepared};
 use crate::engine::run::class_name;
@@ -92,6 +93,8 @@ pub struct Task<'a> {
     pub cache: &'a Cache,
     /// The worker program.
     pub worker: Option<&'a Path>,
+    /// The cluster that runs it, where it does not run here.
+    pub cluster: Option<&'a Cluster>,
     /// Workers that wait for a job.
     pub pool: &'a Pool,
     /// Asks it to stop.
@@ -180,16 +183,17 @@ impl Task<'_> {
             Claim::Hit(hit) => return Ok(Ran { hit, metrics: None, peak_bytes: None, diverged: Vec::new() }),
             Claim::Ticket(ticket) => ticket,
         };
-        let job = describe(self.stage, inputs, ticket.out(), ticket.partial(), &self.held);
+        let mut job = describe(self.stage, inputs, ticket.out(), ticket.partial(), &self.held);
+        job.threads = self.cluster.map_or(job.threads, Cluster::threads);
         let warnings = Mutex::new(Vec::new());
         let began = Instant::now();
-        let output = self.execute(&job, &warnings)?;
+        let output = self.execute(prepared.key, &job, &warnings)?;
         let seconds = began.elapsed().as_secs_f64();
         let warnings = warnings.into_inner().expect("no thread panicked with it");
         self.commit(&prepared, ticket, output, warnings, seconds).map_err(plain)
     }
 
-    fn execute(&self, job: &Job, warnings: &Mutex<Vec<String>>) -> Result<Output, Failure> {
+    fn execute(&self, key: Digest, job: &Job, warnings: &Mutex<Vec<String>>) -> Result<Output, Failure> {
         let sink = |notice: Notice| {
             match &notice {
                 Notice::Log { message } => return self.log(message),
@@ -209,7 +213,10 @@ impl Task<'_> {
             stop: self.stop,
             sink: &sink,
         };
-        let outcome = executor::execute(self.stage.kind.place, job, &surroundings);
+        let outcome = match self.cluster {
+            Some(cluster) => cluster.run(key, &self.stage.name, job, &surroundings),
+            None => executor::execute(self.stage.kind.place, job, &surroundings),
+        };
         if let Err(failure) = &outcome {
             self.log(&failure.message);
         }

@@ -271,7 +271,7 @@ impl Progress {
     }
 
     fn begin(&mut self, stage: &str, reason: &str, device: &str) {
-        let place = if device == "cpu" { String::new() } else { format!(" on {device}") };
+        let place = if device == "cpu" { String::new() } else { format!(", on {device}") };
         self.line(stage, anstyle::Style::new(), "▸ runs", &format!("{reason}{place}"));
         self.open_row(stage);
     }

@@ -3,6 +3,7 @@
 mod browser;
 mod buckets;
 mod caching;
+mod cluster;
 mod collecting;
 mod commands;
 mod comparing;

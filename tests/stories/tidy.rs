@@ -34,11 +34,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("lockfile", &["cache", "digest"]),
     ("care", &["cache", "digest", "hash", "journal", "lock", "remote", "store"]),
     ("executor", &["stat_cache", "store"]),
+    ("cluster", &["digest", "executor", "profile"]),
     ("export", &["cache", "event", "journal", "store"]),
     (
         "engine",
         &[
             "cache",
+            "cluster",
             "digest",
             "event",
             "executor",
@@ -71,6 +73,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &[
             "cache",
             "care",
+            "cluster",
             "compare",
             "diagnostic",
             "digest",

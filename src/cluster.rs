@@ -1,0 +1,24 @@
+//! Runs jobs on a cluster of Slurm whose nodes see the store: a run offers jobs in the [`spool`], *pilots* that Slurm
+//! started take them one after another, do them as a worker would and leave outcomes; the run commits. Unaware of the
+//! graph, of keys and of the terminal.
+//!
+//! Slurm knows of pilots alone. It never decides an order and is never waited for by a job of its own, so what is
+//! submitted is right whatever became of earlier jobs. A job that is done twice does no harm, for each try writes into
+//! a folder of its own and whoever holds the key commits one of them.
+
+pub mod pilot;
+pub mod runner;
+pub mod slurm;
+pub mod spool;
+
+use pacer_stages::{fingerprint, kinds};
+
+use crate::cluster::spool::SPOOL_VERSION;
+use crate::digest::Digest;
+
+/// What the code of all kinds comes to; a pilot of other code would make other results.
+pub fn code() -> String {
+    let parts = kinds::KINDS.iter().map(|kind| fingerprint::of(kind.name).unwrap_or_default());
+    let text = parts.fold(format!("{SPOOL_VERSION}"), |text, part| text + " " + part);
+    Digest::of(text.as_bytes()).to_string()
+}

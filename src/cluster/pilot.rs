@@ -1,0 +1,261 @@
+//! A pilot: the program that Slurm starts on a node, which takes jobs from the spool until there are none. Unaware of
+//! who offers them.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context as _, Result};
+use pacer_stages::kind::Place;
+use pacer_stages::kinds;
+use pacer_stages::stage::Notice;
+use pacer_stages::worker::{Failure, FailureClass};
+use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper};
+use signal_hook::consts::{SIGTERM, SIGUSR1};
+
+use crate::cluster::code;
+use crate::cluster::spool::{Attempt, Claim, Offer, Outcome, Pilot, Spool, StopHow, Stopped};
+use crate::executor::machine::Machine;
+use crate::executor::{self, Output, Pool, Stop, Surroundings};
+
+/// How often a pilot gives a sign of life.
+const BEAT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often an idle pilot looks for a job.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How soon and how seldom a busy one looks whether its job has ended, and how often whether it shall stop.
+const PAUSES: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(50)];
+const STOP_INTERVAL: Duration = Duration::from_millis(200);
+
+/// So long a job that was asked to stop is left alone; workers, which write their state, longer.
+const ORDERLY: Duration = Duration::from_secs(1);
+
+/// What a pilot is told when it is started.
+#[derive(Clone, Debug)]
+pub struct Post {
+    /// The store.
+    pub store: PathBuf,
+    /// Which jobs it takes.
+    pub shape: String,
+    /// The code that its sender has.
+    pub code: String,
+    /// The folder that relative paths start from.
+    pub folder: PathBuf,
+    /// How long it waits for a further job.
+    pub idle: Duration,
+    /// Whether it takes more than one.
+    pub share: bool,
+}
+
+struct Serving<'a> {
+    spool: Spool,
+    claim: Claim,
+    post: &'a Post,
+    machine: Machine,
+    pool: Pool,
+    near_limit: Arc<AtomicBool>,
+    terminated: Arc<AtomicBool>,
+    beaten: Option<Instant>,
+    now: SystemTime,
+}
+
+/// Takes jobs until there are none, the end of its time is near, or Slurm ends it.
+pub fn serve(post: &Post) -> Result<()> {
+    let spool = Spool::open(&post.store)
+        .with_context(|| format!("the store `{}` cannot be written on this node", post.store.display()))?;
+    let (near_limit, terminated) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    signal_hook::flag::register(SIGUSR1, Arc::clone(&near_limit))?;
+    signal_hook::flag::register(SIGTERM, Arc::clone(&terminated))?;
+    // What a job starts and leaves behind becomes a child of the pilot, which ends it.
+    if let Err(error) = set_child_subreaper(Some(getpid())) {
+        tracing::warn!("what stages leave behind cannot be ended: {error}");
+    }
+    let (machine, now) = (Machine::look(), SystemTime::UNIX_EPOCH);
+    let pool = Pool::default();
+    let mut serving = Serving { spool, claim: claim(), post, machine, pool, near_limit, terminated, beaten: None, now };
+    match fault(post) {
+        None => serving.work(),
+        fault => {
+            serving.beat(None, fault);
+            // Long enough for the run to read why.
+            std::thread::sleep(Duration::from_secs(3));
+        }
+    }
+    let Serving { spool, claim, pool, .. } = serving;
+    drop(pool);
+    end_children(None);
+    spool.leave_pilot(&claim.pilot);
+    Ok(())
+}
+
+/// Why no job can be done here at all.
+fn fault(post: &Post) -> Option<String> {
+    if code() != post.code {
+        return Some("`pacer` on the node was built from other code than here: rebuild it there".to_owned());
+    }
+    let error = std::env::set_current_dir(&post.folder).err()?;
+    Some(format!("the folder `{}` is not there on the node: {error}", post.folder.display()))
+}
+
+/// Who this pilot is, by what Slurm says.
+fn claim() -> Claim {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let array = || Some(format!("{}_{}", variable("SLURM_ARRAY_JOB_ID")?, variable("SLURM_ARRAY_TASK_ID")?));
+    let slurm = array().or_else(|| variable("SLURM_JOB_ID")).unwrap_or_else(|| "0".to_owned());
+    let node = variable("SLURMD_NODENAME").unwrap_or_else(|| "this machine".to_owned());
+    Claim { pilot: format!("{slurm}-{}", std::process::id()), slurm, node }
+}
+
+impl Serving<'_> {
+    fn work(&mut self) {
+        let mut idle_since = Instant::now();
+        while self.reason_to_stop().is_none() && idle_since.elapsed() < self.post.idle.max(BEAT_INTERVAL) {
+            self.beat(None, None);
+            let Some((attempt, offer)) = self.spool.take(&self.post.shape, &self.claim, self.now) else {
+                self.pool.trim();
+                std::thread::sleep(LOOK_INTERVAL);
+                continue;
+            };
+            self.beaten = None;
+            self.beat(Some(&offer.stage), None);
+            let outcome = self.serve(&attempt, &offer);
+            end_children(self.machine.worker.as_deref());
+            if let Err(error) = self.spool.end(&attempt, &outcome) {
+                // Without its outcome the run finds that this pilot is gone, and tries again.
+                tracing::error!("the outcome of `{}` cannot be written: {error}", offer.stage);
+                break;
+            }
+            if !self.post.share {
+                break;
+            }
+            idle_since = Instant::now();
+        }
+    }
+
+    fn reason_to_stop(&self) -> Option<Stopped> {
+        match (self.terminated.load(Ordering::Relaxed), self.near_limit.load(Ordering::Relaxed)) {
+            (true, _) => Some(Stopped::Terminated),
+            (false, true) => Some(Stopped::Limit),
+            (false, false) => None,
+        }
+    }
+
+    /// Does one job, and gives signs of life meanwhile.
+    fn serve(&mut self, attempt: &Attempt, offer: &Offer) -> Outcome {
+        let stop = Stop::default();
+        let (mut stopped, mut stopping) = (None, None::<Instant>);
+        let events = File::options().create(true).append(true).open(self.spool.events(attempt)).ok();
+        let events = Mutex::new(events);
+        let (worker, pool) = (self.machine.worker.clone(), std::mem::take(&mut self.pool));
+        let result = std::thread::scope(|scope| {
+            let (stop, events, pool, worker) = (&stop, &events, &pool, worker.as_deref());
+            let job = scope.spawn(move || {
+                let sink = |notice: Notice| tell(events, &notice);
+                let log = &offer.log;
+                let surroundings = Surroundings { worker, pool: Some(pool), gpu: None, log, stop, sink: &sink };
+                executor::execute(place(&offer.job.kind)?, &offer.job, &surroundings)
+            });
+            let (mut pause, mut looked) = (PAUSES[0], Instant::now());
+            while !job.is_finished() {
+                std::thread::sleep(pause);
+                pause = pause.mul_f64(1.5).min(PAUSES[1]);
+                self.beat(Some(&offer.stage), None);
+                if looked.elapsed() < STOP_INTERVAL {
+                    continue;
+                }
+                looked = Instant::now();
+                let asked = self.spool.stop_asked(attempt);
+                let reason = self.reason_to_stop().or(asked.map(|_| Stopped::Asked));
+                if reason.is_some() && stopped.is_none() {
+                    stopped = reason;
+                    stop.request();
+                    stopping = Some(Instant::now());
+                }
+                if stopping.is_some_and(|since| since.elapsed() > ORDERLY) {
+                    // What the job's program started in a session of its own holds its pipes open.
+                    kill_children(self.machine.worker.as_deref());
+                }
+                if asked == Some(StopHow::Kill) && !stop.kill() {
+                    stop.request();
+                }
+            }
+            job.join().unwrap_or_else(|_| Err(broken("the pilot broke, which is a bug of pacer".to_owned())))
+        });
+        self.pool = pool;
+        let peak_bytes = result.as_ref().ok().and_then(|output| output.peak_bytes);
+        let result = result.map(|Output { metrics, .. }| metrics);
+        Outcome { claim: self.claim.clone(), result, peak_bytes, stopped }
+    }
+
+    fn beat(&mut self, stage: Option<&str>, fault: Option<String>) {
+        if self.beaten.is_some_and(|beaten| beaten.elapsed() < BEAT_INTERVAL) {
+            return;
+        }
+        let (claim, shape) = (self.claim.clone(), self.post.shape.clone());
+        let pilot = Pilot { claim, shape, stage: stage.map(str::to_owned), fault };
+        match self.spool.beat_pilot(&pilot) {
+            Ok(now) => (self.now, self.beaten) = (now, Some(Instant::now())),
+            Err(error) => tracing::warn!("the store cannot be written: {error}"),
+        }
+    }
+}
+
+fn place(kind: &str) -> Result<Place, Failure> {
+    kinds::find(kind).map(|kind| kind.place).ok_or_else(|| broken(format!("there is no kind `{kind}` on the node")))
+}
+
+fn broken(message: String) -> Failure {
+    Failure { class: FailureClass::Error, message, parameter: None }
+}
+
+/// Writes a line that the run reads; what is lost is progress on a screen.
+fn tell(events: &Mutex<Option<File>>, notice: &Notice) {
+    let (Ok(mut file), Ok(line)) = (events.lock(), serde_json::to_string(notice)) else { return };
+    if let Some(file) = file.as_mut() {
+        let _ = file.write_all(format!("{line}\n").as_bytes());
+    }
+}
+
+/// Kills the children of this process but those that run one program, and theirs when they become its own.
+fn end_children(spared: Option<&Path>) {
+    for _ in 0..10 {
+        let left = kill_children(spared);
+        if left.is_empty() {
+            return;
+        }
+        for child in left {
+            let _ = rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty());
+        }
+    }
+}
+
+/// Kills them, and leaves it to whoever started them to hear of it.
+fn kill_children(spared: Option<&Path>) -> Vec<Pid> {
+    let left: Vec<_> = children().into_iter().filter(|child| !runs(*child, spared)).collect();
+    for child in &left {
+        // It may have ended this very moment.
+        let _ = kill_process(*child, Signal::KILL);
+    }
+    left
+}
+
+fn runs(process: Pid, program: Option<&Path>) -> bool {
+    let exe = std::fs::read_link(format!("/proc/{}/exe", process.as_raw_nonzero())).ok();
+    let program = program.and_then(|program| program.canonicalize().ok());
+    program.is_some() && exe == program
+}
+
+fn children() -> Vec<Pid> {
+    let own = std::process::id().to_string();
+    let parent = |process: i32| {
+        let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        Some(text.rsplit(')').next()?.split_whitespace().nth(1)? == own)
+    };
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    processes.filter(|process| parent(*process) == Some(true)).filter_map(Pid::from_raw).collect()
+}

@@ -1,0 +1,288 @@
+//! The commands of Slurm: what is asked of them and what their answers mean. Each is given up after a bounded time.
+//! Unaware of the spool and of stages.
+//!
+//! Every answer is read as text: the JSON forms leave selections aside and give raw wait statuses.
+
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::profile::Slurm;
+
+/// A command that has not answered by then is given up; where the controller is down, each takes about 9 seconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often a command's end is looked for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+
+/// What the commands say where the controller did not answer, so that asking again may help.
+const UNREACHABLE: [&str; 6] = [
+    "Unable to contact slurm controller",
+    "Socket timed out",
+    "Connection refused",
+    "Transport endpoint",
+    "did not answer",
+    "Slurm temporarily unable to accept job",
+];
+
+/// So many jobs are named in one command.
+const AT_ONCE: usize = 500;
+
+/// Why a command came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The controller does not answer now.
+    Unreachable(String),
+    /// Slurm refuses.
+    Refused(String),
+}
+
+/// A job that Slurm knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its number, with that within an array: `17_3`.
+    pub id: String,
+    /// Whether it has begun.
+    pub state: State,
+    /// Why it does not run yet, as Slurm says.
+    pub reason: String,
+    /// What its sender wrote beside it.
+    pub comment: String,
+}
+
+/// How a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Waits for its turn.
+    Pending,
+    /// Runs, or is about to begin or to end.
+    Running,
+    /// Its node was lost.
+    NodeFail,
+    /// Gave way to another.
+    Preempted,
+    /// Took longer than it was given.
+    Timeout,
+    /// Took more memory than it was given.
+    OutOfMemory,
+    /// Was cancelled.
+    Cancelled,
+    /// Ended otherwise, or is forgotten.
+    Ended,
+}
+
+impl State {
+    fn parse(word: &str) -> Self {
+        match word.trim_end_matches('+') {
+            "PENDING" | "REQUEUED" | "REQUEUE_HOLD" | "SPECIAL_EXIT" => Self::Pending,
+            "RUNNING" | "CONFIGURING" | "SUSPENDED" | "STOPPED" | "SIGNALING" | "RESIZING" | "STAGE_OUT" => {
+                Self::Running
+            }
+            "NODE_FAIL" | "BOOT_FAIL" => Self::NodeFail,
+            "PREEMPTED" => Self::Preempted,
+            "TIMEOUT" | "DEADLINE" => Self::Timeout,
+            "OUT_OF_MEMORY" => Self::OutOfMemory,
+            "CANCELLED" | "REVOKED" => Self::Cancelled,
+            _ => Self::Ended,
+        }
+    }
+
+    /// Whether the job is over.
+    pub fn is_over(self) -> bool {
+        !matches!(self, Self::Pending | Self::Running)
+    }
+}
+
+/// An array of pilots to be submitted.
+pub struct Batch<'a> {
+    /// What one of them asks for.
+    pub profile: &'a Slurm,
+    /// How many.
+    pub count: usize,
+    /// The name of all jobs of this store.
+    pub name: &'a str,
+    /// What finds them again.
+    pub comment: &'a str,
+    /// Folder of their logs.
+    pub logs: &'a Path,
+    /// The command line of a pilot.
+    pub command: &'a [String],
+}
+
+/// Submits pilots; the number of their array.
+pub fn submit(batch: &Batch<'_>) -> Result<String, Trouble> {
+    let script = script(&batch.profile.setup, batch.command);
+    let answer = run("sbatch", &arguments(batch), script.as_bytes())?;
+    let number = answer.trim().split(';').next().unwrap_or_default().to_owned();
+    match number.parse::<u64>() {
+        Ok(_) => Ok(number),
+        Err(_) => Err(Trouble::Refused(format!("`sbatch` answered `{}`, which is no job", answer.trim()))),
+    }
+}
+
+fn arguments(batch: &Batch<'_>) -> Vec<String> {
+    let Batch { profile, count, name, comment, logs, .. } = batch;
+    let mut arguments = vec![
+        "--parsable".to_owned(),
+        format!("--job-name={name}"),
+        format!("--comment={comment}"),
+        format!("--array=0-{}", count.saturating_sub(1)),
+        format!("--output={}/%A_%a.log", logs.display()),
+        "--open-mode=append".to_owned(),
+        // A pilot that begins again would do so minutes later, and its log would be cut off.
+        "--no-requeue".to_owned(),
+        "--ntasks=1".to_owned(),
+        "--nodes=1".to_owned(),
+        format!("--cpus-per-task={}", profile.cpus),
+        // To the shell alone, which the pilot has taken the place of.
+        format!("--signal=B:USR1@{}", profile.stop_before.max(1)),
+        // A folder that is not there on the node would be no error.
+        "--chdir=/".to_owned(),
+    ];
+    let mut add = |name: &str, value: Option<String>| arguments.extend(value.map(|value| format!("--{name}={value}")));
+    add("partition", profile.partition.clone());
+    add("account", profile.account.clone());
+    add("time", profile.minutes.map(|minutes| minutes.to_string()));
+    add("mem", profile.memory.map(|megabytes| format!("{megabytes}M")));
+    arguments.extend(profile.arguments.iter().cloned());
+    arguments
+}
+
+/// The batch script: what the profile sets up, and then the pilot in place of the shell, so that signals reach it.
+fn script(setup: &[String], command: &[String]) -> String {
+    let words: Vec<_> = command.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
+    let mut lines = vec!["#!/bin/sh".to_owned()];
+    lines.extend(setup.iter().cloned());
+    lines.push(format!("exec {}", words.join(" ")));
+    lines.join("\n") + "\n"
+}
+
+/// The jobs of a name that are not over.
+pub fn list(name: &str) -> Result<Vec<Listed>, Trouble> {
+    let arguments = ["-h", "-r", "-n", name, "-o", "%i|%T|%r|%k"].map(str::to_owned);
+    Ok(run("squeue", &arguments, b"")?.lines().filter_map(listed).collect())
+}
+
+fn listed(line: &str) -> Option<Listed> {
+    let mut parts = line.splitn(4, '|');
+    let (id, state, reason, comment) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let text = |text: &str| text.trim().to_owned();
+    Some(Listed { id: text(id), state: State::parse(state.trim()), reason: text(reason), comment: text(comment) })
+}
+
+/// How one job stands or ended; one that Slurm has forgotten has ended.
+pub fn state(id: &str) -> Result<State, Trouble> {
+    match run("scontrol", &["show", "job", "-o", id].map(str::to_owned), b"") {
+        Ok(text) => {
+            let word = text.split_whitespace().find_map(|word| word.strip_prefix("JobState="));
+            Ok(word.map_or(State::Ended, State::parse))
+        }
+        Err(Trouble::Refused(_)) => Ok(State::Ended),
+        Err(unreachable) => Err(unreachable),
+    }
+}
+
+/// Cancels jobs; those that are over already are no trouble.
+pub fn cancel(ids: &[String]) -> Result<(), Trouble> {
+    for ids in ids.chunks(AT_ONCE) {
+        match run("scancel", ids, b"") {
+            Ok(_) | Err(Trouble::Refused(_)) => {}
+            Err(unreachable) => return Err(unreachable),
+        }
+    }
+    Ok(())
+}
+
+/// Where `sbatch` is; `None` where Slurm is not installed.
+pub fn find() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join("sbatch")).find(|path| path.is_file())
+}
+
+/// Runs a command to its end, or gives it up.
+fn run(program: &str, arguments: &[String], input: &[u8]) -> Result<String, Trouble> {
+    let refused = |error: std::io::Error| Trouble::Refused(format!("`{program}` cannot be started: {error}"));
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Ctrl-C is for the run to heed, not for what it has just asked.
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let mut child = command.spawn().map_err(refused)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A command that reads nothing says why by its exit.
+        let _ = stdin.write_all(input);
+    }
+    let read = |mut pipe: Box<dyn std::io::Read + Send>| {
+        std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = pipe.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        })
+    };
+    let out = read(Box::new(child.stdout.take().expect("it is piped")));
+    let err = read(Box::new(child.stderr.take().expect("it is piped")));
+    let began = Instant::now();
+    let status = loop {
+        match child.try_wait().map_err(refused)? {
+            Some(status) => break status,
+            None if began.elapsed() > PATIENCE => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(Trouble::Unreachable(format!("`{program}` did not answer in {} s", PATIENCE.as_secs())));
+            }
+            None => std::thread::sleep(LOOK_INTERVAL),
+        }
+    };
+    let (out, err) = (out.join().unwrap_or_default(), err.join().unwrap_or_default());
+    if status.success() {
+        return Ok(out);
+    }
+    let message = format!("`{program}` says: {}", err.trim());
+    Err(match UNREACHABLE.iter().any(|sign| err.contains(sign)) {
+        true => Trouble::Unreachable(message),
+        false => Trouble::Refused(message),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_squeue_is_read_whatever_its_comment_holds() {
+        let line = "17_3|PENDING|Resources|run;s|x";
+        let (id, reason, comment) = ("17_3".into(), "Resources".into(), "run;s|x".into());
+        assert_eq!(listed(line), Some(Listed { id, state: State::Pending, reason, comment }));
+        assert_eq!(listed("slurm_load_jobs error"), None);
+    }
+
+    #[test]
+    fn states_are_told_apart() {
+        let words = ["RUNNING", "NODE_FAIL", "PREEMPTED", "TIMEOUT", "OUT_OF_MEMORY", "CANCELLED", "COMPLETED"];
+        use State::{Cancelled, Ended, NodeFail, OutOfMemory, Preempted, Running, Timeout};
+        let states = [Running, NodeFail, Preempted, Timeout, OutOfMemory, Cancelled, Ended];
+        assert_eq!(words.map(State::parse), states);
+        assert!(!State::Running.is_over() && State::Cancelled.is_over());
+    }
+
+    #[test]
+    fn pilots_are_asked_for_as_the_profile_says_and_never_requeued() {
+        let profile = Slurm {
+            partition: Some("gpu".into()),
+            minutes: Some(90),
+            memory: Some(4000),
+            arguments: vec!["--qos=low".into()],
+            setup: vec!["module load x".into()],
+            ..Slurm::default()
+        };
+        let command = ["/it's/pacer".to_owned(), "node".to_owned()];
+        let logs = Path::new("/store/logs");
+        let batch = Batch { profile: &profile, count: 3, name: "n", comment: "c", logs, command: &command };
+        let arguments = arguments(&batch).join(" ");
+        for wanted in ["--array=0-2", "--no-requeue", "--partition=gpu", "--time=90", "--mem=4000M"] {
+            assert!(arguments.contains(wanted), "{wanted} in {arguments}");
+        }
+        assert!(arguments.ends_with("--qos=low"));
+        assert_eq!(script(&profile.setup, &command), "#!/bin/sh\nmodule load x\nexec '/it'\\''s/pacer' 'node'\n");
+    }
+}

@@ -1,0 +1,434 @@
+//! The spool: the files in the store by which a run and the jobs of a cluster talk. Unaware of Slurm and of stages.
+//!
+//! ```text
+//! cluster/queue/<shape>/<runner>/<place>-<key>.<attempt>   an offer; whoever renames it has it
+//! cluster/jobs/<key>/<attempt>/   job.json, taken, claim.json, events.jsonl, outcome.json, stop, out/
+//! cluster/pilots/<pilot>  cluster/runners/<runner>         written again and again by those who live
+//! ```
+//!
+//! Nothing here is ever read half-written, for every file comes into its place by a rename; nothing is synced, for what
+//! is lost with the power is done again. Ages are differences of two time stamps of this file system, so the clocks of
+//! the machines need not agree.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use pacer_stages::job::Job;
+use pacer_stages::stage::Metrics;
+use pacer_stages::worker::Failure;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+
+/// Version of the files of the spool; part of the shape, so that no two versions meet.
+pub const SPOOL_VERSION: u32 = 1;
+
+/// A runner that has not written for so long is gone.
+pub const RUNNER_LOST: Duration = Duration::from_secs(15);
+
+/// The files of an attempt.
+const JOB: &str = "job.json";
+const TAKEN: &str = "taken";
+const CLAIM: &str = "claim.json";
+const OUTCOME: &str = "outcome.json";
+const STOP: &str = "stop";
+
+/// One try of one job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Attempt {
+    /// The key of the result that it makes.
+    pub key: Digest,
+    /// Which try it is, from 1.
+    pub number: u32,
+}
+
+/// A job with all that a node needs beside it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Offer {
+    /// The run that wants it.
+    pub runner: String,
+    /// The stage, for people.
+    pub stage: String,
+    /// The job.
+    pub job: Job,
+    /// Where its log goes.
+    pub log: PathBuf,
+}
+
+/// Who took a job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Claim {
+    /// The pilot's name among the heartbeats.
+    pub pilot: String,
+    /// Its job, as Slurm counts.
+    pub slurm: String,
+    /// Its machine.
+    pub node: String,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Who made it.
+    pub claim: Claim,
+    /// Its figures, or how it failed.
+    pub result: Result<Metrics, Failure>,
+    /// The most memory that its process held.
+    pub peak_bytes: Option<u64>,
+    /// Why it was stopped, where it was.
+    pub stopped: Option<Stopped>,
+}
+
+/// Why a pilot stopped its job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stopped {
+    /// Its runner asked for it.
+    Asked,
+    /// The end of the time that Slurm gives was near.
+    Limit,
+    /// Slurm ends the job, because somebody cancelled it or it gives way to another.
+    Terminated,
+}
+
+/// A pilot's sign of life.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pilot {
+    /// Who it is.
+    pub claim: Claim,
+    /// What it takes.
+    pub shape: String,
+    /// The stage that it serves now.
+    pub stage: Option<String>,
+    /// Why it cannot serve at all.
+    pub fault: Option<String>,
+}
+
+/// How a job is to be stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopHow {
+    /// Keep what there is, then end.
+    Orderly,
+    /// End now.
+    Kill,
+}
+
+/// The spool of a store.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    root: PathBuf,
+}
+
+impl Attempt {
+    fn name(&self) -> String {
+        format!("{}.{}", self.key, self.number)
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        let (key, number) = name.split_once('.')?;
+        Some(Self { key: key.parse().ok()?, number: number.parse().ok()? })
+    }
+}
+
+impl Spool {
+    /// Opens the spool of the store in a folder, making it where it is missing.
+    pub fn open(store: &Path) -> io::Result<Self> {
+        let root = store.join("cluster");
+        for name in ["queue", "jobs", "pilots", "runners", "logs"] {
+            make_private(&root.join(name))?;
+        }
+        Ok(Self { root })
+    }
+
+    /// The folder for what Slurm writes down of a pilot.
+    pub fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
+    /// The folder of an attempt.
+    pub fn folder(&self, attempt: &Attempt) -> PathBuf {
+        self.root.join("jobs").join(attempt.key.hex()).join(attempt.number.to_string())
+    }
+
+    /// The folder that takes the outputs of an attempt.
+    pub fn out(&self, attempt: &Attempt) -> PathBuf {
+        self.folder(attempt).join("out")
+    }
+
+    /// The file of an attempt's progress and warnings.
+    pub fn events(&self, attempt: &Attempt) -> PathBuf {
+        self.folder(attempt).join("events.jsonl")
+    }
+
+    /// The latest attempt of a key.
+    pub fn latest(&self, key: &Digest) -> Option<Attempt> {
+        let numbers = names(&self.root.join("jobs").join(key.hex()));
+        let number = numbers.iter().filter_map(|name| name.parse().ok()).max()?;
+        Some(Attempt { key: *key, number })
+    }
+
+    /// Makes the folders of an attempt, which nobody can see yet.
+    pub fn prepare(&self, attempt: &Attempt) -> io::Result<()> {
+        make_private(&self.out(attempt))
+    }
+
+    /// Offers a job to whoever takes jobs of a shape; the lower its place, the sooner.
+    pub fn offer(&self, shape: &str, place: u64, attempt: &Attempt, offer: &Offer) -> io::Result<PathBuf> {
+        write_json(&self.folder(attempt).join(JOB), offer)?;
+        let folder = self.root.join("queue").join(shape).join(&offer.runner);
+        make_private(&folder)?;
+        let path = folder.join(format!("{place:010}-{}", attempt.name()));
+        File::create(&path)?;
+        Ok(path)
+    }
+
+    /// Takes an offer back; false where somebody has taken it already.
+    pub fn withdraw(&self, offered: &Path) -> bool {
+        fs::remove_file(offered).is_ok()
+    }
+
+    /// Takes the first offer of a shape whose runner is alive.
+    pub fn take(&self, shape: &str, claim: &Claim, now: SystemTime) -> Option<(Attempt, Offer)> {
+        let queue = self.root.join("queue").join(shape);
+        for runner in names(&queue).iter().filter(|runner| self.is_fresh(runner, now)) {
+            for name in names(&queue.join(runner)) {
+                let Some(attempt) = name.split_once('-').and_then(|(_, name)| Attempt::parse(name)) else { continue };
+                let folder = self.folder(&attempt);
+                // Of all who rename it, one does.
+                if fs::rename(queue.join(runner).join(&name), folder.join(TAKEN)).is_err() {
+                    continue;
+                }
+                let Some(offer) = read_json::<Offer>(&folder.join(JOB)) else { continue };
+                if write_json(&folder.join(CLAIM), claim).is_ok() {
+                    return Some((attempt, offer));
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes back whatever is offered for a key, also by runners that are gone.
+    pub fn withdraw_all(&self, key: &Digest) {
+        let sign = format!("-{key}.");
+        for folder in names(&self.root.join("queue")).iter().map(|shape| self.root.join("queue").join(shape)) {
+            for runner in names(&folder) {
+                let offers = names(&folder.join(&runner)).into_iter().filter(|name| name.contains(&sign));
+                offers.for_each(|name| drop(fs::remove_file(folder.join(&runner).join(name))));
+            }
+        }
+    }
+
+    /// Who has taken an attempt.
+    pub fn claim(&self, attempt: &Attempt) -> Option<Claim> {
+        read_json(&self.folder(attempt).join(CLAIM))
+    }
+
+    /// How long ago an attempt was offered that somebody has taken, even if nobody said who did.
+    pub fn taken_since(&self, attempt: &Attempt, now: SystemTime) -> Option<Duration> {
+        age(&self.folder(attempt).join(TAKEN), now)
+    }
+
+    /// Whether any runner has a place in the queue of a shape.
+    pub fn has_offers(&self, shape: &str) -> bool {
+        !names(&self.root.join("queue").join(shape)).is_empty()
+    }
+
+    /// How an attempt ended.
+    pub fn outcome(&self, attempt: &Attempt) -> Option<Outcome> {
+        read_json(&self.folder(attempt).join(OUTCOME))
+    }
+
+    /// Tells how an attempt ended, once all its outputs are written.
+    pub fn end(&self, attempt: &Attempt, outcome: &Outcome) -> io::Result<()> {
+        write_json(&self.folder(attempt).join(OUTCOME), outcome)
+    }
+
+    /// Asks whoever serves an attempt to stop.
+    pub fn stop(&self, attempt: &Attempt, how: StopHow) {
+        let word = if how == StopHow::Kill { "kill" } else { "stop" };
+        // Where it cannot be written the job goes on to its end, which does no harm.
+        let _ = write_whole(&self.folder(attempt).join(STOP), word.as_bytes());
+    }
+
+    /// Whether an attempt shall stop; one whose folder is gone is wanted by nobody.
+    pub fn stop_asked(&self, attempt: &Attempt) -> Option<StopHow> {
+        let folder = self.folder(attempt);
+        match fs::read_to_string(folder.join(STOP)) {
+            Ok(word) if word == "kill" => Some(StopHow::Kill),
+            Ok(_) => Some(StopHow::Orderly),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !folder.exists() => Some(StopHow::Kill),
+            Err(_) => None,
+        }
+    }
+
+    /// Forgets a key, with all that was tried for it.
+    pub fn forget(&self, key: &Digest) {
+        // What stays is taken away by the next run that wants the key.
+        let _ = fs::remove_dir_all(self.root.join("jobs").join(key.hex()));
+    }
+
+    /// Gives a sign of life as a runner; the time of this file system.
+    pub fn beat_runner(&self, runner: &str) -> io::Result<SystemTime> {
+        beat(&self.root.join("runners").join(runner), b"")
+    }
+
+    /// Takes away all that a runner had here.
+    pub fn leave(&self, runner: &str) {
+        for shape in names(&self.root.join("queue")) {
+            let _ = fs::remove_dir_all(self.root.join("queue").join(&shape).join(runner));
+            // Fails while others offer there.
+            let _ = fs::remove_dir(self.root.join("queue").join(shape));
+        }
+        let _ = fs::remove_file(self.root.join("runners").join(runner));
+    }
+
+    /// Takes away what runners left that are gone.
+    pub fn tidy(&self, now: SystemTime) {
+        let known = names(&self.root.join("runners")).into_iter();
+        known.filter(|runner| !self.is_fresh(runner, now)).for_each(|runner| self.leave(&runner));
+    }
+
+    /// Whether a runner lives.
+    pub fn is_fresh(&self, runner: &str, now: SystemTime) -> bool {
+        age(&self.root.join("runners").join(runner), now).is_some_and(|age| age < RUNNER_LOST)
+    }
+
+    /// Gives a sign of life as a pilot; the time of this file system.
+    pub fn beat_pilot(&self, pilot: &Pilot) -> io::Result<SystemTime> {
+        beat(&self.root.join("pilots").join(&pilot.claim.pilot), &serde_json::to_vec(pilot)?)
+    }
+
+    /// Says that a pilot ends.
+    pub fn leave_pilot(&self, pilot: &str) {
+        let _ = fs::remove_file(self.root.join("pilots").join(pilot));
+    }
+
+    /// How long a pilot has given no sign of life; `None` where it has ended.
+    pub fn silence(&self, pilot: &str, now: SystemTime) -> Option<Duration> {
+        age(&self.root.join("pilots").join(pilot), now)
+    }
+
+    /// Every pilot that has not said that it ends, with its silence.
+    pub fn pilots(&self, now: SystemTime) -> Vec<(Pilot, Duration)> {
+        let folder = self.root.join("pilots");
+        let read = |name: String| Some((read_json(&folder.join(&name))?, age(&folder.join(&name), now)?));
+        names(&folder).into_iter().filter_map(read).collect()
+    }
+}
+
+/// The names in a folder, sorted; none where there is no folder.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<_> = names.filter(|name| !name.starts_with('.')).collect();
+    names.sort();
+    names
+}
+
+fn age(path: &Path, now: SystemTime) -> Option<Duration> {
+    let written = fs::metadata(path).and_then(|metadata| metadata.modified()).ok()?;
+    Some(now.duration_since(written).unwrap_or_default())
+}
+
+/// Writes a file anew; when that was, by the clock of its file system.
+fn beat(path: &Path, content: &[u8]) -> io::Result<SystemTime> {
+    write_whole(path, content)?;
+    fs::metadata(path)?.modified()
+}
+
+fn make_private(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    write_whole(path, &serde_json::to_vec(value)?)
+}
+
+fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = path.parent().expect("files of the spool lie in folders");
+    let mut file = tempfile::Builder::new().prefix(".").tempfile_in(folder)?;
+    file.write_all(content)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use pacer_stages::job::{Checkpoints, Device, JOB_VERSION};
+
+    fn offered(spool: &Spool, runner: &str, key: &str, place: u64) -> (Attempt, PathBuf) {
+        let attempt = Attempt { key: Digest::of(key.as_bytes()), number: 1 };
+        spool.prepare(&attempt).unwrap();
+        let job = Job {
+            v: JOB_VERSION,
+            kind: "command".into(),
+            code: String::new(),
+            params: serde_json::Value::Null,
+            inputs: BTreeMap::new(),
+            out: spool.out(&attempt),
+            partial: PathBuf::new(),
+            checkpoints: Checkpoints::default(),
+            seed: 0,
+            device: Device::Cpu,
+            threads: 1,
+        };
+        let (runner, stage) = (runner.to_owned(), key.to_owned());
+        let offer = Offer { runner, stage, job, log: PathBuf::new() };
+        (attempt, spool.offer("s", place, &attempt, &offer).unwrap())
+    }
+
+    fn claim(pilot: &str) -> Claim {
+        Claim { pilot: pilot.into(), slurm: "1_0".into(), node: "n".into() }
+    }
+
+    #[test]
+    fn an_offer_is_taken_once_in_order_and_only_of_the_living() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path()).unwrap();
+        let now = spool.beat_runner("alive").unwrap();
+        let (second, _) = offered(&spool, "alive", "b", 2);
+        let (first, _) = offered(&spool, "alive", "a", 1);
+        offered(&spool, "dead", "c", 0);
+        assert_eq!(spool.take("s", &claim("p"), now).unwrap().0, first);
+        assert_eq!(spool.take("other", &claim("p"), now).map(|it| it.0), None);
+        assert_eq!(spool.take("s", &claim("q"), now).unwrap().0, second);
+        assert_eq!(spool.take("s", &claim("p"), now).map(|it| it.0), None);
+        assert_eq!(spool.claim(&second).unwrap().pilot, "q");
+    }
+
+    #[test]
+    fn an_offer_is_withdrawn_or_taken_but_not_both() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path()).unwrap();
+        let now = spool.beat_runner("r").unwrap();
+        let (_, path) = offered(&spool, "r", "a", 0);
+        assert!(spool.withdraw(&path));
+        assert!(spool.take("s", &claim("p"), now).is_none());
+        let (attempt, path) = offered(&spool, "r", "b", 0);
+        assert!(spool.take("s", &claim("p"), now).is_some());
+        assert!(!spool.withdraw(&path) && spool.taken_since(&attempt, now).is_some());
+    }
+
+    #[test]
+    fn a_job_whose_folder_is_gone_shall_stop_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path()).unwrap();
+        let (attempt, _) = offered(&spool, "r", "a", 0);
+        assert_eq!(spool.stop_asked(&attempt), None);
+        spool.stop(&attempt, StopHow::Orderly);
+        assert_eq!(spool.stop_asked(&attempt), Some(StopHow::Orderly));
+        spool.forget(&attempt.key);
+        assert_eq!(spool.stop_asked(&attempt), Some(StopHow::Kill));
+    }
+}
