@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::cluster::rig::{Rig, wait_for};
-use crate::harness::{self, Project, Said, TRAINING, said, signal, undisturbed_training};
+use crate::harness::{self, Project, Said, TRAINING, said, signal};
 
 /// One after the other: each brings up a cluster of its own, and the figures of one would disturb the next.
 static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
@@ -94,7 +94,9 @@ fn tell_pilots(project: &Project, number: i32) -> usize {
 fn a_training_whose_time_is_nearly_over_goes_on_in_the_next_job_to_the_same_bytes() {
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let Some((rig, project)) = on_a_cluster(TRAINING) else { return };
-    let mut runner = command(&rig, &project, &["--format", "json"]);
+    // Long enough to be met in its midst.
+    let longer = ["--set", "epochs=600"];
+    let mut runner = command(&rig, &project, &["--format", "json", longer[0], longer[1]]);
     let mut runner = runner.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     harness::wait_for(&mut runner, &["progress", "epoch"]);
     // What `sbatch --signal` sends so many seconds before the end.
@@ -103,7 +105,10 @@ fn a_training_whose_time_is_nearly_over_goes_on_in_the_next_job_to_the_same_byte
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("is offered to the cluster again: its time on n"), "{said}");
-    assert_eq!(project.digests(&["pipeline.toml"]), *undisturbed_training());
+    let here = Project::new(TRAINING);
+    here.run(&longer);
+    let all = ["pipeline.toml", longer[0], longer[1]];
+    assert_eq!(project.digests(&all), here.digests(&all));
 }
 
 #[test]
