@@ -164,7 +164,8 @@ impl Cluster {
         let Shared { spool, runner, shape, name, .. } = &*self.shared;
         spool.leave(runner);
         // Another run of the same shape lives on the same pilots.
-        if spool.has_offers(shape) {
+        let now = *self.shared.now.lock().unwrap_or_else(PoisonError::into_inner);
+        if spool.has_offers(shape, now) {
             return;
         }
         let cancelled = slurm::list(name).and_then(|listed| {
@@ -406,13 +407,12 @@ struct Tail {
 impl Tail {
     fn read(&mut self) -> Vec<Notice> {
         let mut text = String::new();
-        let read = || -> io::Result<usize> {
-            let mut file = File::open(&self.path)?;
+        let read = File::open(&self.path).and_then(|mut file| {
             file.seek(SeekFrom::Start(self.read))?;
             file.read_to_string(&mut text)
-        };
-        let mut read = read;
-        if read().is_err() {
+        });
+        // Not there yet, or half a letter at its end: the next look finds it.
+        if read.is_err() {
             return Vec::new();
         }
         let whole = text.rfind('\n').map_or(0, |at| at + 1);

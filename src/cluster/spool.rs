@@ -232,9 +232,9 @@ impl Spool {
         age(&self.folder(attempt).join(TAKEN), now)
     }
 
-    /// Whether any runner has a place in the queue of a shape.
-    pub fn has_offers(&self, shape: &str) -> bool {
-        !names(&self.root.join("queue").join(shape)).is_empty()
+    /// Whether any runner that lives has a place in the queue of a shape.
+    pub fn has_offers(&self, shape: &str, now: SystemTime) -> bool {
+        names(&self.root.join("queue").join(shape)).iter().any(|runner| self.is_fresh(runner, now))
     }
 
     /// How an attempt ended.
@@ -405,6 +405,9 @@ mod tests {
         assert_eq!(spool.take("s", &claim("q"), now).unwrap().0, second);
         assert_eq!(spool.take("s", &claim("p"), now).map(|it| it.0), None);
         assert_eq!(spool.claim(&second).unwrap().pilot, "q");
+        assert!(spool.has_offers("s", now));
+        spool.leave("alive");
+        assert!(!spool.has_offers("s", now), "what a dead runner left is nobody's");
     }
 
     #[test]
