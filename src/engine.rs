@@ -1,9 +1,10 @@
 //! The engine: decides what must run, runs it, and says why. Unaware of TOML and of the terminal.
 //!
 //! [`records`] makes key records, [`plan`] decides without running, [`reason`] explains a decision from the same
-//! records, [`forward`] looks ahead, [`run`] is the scheduler, [`courses`] orders the trainings that share a
-//! beginning, and [`rounds`] decides between the runs of a search.
+//! records, [`forward`] looks ahead, [`agenda`] decides what comes next from the [`slots`] that are free, [`run`] does it,
+//! [`courses`] orders the trainings that share a beginning, and [`rounds`] decides between the runs of a search.
 
+pub mod agenda;
 pub mod courses;
 pub mod forward;
 pub mod plan;
@@ -12,5 +13,5 @@ pub mod records;
 pub mod rerun;
 pub mod rounds;
 pub mod run;
-mod slots;
+pub mod slots;
 mod task;

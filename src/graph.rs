@@ -208,6 +208,12 @@ impl Stage {
     pub fn written_name(&self) -> &str {
         self.trial.as_ref().map_or(&self.name, |trial| &trial.group)
     }
+
+    /// Whether it can do without a producer: every way from that into it gathers it.
+    pub fn spares(&self, producer: StageId) -> bool {
+        let reads = |source: &Source| matches!(source, Source::Output(id, _) if *id == producer);
+        self.inputs.iter().filter(|input| reads(&input.source)).all(|input| input.gathered.is_some())
+    }
 }
 
 /// Cuts `STAGE.ARTIFACT`, where the stage may be a trial whose name holds dots.

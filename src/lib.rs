@@ -64,9 +64,10 @@
 //! - [`cluster`]: the same jobs on nodes of Slurm: a spool in the store, pilots that take from it, and what the run does
 //!   about them.
 //! - [`engine`]: [`records`](engine::records) makes key records, [`plan`](engine::plan) decides without doing,
-//!   [`reason`](engine::reason) explains, [`forward`](engine::forward) looks ahead, [`run`](engine::run) schedules,
-//!   [`courses`](engine::courses) orders trainings of which one is the beginning of the other, [`rounds`](engine::rounds)
-//!   goes on with searches, [`rerun`](engine::rerun) runs a stage again to compare bits.
+//!   [`reason`](engine::reason) explains, [`forward`](engine::forward) looks ahead, [`agenda`](engine::agenda) decides
+//!   what comes next and [`run`](engine::run) does it, [`courses`](engine::courses) orders trainings of which one is the
+//!   beginning of the other, [`rounds`](engine::rounds) goes on with searches, [`rerun`](engine::rerun) runs a stage again
+//!   to compare bits.
 //! - [`export`]: results for other programs: event files, an MLflow server, an archive.
 //! - [`report`]: runs as one page, Markdown or JSON, from stored results alone.
 //! - [`serve`]: the same pages over HTTP, live while a run goes on; it only reads, and nothing else needs it.

@@ -141,7 +141,7 @@ fn lost(graph: &Graph, id: StageId, gone: &BTreeSet<StageId>) -> Option<StageId>
         return None;
     }
     let stage = &graph.stages[id];
-    let needed = graph.producers(id).find(|producer| gone.contains(producer) && !trials::is_spared(stage, *producer));
+    let needed = graph.producers(id).find(|producer| gone.contains(producer) && !stage.spares(*producer));
     needed.or_else(|| {
         let gathered = trials::gathered(graph, id, gone);
         gathered.into_iter().find(|entry| entry.there.is_empty()).map(|entry| entry.away[0])

@@ -1,15 +1,16 @@
 //! The scheduler. Runs what must run, in order of the longest remaining path. Unaware of TOML and the terminal.
 //!
 //! A loop over messages: a stage whose producers are done is *settled* (its record is made and looked up); a
-//! miss becomes ready; ready stages start as slots allow, each on a thread that claims the key, runs the job and
-//! commits; its artifacts settle its consumers, which go on while the result gets to the disk.
+//! miss becomes ready; ready stages start as the [`agenda`](crate::engine::agenda) decides, each on a thread that
+//! claims the key, runs the job and commits; its artifacts settle its consumers, which go on while the result gets to
+//! the disk.
 
 mod afar;
 mod beginning;
+mod memory;
 pub mod trials;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
@@ -19,29 +20,24 @@ use pacer_stages::worker::{Failure, FailureClass};
 
 use crate::cache::{Cache, Found, Hit};
 use crate::cluster::runner::Cluster;
-use crate::engine::courses::{Courses, Leg};
+use crate::engine::agenda::Agenda;
 use crate::engine::reason::{self, Reason};
 use crate::engine::records::{self, Known, Prepared, Results};
 use crate::engine::run::afar::Pusher;
-use crate::engine::run::beginning::{initial_states, remaining_paths, started};
-use crate::engine::slots::{Held, Slots};
+use crate::engine::run::beginning::started;
+use crate::engine::run::memory::Peaks;
+use crate::engine::slots::{Held, Slots, Wish};
 use crate::engine::task::{Message, Ran, Task};
 use crate::event::Event;
 use crate::executor::machine::Machine;
 use crate::executor::{Pool, Stop};
-use crate::graph::{DeviceWish, Graph, Origin, Resources, StageId};
+use crate::graph::{Graph, Origin, StageId};
 use crate::index::Index;
 use crate::journal::Journal;
 use crate::stat_cache::StatCache;
 
 /// How often the scheduler looks whether it shall stop, while jobs run.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-
-/// Results on their way to the disk at once; so many a file system syncs together.
-const MOST_COMMITTING: usize = 64;
-
-/// What a job takes of a cluster.
-const ONE_PLACE: Resources = Resources { threads: Some(1), gpus: 0.0, device: DeviceWish::Cpu };
 
 /// How a run is to be done.
 pub struct Options {
@@ -79,22 +75,6 @@ pub struct Tally {
     pub interrupted: bool,
 }
 
-/// How a stage stands.
-enum State {
-    /// Not needed for the targets.
-    Unneeded,
-    /// Waits for this many producers.
-    Waiting(usize),
-    /// Can start as soon as slots are free and it is next on its course.
-    Ready(Box<Prepared>, Option<Leg>),
-    /// Runs, holds these slots and goes along this course.
-    Running(Held, Option<Leg>),
-    /// Made: its consumers go on while its result gets to the disk.
-    Committing(Option<Leg>),
-    /// Ended: done, failed or skipped.
-    Ended,
-}
-
 struct Scheduler<'a> {
     graph: &'a Graph,
     cache: &'a Cache,
@@ -106,15 +86,10 @@ struct Scheduler<'a> {
     journal: Journal,
     show: &'a mut dyn FnMut(&Event),
     stats: StatCache,
-    states: Vec<State>,
-    remaining_path: Vec<usize>,
-    ready: BinaryHeap<(usize, Reverse<usize>)>,
-    slots: Slots,
-    /// The most memory that workers took so far, by the name of their stage in the file.
-    peaks: BTreeMap<String, u64>,
-    courses: Courses,
-    running: usize,
-    committing: usize,
+    agenda: Agenda<'a>,
+    /// What the stages are made from that can start.
+    prepared: BTreeMap<StageId, Prepared>,
+    peaks: Peaks,
     results: Results,
     /// Stages that failed, in this run or before.
     failures: Vec<StageId>,
@@ -150,14 +125,9 @@ pub fn run(
         journal,
         show,
         stats: StatCache::load(&cache.store),
-        states: initial_states(graph, &options.needed),
-        remaining_path: remaining_paths(graph),
-        ready: BinaryHeap::new(),
-        slots: Slots::new(options.jobs, machine.gpus(), options.memory),
-        peaks: BTreeMap::new(),
-        courses: Courses::default(),
-        running: 0,
-        committing: 0,
+        agenda: Agenda::new(graph, &options.needed, Slots::new(options.jobs, machine.gpus(), options.memory)),
+        prepared: BTreeMap::new(),
+        peaks: Peaks::default(),
         results: Results::new(),
         failures: Vec::new(),
         gone: BTreeSet::new(),
@@ -183,14 +153,13 @@ pub fn run(
 impl<'a> Scheduler<'a> {
     fn work(&mut self) {
         let (sender, receiver) = channel();
-        let roots: Vec<_> = self.graph.order.iter().copied().filter(|id| self.is_waiting_for(*id, 0)).collect();
         self.index.look_ahead(self.cache);
-        self.settle(roots);
+        self.settle(self.agenda.roots());
         self.index.look_again();
         std::thread::scope(|scope| {
             loop {
                 self.start_ready(scope, &sender);
-                if self.running + self.committing == 0 {
+                if !self.agenda.is_busy() {
                     break;
                 }
                 self.journal.flush();
@@ -204,10 +173,6 @@ impl<'a> Scheduler<'a> {
         self.skip_the_rest();
     }
 
-    fn is_waiting_for(&self, id: StageId, producers: usize) -> bool {
-        matches!(self.states[id.index()], State::Waiting(count) if count == producers)
-    }
-
     fn handle(&mut self, message: Message) {
         match message {
             Message::Waiting(id, process) => self.emit(Event::Waiting { stage: self.name(id), process }),
@@ -216,19 +181,7 @@ impl<'a> Scheduler<'a> {
             Message::Brought(id, brought, seconds) => self.brought(id, &brought, seconds),
             Message::Lacking(id, producers) => self.lacking(id, &producers),
             Message::Ended(id, outcome) => {
-                let (leg, handed_on) = match std::mem::replace(&mut self.states[id.index()], State::Ended) {
-                    State::Running(held, leg) => {
-                        self.slots.give_back(held);
-                        self.running -= 1;
-                        (leg, false)
-                    }
-                    State::Committing(leg) => {
-                        self.committing -= 1;
-                        (leg, true)
-                    }
-                    _ => unreachable!("only a stage that was started can end"),
-                };
-                leg.into_iter().for_each(|leg| self.courses.end(leg));
+                let handed_on = self.agenda.ended(id);
                 match *outcome {
                     Ok(ran) => self.done(id, ran, handed_on),
                     Err(failure) => {
@@ -242,12 +195,7 @@ impl<'a> Scheduler<'a> {
 
     /// Lets the consumers of a stage go on while its result gets to the disk.
     fn made(&mut self, id: StageId, hit: Hit) {
-        let state = std::mem::replace(&mut self.states[id.index()], State::Ended);
-        let State::Running(held, leg) = state else { unreachable!("only a running stage makes something") };
-        self.states[id.index()] = State::Committing(leg);
-        self.slots.give_back(held);
-        self.running -= 1;
-        self.committing += 1;
+        self.agenda.made(id);
         let mut free = self.provide(id, hit);
         free.reverse();
         self.settle(free);
@@ -279,7 +227,7 @@ impl<'a> Scheduler<'a> {
             };
             match self.index.find(stage, &prepared.key, self.cache) {
                 Found::Hit(hit) if !self.options.forced.contains(&id) => {
-                    self.states[id.index()] = State::Ended;
+                    self.agenda.close(id);
                     self.tally.reused += 1;
                     self.emit(Event::Reused { stage: self.name(id), key: hit.key, afar: hit.afar });
                     queue.extend(self.provide(id, hit));
@@ -290,10 +238,8 @@ impl<'a> Scheduler<'a> {
                         queue.extend(self.failed_before(id, known));
                         continue;
                     }
-                    let leg = records::leg(&self.graph.stages[id], &prepared);
-                    leg.into_iter().for_each(|leg| self.courses.wait(leg, id));
-                    self.states[id.index()] = State::Ready(Box::new(prepared), leg);
-                    self.ready.push((self.remaining_path[id.index()], Reverse(id.index())));
+                    self.agenda.ready(id, records::leg(&self.graph.stages[id], &prepared));
+                    self.prepared.insert(id, prepared);
                 }
             }
         }
@@ -303,53 +249,39 @@ impl<'a> Scheduler<'a> {
     /// Keeps a result and returns the consumers that wait for nothing more, the last first.
     fn provide(&mut self, id: StageId, hit: Hit) -> Vec<StageId> {
         self.results.insert(id, hit);
-        let mut free: Vec<_> = self.graph.consumers(id).collect();
-        free.retain(|consumer| match &mut self.states[consumer.index()] {
-            State::Waiting(count) => {
-                *count -= 1;
-                *count == 0
-            }
-            _ => false,
-        });
-        free.sort_by_key(|id| Reverse(id.index()));
-        free
+        self.agenda.provide(id)
     }
 
     fn start_ready<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, sender: &Sender<Message>)
     where
         'a: 'scope,
     {
-        let mut postponed = Vec::new();
-        let ended = self.stop.requested() || self.has_to_end();
-        while !ended && self.slots.any_thread_free() && self.committing < MOST_COMMITTING {
-            let Some((path, Reverse(at))) = self.ready.pop() else { break };
-            let id = StageId::new(at);
-            let State::Ready(_, leg) = self.states[id.index()] else { continue };
-            if leg.is_some_and(|leg| !self.courses.is_next(leg, id)) {
-                postponed.push((path, Reverse(at)));
-                continue;
-            }
-            // Of a cluster, each job takes a place, and what it asks for stands in the profile.
-            let resources = if self.cluster.is_some() { &ONE_PLACE } else { &self.graph.stages[id].resources };
-            let on_gpu = records::runs_on_gpu(resources.device, resources.gpus, self.machine);
-            let memory = self.expected_memory(id);
-            match self.slots.take(resources, on_gpu, self.ready.len(), memory) {
-                Some(held) => self.start(id, held, scope, sender),
-                None => postponed.push((path, Reverse(at))),
-            }
+        if self.stop.requested() || self.has_to_end() {
+            return;
         }
-        self.ready.extend(postponed);
+        while let Some((id, held)) = self.next_to_start() {
+            self.start(id, held, scope, sender);
+        }
+    }
+
+    fn next_to_start(&mut self) -> Option<(StageId, Held)> {
+        self.agenda.next(|id| {
+            // Of a cluster, each job takes a place, and what it asks for stands in the profile.
+            if self.cluster.is_some() {
+                return Wish { threads: Some(1), gpu: None, memory: 0 };
+            }
+            let resources = &self.graph.stages[id].resources;
+            let on_gpu = records::runs_on_gpu(resources.device, resources.gpus, self.machine);
+            let memory = self.peaks.expected(self.graph, id, &self.results, &mut self.index, self.cache);
+            Wish { threads: resources.threads, gpu: on_gpu.then_some(resources.gpus), memory }
+        })
     }
 
     fn start<'scope>(&mut self, id: StageId, held: Held, scope: &'scope Scope<'scope, '_>, sender: &Sender<Message>)
     where
         'a: 'scope,
     {
-        let state = std::mem::replace(&mut self.states[id.index()], State::Ended);
-        let State::Ready(prepared, leg) = state else { unreachable!("only ready stages are started") };
-        self.states[id.index()] = State::Running(held, leg);
-        leg.into_iter().for_each(|leg| self.courses.start(leg, id));
-        self.running += 1;
+        let prepared = self.prepared.remove(&id).expect("a stage that can start was prepared");
         let reason = self.reason(id, &prepared);
         let stage = &self.graph.stages[id];
         self.emit(Event::Running {
@@ -376,14 +308,14 @@ impl<'a> Scheduler<'a> {
             hand_on: self.options.hand_on,
             log: self.journal.log_path(&stage.name),
             run: self.journal.run().to_owned(),
-            course: leg.map(|leg| leg.course),
+            course: records::leg(stage, &prepared).map(|leg| leg.course),
             sender: sender.clone(),
             afar: records::afar(self.graph, id, &self.results, self.cache),
         };
         // Before it starts to make it, a collection must know that it does.
         self.journal.flush();
         let inputs = records::paths(self.graph, id, &self.results, &self.cache.store);
-        scope.spawn(move || task.run(*prepared, inputs));
+        scope.spawn(move || task.run(prepared, inputs));
     }
 
     fn reason(&mut self, id: StageId, prepared: &Prepared) -> Reason {
@@ -397,7 +329,9 @@ impl<'a> Scheduler<'a> {
         let stage = self.name(id);
         let Hit { key, seconds, .. } = ran.hit;
         self.index.learn(&stage, &ran.hit);
-        self.learn_peak(id, ran.peak_bytes);
+        if let Some(peak) = ran.peak_bytes {
+            self.peaks.learn(self.graph.stages[id].written_name(), peak);
+        }
         if !ran.diverged.is_empty() {
             let names = ran.diverged.join("`, `");
             let message = format!(
@@ -426,7 +360,7 @@ impl<'a> Scheduler<'a> {
 
     /// Tells of a failure; returns the stages that go on without this one.
     fn failed(&mut self, id: StageId, failure: Failure) -> Vec<StageId> {
-        self.states[id.index()] = State::Ended;
+        self.agenda.close(id);
         let stage = self.name(id);
         if failure.class == FailureClass::Interrupted && self.stop.requested() {
             self.tally.skipped += 1;
@@ -462,16 +396,12 @@ impl<'a> Scheduler<'a> {
     /// Stages that never became ready, or were ready when the run had to end.
     fn skip_the_rest(&mut self) {
         self.tally.interrupted = self.stop.requested();
-        for &id in &self.graph.order {
-            if matches!(self.states[id.index()], State::Waiting(_) | State::Ready(..)) {
-                self.states[id.index()] = State::Ended;
-                self.tally.skipped += 1;
-                let because = match self.tally.interrupted {
-                    true => "the run was interrupted",
-                    false => "a stage failed",
-                };
-                self.emit(Event::Skipped { stage: self.name(id), because: because.to_owned() });
-            }
+        let because = match self.tally.interrupted {
+            true => "the run was interrupted",
+            false => "a stage failed",
+        };
+        for id in self.agenda.close_the_rest() {
+            self.skip(id, because.to_owned());
         }
     }
 

@@ -1,7 +1,5 @@
 //! Counts what is free of the machine: processor slots, shares of GPUs, memory. Unaware of stages.
 
-use crate::graph::Resources;
-
 /// A share of a GPU smaller than this is none.
 const GRAIN: f64 = 1e-9;
 
@@ -14,6 +12,17 @@ pub struct Slots {
     /// Bytes that jobs may hold together, where that is known.
     all_memory: Option<u64>,
     held_memory: u64,
+}
+
+/// What a job asks for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Wish {
+    /// Processor slots; `None` takes a fair share of those that are free.
+    pub threads: Option<usize>,
+    /// The share of a GPU, where it runs on one.
+    pub gpu: Option<f64>,
+    /// Bytes that it is expected to take at most; 0 where that is not known.
+    pub memory: u64,
 }
 
 /// What a job holds until it is given back.
@@ -41,20 +50,21 @@ impl Slots {
     /// Takes what a job asks for; a job that asks for more than there is gets all of it. `waiting` other jobs
     /// want a share of what is free too. A job that is expected to take more memory than is left waits, unless nothing
     /// else of known size runs.
-    pub fn take(&mut self, wanted: &Resources, on_gpu: bool, waiting: usize, memory: u64) -> Option<Held> {
+    pub fn take(&mut self, wish: &Wish, waiting: usize) -> Option<Held> {
+        let memory = wish.memory;
         let together = self.held_memory.saturating_add(memory);
         if self.held_memory > 0 && memory > 0 && self.all_memory.is_some_and(|all| together > all) {
             return None;
         }
         let fair_share = self.threads / (waiting + 1);
-        let threads = wanted.threads.unwrap_or(fair_share).clamp(1, self.all_threads);
+        let threads = wish.threads.unwrap_or(fair_share).clamp(1, self.all_threads);
         if threads > self.threads {
             return None;
         }
-        let gpu = match on_gpu {
-            false => None,
-            true => {
-                let share = wanted.gpus.clamp(GRAIN, 1.0);
+        let gpu = match wish.gpu {
+            None => None,
+            Some(share) => {
+                let share = share.clamp(GRAIN, 1.0);
                 // The fullest that still has room, so that a whole one stays free for those who want it whole.
                 let fitting = (0..self.gpus.len()).filter(|&gpu| self.gpus[gpu] + GRAIN >= share);
                 let gpu = fitting.min_by(|&a, &b| self.gpus[a].total_cmp(&self.gpus[b]))?;
@@ -80,46 +90,46 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::DeviceWish;
 
-    const HALF: Resources = Resources { threads: Some(1), gpus: 0.5, device: DeviceWish::Auto };
+    const HALF: Wish = Wish { threads: Some(1), gpu: Some(0.5), memory: 0 };
+
+    /// Wants some processor slots, or what is fair.
+    fn wish(threads: impl Into<Option<usize>>, memory: u64) -> Wish {
+        Wish { threads: threads.into(), gpu: None, memory }
+    }
 
     #[test]
     fn two_halves_share_a_gpu_and_a_third_waits() {
         let mut slots = Slots::new(8, 1, None);
-        let first = slots.take(&HALF, true, 0, 0).unwrap();
-        assert_eq!(slots.take(&HALF, true, 0, 0).unwrap().gpu, Some((0, 0.5)));
-        assert_eq!(slots.take(&HALF, true, 0, 0), None);
+        let first = slots.take(&HALF, 0).unwrap();
+        assert_eq!(slots.take(&HALF, 0).unwrap().gpu, Some((0, 0.5)));
+        assert_eq!(slots.take(&HALF, 0), None);
         slots.give_back(first);
-        assert!(slots.take(&HALF, true, 0, 0).is_some());
+        assert!(slots.take(&HALF, 0).is_some());
     }
 
     #[test]
     fn a_job_that_can_use_all_that_is_free_shares_it_with_those_that_wait() {
-        let wanted = Resources { threads: None, gpus: 0.0, device: DeviceWish::Cpu };
-        assert_eq!(Slots::new(8, 0, None).take(&wanted, false, 0, 0).unwrap().threads, 8);
-        assert_eq!(Slots::new(8, 0, None).take(&wanted, false, 3, 0).unwrap().threads, 2);
-        assert_eq!(Slots::new(2, 0, None).take(&wanted, false, 3, 0).unwrap().threads, 1);
+        let threads = |all: usize, waiting| Slots::new(all, 0, None).take(&wish(None, 0), waiting).unwrap().threads;
+        assert_eq!((threads(8, 0), threads(8, 3), threads(2, 3)), (8, 2, 1));
     }
 
     #[test]
     fn a_job_that_asks_for_more_threads_than_there_are_gets_all() {
         let mut slots = Slots::new(2, 0, None);
-        let wanted = Resources { threads: Some(16), gpus: 0.0, device: DeviceWish::Cpu };
-        assert_eq!(slots.take(&wanted, false, 0, 0).unwrap().threads, 2);
-        assert_eq!(slots.take(&wanted, false, 0, 0), None);
+        assert_eq!(slots.take(&wish(16, 0), 0).unwrap().threads, 2);
+        assert_eq!(slots.take(&wish(16, 0), 0), None);
     }
 
     #[test]
     fn jobs_whose_memory_together_is_too_much_run_one_after_the_other() {
         let mut slots = Slots::new(8, 0, Some(10));
-        let wanted = Resources { threads: Some(1), gpus: 0.0, device: DeviceWish::Cpu };
-        let large = slots.take(&wanted, false, 0, 12).unwrap();
-        assert_eq!(slots.take(&wanted, false, 0, 1), None, "alone it may be larger than there is");
-        assert!(slots.take(&wanted, false, 0, 0).is_some(), "of this one nothing is known");
+        let large = slots.take(&wish(1, 12), 0).unwrap();
+        assert_eq!(slots.take(&wish(1, 1), 0), None, "alone it may be larger than there is");
+        assert!(slots.take(&wish(1, 0), 0).is_some(), "of this one nothing is known");
         slots.give_back(large);
-        assert!(slots.take(&wanted, false, 0, 6).is_some());
-        assert_eq!(slots.take(&wanted, false, 0, 5), None);
-        assert!(slots.take(&wanted, false, 0, 4).is_some());
+        assert!(slots.take(&wish(1, 6), 0).is_some());
+        assert_eq!(slots.take(&wish(1, 5), 0), None);
+        assert!(slots.take(&wish(1, 4), 0).is_some());
     }
 }

@@ -11,7 +11,7 @@ use crate::cache::Cache;
 use crate::cache::afar::{Brought, Looker};
 use crate::cache::push::{Pushed, Trust};
 use crate::digest::Digest;
-use crate::engine::run::{Scheduler, State};
+use crate::engine::run::Scheduler;
 use crate::event::Event;
 use crate::graph::StageId;
 use crate::remote::Meter;
@@ -132,13 +132,7 @@ impl Scheduler<'_> {
     /// Makes anew what a stage reads and the remote cannot give: its producers run here, and then it is decided about
     /// once more, and with it whoever else waits for them.
     pub(super) fn lacking(&mut self, id: StageId, producers: &[(StageId, String)]) {
-        let State::Running(held, leg) = std::mem::replace(&mut self.states[id.index()], State::Waiting(0)) else {
-            unreachable!("only a stage that was started lacks something")
-        };
-        self.slots.give_back(held);
-        self.running -= 1;
-        leg.into_iter().for_each(|leg| self.courses.end(leg));
-        let mut again = Vec::new();
+        let (mut again, mut awaited) = (Vec::new(), 0);
         for (producer, why) in producers {
             let stage = self.name(*producer);
             let message = format!("it runs here, for an artifact could not be brought: {why}");
@@ -148,35 +142,14 @@ impl Scheduler<'_> {
                 self.cache.disown(&hit.key);
                 self.results.remove(producer);
                 self.tally.reused -= 1;
-                self.states[producer.index()] = State::Waiting(0);
-                self.wait_for(*producer);
                 again.push(*producer);
-            } else if !self.results.contains_key(producer)
-                && let State::Waiting(count) = &mut self.states[id.index()]
-            {
-                *count += 1;
+            } else if !self.results.contains_key(producer) {
+                awaited += 1;
             }
         }
-        if matches!(self.states[id.index()], State::Waiting(0)) {
-            again.push(id);
-        }
-        again.reverse();
-        self.settle(again);
-    }
-
-    /// Lets the consumers of a stage that were not started wait for it once more.
-    fn wait_for(&mut self, producer: StageId) {
-        for consumer in self.graph.consumers(producer).collect::<Vec<_>>() {
-            let state = &mut self.states[consumer.index()];
-            match state {
-                State::Waiting(count) => *count += 1,
-                State::Ready(_, leg) => {
-                    leg.iter().for_each(|leg| self.courses.leave(*leg, consumer));
-                    *state = State::Waiting(1);
-                }
-                State::Unneeded | State::Running(..) | State::Committing(_) | State::Ended => {}
-            }
-        }
+        let mut free = self.agenda.lacking(id, &again, awaited);
+        free.reverse();
+        self.settle(free);
     }
 
     /// Waits until all that was made is in the remote, or somebody asks to stop.

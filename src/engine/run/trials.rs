@@ -3,26 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pacer_stages::kind::Place;
 use pacer_stages::stage::Notice;
 
 use crate::cache::KnownFailure;
 use crate::digest::Digest;
-use crate::engine::run::{Scheduler, State};
+use crate::engine::run::Scheduler;
 use crate::event::Event;
-use crate::graph::{Graph, Source, Stage, StageId};
-
-/// Results of siblings of which the memory is looked up.
-const LOOKED_AT: usize = 8;
+use crate::graph::{Graph, Source, StageId};
 
 /// Failed trials that a warning names; of more, the number is told.
 const NAMED: usize = 5;
-
-/// Whether every way from a producer into a stage gathers it.
-pub fn is_spared(stage: &Stage, producer: StageId) -> bool {
-    let reads = |source: &Source| matches!(source, Source::Output(id, _) if *id == producer);
-    stage.inputs.iter().filter(|input| reads(&input.source)).all(|input| input.gathered.is_some())
-}
 
 /// The trials that one entry gathers.
 #[derive(Default)]
@@ -48,28 +38,17 @@ impl Scheduler<'_> {
     /// Takes a stage out that failed or cannot be run, and with it those that cannot do without it. Returns those that
     /// gather it and wait for nothing more.
     pub(super) fn lose(&mut self, id: StageId) -> Vec<StageId> {
-        let graph = self.graph;
-        let mut free = Vec::new();
-        let mut lost = vec![id];
-        while let Some(id) = lost.pop() {
-            self.gone.insert(id);
-            for consumer in graph.consumers(id) {
-                let State::Waiting(count) = &mut self.states[consumer.index()] else { continue };
-                *count -= 1;
-                let waits = *count > 0;
-                if !is_spared(&graph.stages[consumer], id) {
-                    self.skip(consumer, format!("`{}` failed", graph.stages[id].name));
-                    lost.push(consumer);
-                } else if !waits {
-                    free.push(consumer);
-                }
-            }
+        let lost = self.agenda.lose(id);
+        self.gone.insert(id);
+        for (consumer, producer) in lost.with_it {
+            self.gone.insert(consumer);
+            self.skip(consumer, format!("`{}` failed", self.graph.stages[producer].name));
         }
-        free
+        lost.free
     }
 
-    fn skip(&mut self, id: StageId, because: String) {
-        self.states[id.index()] = State::Ended;
+    pub(super) fn skip(&mut self, id: StageId, because: String) {
+        self.agenda.close(id);
         self.tally.skipped += 1;
         self.emit(Event::Skipped { stage: self.name(id), because });
     }
@@ -106,7 +85,7 @@ impl Scheduler<'_> {
 
     /// Tells of a trial that failed in an earlier run, and loses it.
     pub(super) fn failed_before(&mut self, id: StageId, known: KnownFailure) -> Vec<StageId> {
-        self.states[id.index()] = State::Ended;
+        self.agenda.close(id);
         self.failures.push(id);
         self.emit(Event::Failed {
             stage: self.name(id),
@@ -123,33 +102,6 @@ impl Scheduler<'_> {
     pub(super) fn has_to_end(&self) -> bool {
         let counts = |id: &StageId| self.graph.stages[*id].trial.is_none();
         !self.options.keep_going && self.failures.iter().any(counts)
-    }
-
-    /// The memory that a stage's worker is expected to take at most: the most that one of its trials took, in this run
-    /// or before; 0 where that is not known.
-    pub(super) fn expected_memory(&mut self, id: StageId) -> u64 {
-        let stage = &self.graph.stages[id];
-        if !matches!(stage.kind.place, Place::Worker) {
-            return 0;
-        }
-        if let Some(peak) = self.peaks.get(stage.written_name()) {
-            return *peak;
-        }
-        let is_sibling = |other: &&StageId| self.graph.stages[**other].written_name() == stage.written_name();
-        let siblings = self.results.iter().filter(|(other, _)| is_sibling(other)).map(|(_, hit)| hit.key);
-        let mut keys: Vec<_> = siblings.take(LOOKED_AT).collect();
-        keys.extend(self.index.earlier(&stage.name, &self.cache.store).into_iter().take(LOOKED_AT));
-        let peaks = keys.iter().filter_map(|key| self.cache.result(key).ok()?.peak_bytes);
-        let peak = peaks.max().unwrap_or(0);
-        // Nothing is known until a first one has run.
-        self.peaks.insert(stage.written_name().to_owned(), peak);
-        peak
-    }
-
-    pub(super) fn learn_peak(&mut self, id: StageId, peak: Option<u64>) {
-        let Some(peak) = peak else { return };
-        let known = self.peaks.entry(self.graph.stages[id].written_name().to_owned()).or_default();
-        *known = peak.max(*known);
     }
 
     /// Counts failures: those of trials of which others succeeded are passed over, for the run did what it could be

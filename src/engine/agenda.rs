@@ -1,0 +1,369 @@
+//! What is to be done next: how each stage stands, which ones start, and whom an end sets free. Decides and does
+//! nothing. Unaware of keys and caches, of threads, of the clock, of events and of how a stage is run.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::engine::courses::{Courses, Leg};
+use crate::engine::slots::{Held, Slots, Wish};
+use crate::graph::{Graph, StageId};
+
+/// Results on their way to the disk at once; so many a file system syncs together.
+const MOST_COMMITTING: usize = 64;
+
+/// How a stage stands.
+#[derive(Clone, Copy)]
+enum State {
+    /// Not needed for the targets.
+    Unneeded,
+    /// Waits for this many producers.
+    Waiting(usize),
+    /// Can start as soon as slots are free and it is next on its course.
+    Ready(Option<Leg>),
+    /// Runs, holds these slots and goes along this course.
+    Running(Held, Option<Leg>),
+    /// Made: its consumers go on while its result gets to the disk.
+    Committing(Option<Leg>),
+    /// Ended: done, failed or skipped.
+    Ended,
+}
+
+/// A stage that can start: the longest remaining path first, then the order of the file.
+type Place = (usize, Reverse<usize>);
+
+/// The stages of a run, and what is free for them.
+pub struct Agenda<'a> {
+    graph: &'a Graph,
+    states: Vec<State>,
+    remaining_path: Vec<usize>,
+    ready: BinaryHeap<Place>,
+    /// Those that were next and could not start; they are looked at again when something else has changed.
+    postponed: Vec<Place>,
+    slots: Slots,
+    courses: Courses,
+    running: usize,
+    committing: usize,
+}
+
+/// What the loss of a stage means for others.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Stages that cannot be run any more, each with the producer that it lacks.
+    pub with_it: Vec<(StageId, StageId)>,
+    /// Stages that do without it and wait for nothing more.
+    pub free: Vec<StageId>,
+}
+
+impl<'a> Agenda<'a> {
+    /// The stages that are needed, of which none has begun.
+    pub fn new(graph: &'a Graph, needed: &[bool], slots: Slots) -> Self {
+        let state = |id: StageId| match needed[id.index()] {
+            true => State::Waiting(graph.producers(id).count()),
+            false => State::Unneeded,
+        };
+        Self {
+            graph,
+            states: graph.stages.node_indices().map(state).collect(),
+            remaining_path: remaining_paths(graph),
+            ready: BinaryHeap::new(),
+            postponed: Vec::new(),
+            slots,
+            courses: Courses::default(),
+            running: 0,
+            committing: 0,
+        }
+    }
+
+    /// The stages that wait for nothing, in the order of the graph.
+    pub fn roots(&self) -> Vec<StageId> {
+        self.graph.order.iter().copied().filter(|id| self.waits_for_nothing(*id)).collect()
+    }
+
+    fn waits_for_nothing(&self, id: StageId) -> bool {
+        matches!(self.states[id.index()], State::Waiting(0))
+    }
+
+    /// Whether anything runs or gets to the disk.
+    pub fn is_busy(&self) -> bool {
+        self.running + self.committing > 0
+    }
+
+    /// A stage that waits for nothing is to be run.
+    pub fn ready(&mut self, id: StageId, leg: Option<Leg>) {
+        leg.into_iter().for_each(|leg| self.courses.wait(leg, id));
+        self.states[id.index()] = State::Ready(leg);
+        self.ready.push((self.remaining_path[id.index()], Reverse(id.index())));
+    }
+
+    /// Starts the next stage for which there is room. It is asked anew what a stage wishes each time that it is next.
+    pub fn next(&mut self, mut wish: impl FnMut(StageId) -> Wish) -> Option<(StageId, Held)> {
+        while self.slots.any_thread_free() && self.committing < MOST_COMMITTING {
+            let Some(place) = self.ready.pop() else { break };
+            let id = StageId::new(place.1.0);
+            let State::Ready(leg) = self.states[id.index()] else { continue };
+            let may = leg.is_none_or(|leg| self.courses.is_next(leg, id));
+            match may.then(|| self.slots.take(&wish(id), self.ready.len())).flatten() {
+                None => self.postponed.push(place),
+                Some(held) => {
+                    self.states[id.index()] = State::Running(held, leg);
+                    leg.into_iter().for_each(|leg| self.courses.start(leg, id));
+                    self.running += 1;
+                    return Some((id, held));
+                }
+            }
+        }
+        self.ready.extend(self.postponed.drain(..));
+        None
+    }
+
+    /// A stage has made what its consumers read; its result gets to the disk.
+    pub fn made(&mut self, id: StageId) {
+        let leg = self.stops_running(id);
+        self.states[id.index()] = State::Committing(leg);
+        self.committing += 1;
+    }
+
+    /// A stage that was started has ended; whether its consumers had gone on before.
+    pub fn ended(&mut self, id: StageId) -> bool {
+        let (leg, handed_on) = match self.states[id.index()] {
+            State::Committing(leg) => {
+                self.committing -= 1;
+                (leg, true)
+            }
+            _ => (self.stops_running(id), false),
+        };
+        self.states[id.index()] = State::Ended;
+        leg.into_iter().for_each(|leg| self.courses.end(leg));
+        handed_on
+    }
+
+    /// Gives back what a stage holds, and tells its course.
+    fn stops_running(&mut self, id: StageId) -> Option<Leg> {
+        let State::Running(held, leg) = self.states[id.index()] else {
+            unreachable!("only a stage that was started can come to something")
+        };
+        self.slots.give_back(held);
+        self.running -= 1;
+        leg
+    }
+
+    /// A stage is over that was not started, or was told to have ended.
+    pub fn close(&mut self, id: StageId) {
+        self.states[id.index()] = State::Ended;
+    }
+
+    /// Closes all stages that were not started, and returns them.
+    pub fn close_the_rest(&mut self) -> Vec<StageId> {
+        let is_left = |id: &StageId| matches!(self.states[id.index()], State::Waiting(_) | State::Ready(_));
+        let left: Vec<_> = self.graph.order.iter().copied().filter(is_left).collect();
+        left.iter().for_each(|id| self.close(*id));
+        left
+    }
+
+    /// What a stage makes is there; the consumers that wait for nothing more, the last first.
+    pub fn provide(&mut self, id: StageId) -> Vec<StageId> {
+        let mut free: Vec<_> = self.graph.consumers(id).collect();
+        free.retain(|consumer| self.waits_no_longer_for_one(*consumer));
+        free.sort_by_key(|id| Reverse(id.index()));
+        free
+    }
+
+    /// One of the producers that a stage waits for is decided about; whether it was the last.
+    fn waits_no_longer_for_one(&mut self, id: StageId) -> bool {
+        let State::Waiting(count) = &mut self.states[id.index()] else { return false };
+        *count -= 1;
+        *count == 0
+    }
+
+    /// What a stage makes will not be there: closes those that cannot do without it.
+    pub fn lose(&mut self, id: StageId) -> Lost {
+        let graph = self.graph;
+        let mut lost = Lost::default();
+        let mut gone = vec![id];
+        while let Some(producer) = gone.pop() {
+            for consumer in graph.consumers(producer) {
+                if !matches!(self.states[consumer.index()], State::Waiting(_)) {
+                    continue;
+                }
+                let waits_for_nothing = self.waits_no_longer_for_one(consumer);
+                if !graph.stages[consumer].spares(producer) {
+                    self.close(consumer);
+                    lost.with_it.push((consumer, producer));
+                    gone.push(consumer);
+                } else if waits_for_nothing {
+                    lost.free.push(consumer);
+                }
+            }
+        }
+        lost
+    }
+
+    /// A stage that was started cannot begin: some of its producers have to run `again`, of others that do already it
+    /// awaits so many. Returns the stages that wait for nothing now.
+    pub fn lacking(&mut self, id: StageId, again: &[StageId], awaited: usize) -> Vec<StageId> {
+        let leg = self.stops_running(id);
+        leg.into_iter().for_each(|leg| self.courses.end(leg));
+        self.states[id.index()] = State::Waiting(awaited);
+        again.iter().for_each(|producer| self.states[producer.index()] = State::Waiting(0));
+        again.iter().for_each(|producer| self.wait_for(*producer));
+        let free = again.iter().copied().chain([id]);
+        free.filter(|id| self.waits_for_nothing(*id)).collect()
+    }
+
+    /// Lets the consumers of a stage that were not started wait for it once more.
+    fn wait_for(&mut self, producer: StageId) {
+        for consumer in self.graph.consumers(producer) {
+            let state = &mut self.states[consumer.index()];
+            match state {
+                State::Waiting(count) => *count += 1,
+                State::Ready(leg) => {
+                    leg.iter().for_each(|leg| self.courses.leave(*leg, consumer));
+                    *state = State::Waiting(1);
+                }
+                State::Unneeded | State::Running(..) | State::Committing(_) | State::Ended => {}
+            }
+        }
+    }
+}
+
+/// For each stage, the number of stages on the longest path that begins with it.
+fn remaining_paths(graph: &Graph) -> Vec<usize> {
+    let mut paths = vec![1; graph.stages.node_count()];
+    for &id in graph.order.iter().rev() {
+        let below = graph.consumers(id).map(|consumer| paths[consumer.index()]).max().unwrap_or(0);
+        paths[id.index()] = below + 1;
+    }
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use pacer_stages::job::Checkpoints;
+    use pacer_stages::kinds;
+    use petgraph::graph::DiGraph;
+
+    use super::*;
+    use crate::digest::Digest;
+    use crate::graph::{DeviceWish, Input, Resources, Source, Stage};
+
+    /// A graph of so many stages; `gathering` ones do without producers that fail.
+    fn graph(count: usize, edges: &[(usize, usize)], gathering: &[usize]) -> Graph {
+        let mut stages = DiGraph::new();
+        for at in 0..count {
+            let input = |(from, _): &(usize, usize)| Input {
+                slot: "files",
+                name: None,
+                source: Source::Output(StageId::new(*from), "x".into()),
+                gathered: gathering.contains(&at).then(|| "all".into()),
+            };
+            stages.add_node(Stage {
+                name: at.to_string(),
+                kind: kinds::find("command").unwrap(),
+                params: Arc::default(),
+                inputs: edges.iter().filter(|(_, to)| *to == at).map(input).collect(),
+                outputs: Vec::new(),
+                seed: 0,
+                resources: Resources { threads: Some(1), gpus: 0.0, device: DeviceWish::Cpu },
+                course: None,
+                checkpoints: Checkpoints::default(),
+                origins: Vec::new(),
+                uses: Vec::new(),
+                trial: None,
+            });
+        }
+        for (from, to) in edges {
+            stages.add_edge(StageId::new(*from), StageId::new(*to), ());
+        }
+        Graph::new("g".into(), PathBuf::new(), stages).unwrap()
+    }
+
+    fn agenda(graph: &Graph, slots: usize) -> Agenda<'_> {
+        Agenda::new(graph, &vec![true; graph.stages.node_count()], Slots::new(slots, 0, None))
+    }
+
+    fn ready(agenda: &mut Agenda<'_>, ids: &[StageId]) {
+        ids.iter().for_each(|id| agenda.ready(*id, None));
+    }
+
+    /// All that starts now.
+    fn start(agenda: &mut Agenda<'_>) -> Vec<usize> {
+        let next = || Some(agenda.next(|_| Wish { threads: Some(1), gpu: None, memory: 0 })?.0.index());
+        std::iter::from_fn(next).collect()
+    }
+
+    fn id(at: usize) -> StageId {
+        StageId::new(at)
+    }
+
+    #[test]
+    fn the_longest_way_to_go_starts_first_and_then_the_order_of_the_file() {
+        let graph = graph(5, &[(3, 4)], &[]);
+        let mut agenda = agenda(&graph, 3);
+        let roots = agenda.roots();
+        ready(&mut agenda, &roots);
+        assert_eq!(start(&mut agenda), [3, 0, 1]);
+        agenda.ended(id(3));
+        assert_eq!(agenda.provide(id(3)), [id(4)]);
+        assert_eq!(start(&mut agenda), [2], "the other waits to be decided about");
+    }
+
+    #[test]
+    fn what_is_made_sets_its_slots_and_its_consumers_free_once() {
+        let graph = graph(2, &[(0, 1)], &[]);
+        let mut agenda = agenda(&graph, 1);
+        ready(&mut agenda, &[id(0)]);
+        start(&mut agenda);
+        agenda.made(id(0));
+        let free = agenda.provide(id(0));
+        ready(&mut agenda, &free);
+        assert_eq!(start(&mut agenda), [1]);
+        assert!(agenda.ended(id(0)), "its consumer has gone on");
+        assert!(agenda.is_busy() && !agenda.ended(id(1)) && !agenda.is_busy());
+    }
+
+    #[test]
+    fn only_the_shortest_of_a_course_starts_and_the_next_at_its_end() {
+        let graph = graph(3, &[], &[]);
+        let mut agenda = agenda(&graph, 3);
+        let leg = |epochs| Some(Leg { course: Digest::of(b"c"), epochs });
+        agenda.ready(id(0), leg(60));
+        agenda.ready(id(1), leg(30));
+        agenda.ready(id(2), None);
+        assert_eq!(start(&mut agenda), [1, 2]);
+        agenda.made(id(1));
+        assert_eq!(start(&mut agenda), [0; 0], "what it keeps is not on the disk yet");
+        agenda.ended(id(1));
+        assert_eq!(start(&mut agenda), [0]);
+    }
+
+    #[test]
+    fn a_loss_closes_those_that_cannot_do_without_it_and_frees_who_gathers() {
+        let graph = graph(5, &[(0, 2), (1, 3), (2, 4), (3, 4)], &[4]);
+        let mut agenda = agenda(&graph, 2);
+        agenda.close(id(0));
+        assert_eq!(agenda.lose(id(0)), Lost { with_it: vec![(id(2), id(0))], free: vec![] });
+        agenda.close(id(1));
+        assert_eq!(agenda.lose(id(1)), Lost { with_it: vec![(id(3), id(1))], free: vec![id(4)] });
+        assert_eq!(agenda.close_the_rest(), [id(4)]);
+    }
+
+    #[test]
+    fn who_lacks_something_waits_for_it_to_be_made_again() {
+        let graph = graph(4, &[(0, 1), (0, 2), (1, 2), (0, 3)], &[]);
+        let mut agenda = agenda(&graph, 1);
+        for at in [0, 1] {
+            agenda.close(id(at));
+            agenda.provide(id(at));
+        }
+        ready(&mut agenda, &[id(2), id(3)]);
+        assert_eq!(start(&mut agenda), [2]);
+        assert_eq!(agenda.lacking(id(2), &[id(0), id(1)], 0), [id(0)], "of those made again one reads the other");
+        ready(&mut agenda, &[id(0)]);
+        assert_eq!(start(&mut agenda), [0], "the slot is free again, and who was ready waits too");
+        agenda.ended(id(0));
+        assert_eq!(agenda.provide(id(0)), [id(3), id(1)]);
+    }
+}
