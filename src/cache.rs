@@ -2,6 +2,7 @@
 //! holds the key's lock. Unaware of graphs, of schedules and of the terminal.
 
 pub mod afar;
+pub mod pieces;
 pub mod push;
 
 use std::fs::{self, File};

@@ -22,6 +22,7 @@ mod run;
 mod serve;
 mod share;
 mod show;
+mod status;
 mod sweep;
 mod watch;
 
@@ -102,6 +103,9 @@ struct PipelineArgs {
     /// Seed of stages that name none
     #[arg(long)]
     seed: Option<u64>,
+    /// Run stages that name no executor on a cluster that the profile describes as [executor.NAME]
+    #[arg(long, value_name = "NAME")]
+    executor: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -132,7 +136,7 @@ enum Command {
     Explain(plan::ExplainArgs),
     /// Show how the stages of a pipeline stand
     #[command(after_help = "Example:\n  pacer status pipelines/quickstart.toml")]
-    Status(show::StatusArgs),
+    Status(status::StatusArgs),
     /// Draw the graph of a pipeline
     #[command(after_help = "Example:\n  pacer graph pipelines/quickstart.toml --as svg > graph.svg")]
     Graph(plan::GraphArgs),
@@ -217,6 +221,9 @@ enum Command {
     /// What a cluster starts on its nodes
     #[command(hide = true)]
     Node(node::NodeArgs),
+    /// What a cluster asks a node with
+    #[command(hide = true)]
+    Probe,
     /// Say what this machine has for pacer, and what to do about what is missing
     #[command(after_help = "Example:\n  pacer doctor")]
     Doctor,
@@ -281,7 +288,7 @@ pub fn main() -> ExitCode {
         Command::Watch(args) => watch::watch(args, &session),
         Command::Plan(args) => plan::plan(args, &session),
         Command::Explain(args) => plan::explain(args, &session),
-        Command::Status(args) => show::status(args, &session),
+        Command::Status(args) => status::status(args, &session),
         Command::Graph(args) => plan::graph(args, &session),
         Command::Show(args) => show::show(args, &session),
         Command::Sweep(args) => sweep::sweep(args, &session),
@@ -300,6 +307,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::report(args, &session),
         Command::Serve(args) => serve::serve(args, &session),
         Command::Node(args) => node::node(args, &session),
+        Command::Probe => node::probe(),
         Command::Doctor => doctor::doctor(&session),
         Command::Tutorial => manual::print_tutorial(),
         Command::Completions(args) => manual::completions(args),

@@ -6,10 +6,17 @@
 //! submitted is right whatever became of earlier jobs. A job that is done twice does no harm, for each try writes into
 //! a folder of its own and whoever holds the key commits one of them.
 
+mod following;
+pub mod mail;
+pub mod outpost;
 pub mod pilot;
+pub mod policy;
+pub mod probing;
+mod relay;
 pub mod runner;
 pub mod slurm;
 pub mod spool;
+mod supply;
 
 use pacer_stages::{fingerprint, kinds};
 

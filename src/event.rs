@@ -85,6 +85,22 @@ pub enum Event {
         /// That process, where known.
         process: Option<u32>,
     },
+    /// A running stage waits for its turn on a cluster.
+    Queued {
+        /// The stage.
+        stage: String,
+        /// Why, as the cluster says.
+        because: String,
+    },
+    /// A node of a cluster began with a stage.
+    Placed {
+        /// The stage.
+        stage: String,
+        /// The node.
+        node: String,
+        /// The job, as the cluster counts.
+        job: String,
+    },
     /// A stage told something.
     Notice {
         /// The stage.

@@ -104,7 +104,7 @@ pub enum Source {
 }
 
 /// What a stage asks of the machine; never part of its key.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Resources {
     /// Processor slots; `None` takes a fair share of those that are free when the stage starts.
     pub threads: Option<usize>,
@@ -112,7 +112,19 @@ pub struct Resources {
     pub gpus: f64,
     /// Where it wants to compute.
     pub device: DeviceWish,
+    /// The executor of the profile that it runs on; [`HERE`] is this machine, whatever a command says.
+    pub executor: Option<String>,
 }
+
+impl Resources {
+    /// The cluster that the stage runs on; none where it runs here.
+    pub fn cluster(&self) -> Option<&str> {
+        self.executor.as_deref().filter(|name| *name != HERE)
+    }
+}
+
+/// The executor that every machine has: itself.
+pub const HERE: &str = "here";
 
 /// Where a stage wants to compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{Diagnostic, Place};
 pub use crate::profile::executor::{Executors, Slurm};
@@ -32,7 +33,7 @@ pub struct Profile {
 }
 
 /// The table `[remote]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteSettings {
     /// A folder, or `s3://BUCKET/PREFIX`.
     pub url: String,

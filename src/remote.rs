@@ -155,7 +155,7 @@ enum Site {
 /// A remote.
 pub struct Remote {
     site: Site,
-    url: String,
+    settings: RemoteSettings,
     /// Whether a run puts what it made there.
     push: AtomicBool,
     failures: AtomicUsize,
@@ -171,7 +171,7 @@ pub struct Remote {
 
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Remote({})", self.url)
+        write!(f, "Remote({})", self.url())
     }
 }
 
@@ -184,7 +184,7 @@ impl Remote {
         };
         Ok(Self {
             site,
-            url: settings.url.clone(),
+            settings: settings.clone(),
             push: AtomicBool::new(settings.push),
             failures: AtomicUsize::new(0),
             down_since: Mutex::new(None),
@@ -197,7 +197,12 @@ impl Remote {
 
     /// Where it is; holds no secret.
     pub fn url(&self) -> &str {
-        &self.url
+        &self.settings.url
+    }
+
+    /// What it was opened by; holds no secret.
+    pub fn settings(&self) -> &RemoteSettings {
+        &self.settings
     }
 
     /// A name for what a store keeps of this remote.
@@ -206,7 +211,7 @@ impl Remote {
             Site::Folder(_) => String::new(),
             Site::Bucket(bucket) => format!("{bucket:?}"),
         };
-        Digest::of(format!("{}\n{host}", self.url).as_bytes()).short()
+        Digest::of(format!("{}\n{host}", self.url()).as_bytes()).short()
     }
 
     /// Whether a run puts what it made there.
@@ -302,7 +307,7 @@ impl Remote {
     pub fn check_format(&self, make: bool) -> Result<()> {
         match self.read(FORMAT_NAME, 64)? {
             Some(text) if text == FORMAT.as_bytes() => Ok(()),
-            Some(_) => bail!("the remote `{}` was written in a layout that this pacer does not know", self.url),
+            Some(_) => bail!("the remote `{}` was written in a layout that this pacer does not know", self.url()),
             None if make => self.put(FORMAT_NAME, Content::Bytes(FORMAT.as_bytes()), Existing::Keep).map(drop),
             None => Ok(()),
         }
@@ -341,7 +346,7 @@ impl Remote {
     /// Tries something again and again, as its faults let hope.
     fn attempt<T>(&self, act: Act, call: impl Fn() -> Result<T, Fault>) -> Result<T> {
         if self.is_down() {
-            bail!("the remote `{}` is down", self.url);
+            bail!("the remote `{}` is down", self.url());
         }
         let mut tried = 0;
         loop {
@@ -371,7 +376,7 @@ impl Remote {
         if matches!(fault, Fault::Unreachable(_)) || (counts && failures >= MOST_FAILURES) {
             *self.down_since.lock().expect("nothing panics with it") = Some(Instant::now());
         }
-        anyhow::anyhow!("the remote `{}` cannot be used: {why}", self.url)
+        anyhow::anyhow!("the remote `{}` cannot be used: {why}", self.url())
     }
 
     /// Warns of what went wrong, once; what follows from it is no news.

@@ -81,7 +81,7 @@ pub struct VerifyArgs {
 /// Verifies the store, or one stage by running it again.
 pub fn verify(args: &VerifyArgs, session: &Session) -> Result<Exit> {
     if let (Some(file), Some(stage)) = (&args.file, &args.rerun) {
-        let pipeline = PipelineArgs { file: file.clone(), set: args.set.clone(), seed: args.seed };
+        let pipeline = PipelineArgs { file: file.clone(), set: args.set.clone(), seed: args.seed, executor: None };
         return rerun_stage(&pipeline, stage, session);
     }
     let cache = project::cache(session, None)?;

@@ -274,7 +274,7 @@ fn meant<'a>(stage: &str, names: impl Iterator<Item = &'a str> + Clone) -> Vec<&
 
 /// The results of a stage, or of its trials, that a run of a pipeline would reuse now.
 fn of_pipeline(path: &Path, operand: &Operand, args: &CompareArgs, session: &Session) -> Result<Result<Found, Exit>> {
-    let pipeline = PipelineArgs { file: path.to_owned(), set: args.set.clone(), seed: args.seed };
+    let pipeline = PipelineArgs { file: path.to_owned(), set: args.set.clone(), seed: args.seed, executor: None };
     let session = Session { store: operand.store.clone().or_else(|| session.store.clone()), ..*session };
     let Project { graph, cache, machine, .. } = match project::open(&pipeline, &session)? {
         Ok(project) => project,

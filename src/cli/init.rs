@@ -91,7 +91,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
 }
 
 fn tell_next(args: &InitArgs, goal: Goal, session: &Session) {
-    let pipeline = PipelineArgs { file: args.file.clone(), set: Vec::new(), seed: None };
+    let pipeline = PipelineArgs { file: args.file.clone(), set: Vec::new(), seed: None, executor: None };
     let again = |command: &str, tail: &[String]| project::again(command, &pipeline, session, tail);
     output::say(&format!("run it with: {}", again("run", &[])));
     output::say(&format!("then look at it with: {}", again("show", &[template::answer(goal).to_owned()])));

@@ -1,13 +1,19 @@
-//! `pacer node`: what Slurm starts on a node; people do not call it.
+//! `pacer node` and `pacer probe`: what Slurm starts on a node; people do not call them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
 
+use crate::cache::Cache;
 use crate::cli::{Exit, Session, project};
 use crate::cluster::pilot::{self, Post};
+use crate::cluster::{outpost, probing};
+use crate::remote::Remote;
+use crate::store::Store;
+use crate::ui::output;
 
 /// The arguments of `pacer node`.
 #[derive(Debug, Args)]
@@ -22,6 +28,12 @@ pub struct NodeArgs {
     idle: f64,
     #[arg(long)]
     share: bool,
+    #[arg(long)]
+    architecture: Option<String>,
+    #[arg(long, requires = "session")]
+    remote: Option<String>,
+    #[arg(long)]
+    session: Option<String>,
 }
 
 /// Takes jobs of a run until there are none.
@@ -33,7 +45,21 @@ pub fn node(args: &NodeArgs, session: &Session) -> Result<Exit> {
         folder: args.folder.clone(),
         idle: Duration::try_from_secs_f64(args.idle)?,
         share: args.share,
+        architecture: args.architecture.clone(),
     };
-    pilot::serve(&post)?;
+    match (&args.remote, &args.session) {
+        (Some(settings), Some(session)) => {
+            let remote = Arc::new(Remote::open(&serde_json::from_str(settings)?)?);
+            let cache = Cache { store: Store::open(&post.store)?, remote: Some(remote) };
+            outpost::serve(&post, &cache, session)?;
+        }
+        _ => pilot::serve(&post)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// Says what this machine computes with.
+pub fn probe() -> Result<Exit> {
+    output::print(&(probing::answer()? + "\n"));
     Ok(Exit::Done)
 }

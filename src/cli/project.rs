@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use pacer_stages::kind::Place;
 
 use crate::cache::Cache;
+use crate::cli::cluster;
 use crate::cli::{Exit, PipelineArgs, Session, Sharing};
 use crate::diagnostic::{Diagnostic, Place as FaultPlace};
 use crate::engine::rounds;
@@ -88,7 +89,7 @@ pub fn draw(faults: &[Diagnostic], path: &Path, text: &str) {
 
 /// Opens a pipeline with its store and the machine.
 pub fn open(args: &PipelineArgs, session: &Session) -> Result<Result<Project, Exit>> {
-    let (text, graph) = match resolved(args, session)? {
+    let (text, mut graph) = match resolved(args, session)? {
         (text, Ok(graph)) => (text, graph),
         (text, Err(faults)) => {
             draw(&faults, &args.file, &text);
@@ -97,10 +98,15 @@ pub fn open(args: &PipelineArgs, session: &Session) -> Result<Result<Project, Ex
     };
     let cache = cache(session, Some(&args.file))?;
     let mut machine = Machine::look();
+    cluster::assign(&mut graph, args.executor.as_deref());
     if graph.stages.node_weights().any(|stage| matches!(stage.kind.place, Place::Worker)) {
         machine.probe(&cache.store)?;
     }
-    let lacks_gpu = |id: &StageId| graph.stages[*id].resources.device == DeviceWish::Gpu && machine.gpus() == 0;
+    cluster::meet(&graph, &mut machine, &cache.store)?;
+    let lacks_gpu = |id: &StageId| {
+        let wished = &graph.stages[*id].resources;
+        wished.device == DeviceWish::Gpu && wished.cluster().is_none() && machine.gpus() == 0
+    };
     if let Some(id) = graph.order.iter().find(|id| lacks_gpu(id)) {
         bail!(
             "stage `{}` requires a GPU and this machine has none that LibTorch can use: `pacer doctor` says more, or \
@@ -227,6 +233,7 @@ pub fn again(command: &str, args: &PipelineArgs, session: &Session, tail: &[Stri
     words.extend(tail.iter().cloned());
     args.set.iter().for_each(|set| words.extend(["--set".to_owned(), set.clone()]));
     args.seed.iter().for_each(|seed| words.extend(["--seed".to_owned(), seed.to_string()]));
+    args.executor.iter().for_each(|name| words.extend(["--executor".to_owned(), name.clone()]));
     session.store.iter().for_each(|store| words.extend(["--store".to_owned(), store.display().to_string()]));
     words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }

@@ -12,14 +12,13 @@ use crate::cli::locked;
 use crate::cli::plan::tell_plan;
 use crate::cli::project::{self, Project, Selection};
 use crate::cli::{Exit, Format, PipelineArgs, Session};
-use crate::cluster::runner::Cluster;
 use crate::engine::plan::{self, Wishes};
 use crate::engine::records::Results;
 use crate::engine::rounds::{self, Advance};
 use crate::engine::run::{self, Options, Tally};
 use crate::event::Event;
 use crate::executor::{Stop, memory};
-use crate::graph::{DeviceWish, Graph, Stage, StageId};
+use crate::graph::{Graph, Stage, StageId};
 use crate::leakage;
 use crate::recipe::{self, Recipe};
 use crate::ui::output::{self, BAD, GOOD, ODD, paint};
@@ -38,9 +37,6 @@ pub struct RunArgs {
     /// After a failure, still run what does not depend on it
     #[arg(long, short)]
     keep_going: bool,
-    /// Run the stages on a cluster that the profile describes as [executor.NAME]
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["jobs", "memory"])]
-    pub executor: Option<String>,
     /// Memory that stages in worker processes may take together, such as 4GB, judged by what earlier ones took
     /// [default: what is free]
     #[arg(long, value_name = "SIZE", value_parser = super::care::bytes)]
@@ -80,8 +76,8 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
     if args.push && selection.project.cache.remote.is_none() {
         bail!("--push needs a remote: name one in `pacer.toml`, [remote] url = \"/shared/folder\" or \"s3://…\"");
     }
-    if args.executor.is_some() {
-        fit_for_nodes(&mut selection)?;
+    if !args.dry_run {
+        cluster::ask(&mut selection.project)?;
     }
     if args.no_commands {
         refuse_commands(&selection.project.graph, &selection.needed)?;
@@ -133,18 +129,6 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
     })
 }
 
-/// Makes keys those of nodes, which compute on their processors whatever this machine has.
-fn fit_for_nodes(selection: &mut Selection) -> Result<()> {
-    let graph = &selection.project.graph;
-    let wants_gpu = |id: &&StageId| graph.stages[**id].resources.device == DeviceWish::Gpu;
-    if let Some(id) = graph.order.iter().filter(|id| selection.needed[id.index()]).find(wants_gpu) {
-        let name = &graph.stages[*id].name;
-        bail!("`{name}` asks for a GPU (device = \"gpu\"), and stages on a cluster compute on processors yet");
-    }
-    selection.project.machine.probe.iter_mut().for_each(|probe| probe.cuda.clear());
-    Ok(())
-}
-
 /// What a run came to, and how long it took.
 struct Ended {
     tally: Tally,
@@ -163,17 +147,17 @@ fn execute(
     session: &Session,
     stop: &Arc<Stop>,
 ) -> Result<Ended> {
-    let cluster = cluster::open(project, args, stop)?;
+    let clusters = cluster::open(project, &needed, stop)?;
     let Project { graph, text, cache, machine } = project;
     cache.remote.iter().filter(|_| args.push).for_each(|remote| remote.push_too());
     let command = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let recipe = Recipe::of(graph, &needed, machine, command);
     let told_by_graph = leakage::of_graph(graph, &needed);
     let options = Options {
-        jobs: cluster.as_ref().map_or(args.jobs.unwrap_or(machine.threads).max(1), Cluster::jobs),
+        jobs: args.jobs.unwrap_or(machine.threads).max(1),
         keep_going: args.keep_going,
         retry_failed: args.retry_failed,
-        memory: if cluster.is_some() { None } else { args.memory.or_else(memory::free) },
+        memory: args.memory.or_else(memory::free),
         forced,
         needed,
         hand_on: !args.strict_sync,
@@ -198,8 +182,8 @@ fn execute(
         }
         progress.show(event);
     };
-    let (tally, results) = run::run(graph, cache, machine, &options, stop, cluster.as_ref(), &mut show);
-    cluster.into_iter().for_each(|cluster| cluster.finish(tally.interrupted));
+    let (tally, results) = run::run(graph, cache, machine, &options, stop, &clusters, &mut show);
+    clusters.into_values().for_each(|cluster| cluster.finish(tally.interrupted));
     Ok(Ended { tally, results, seconds, leaked: !watch.leaks.is_empty() })
 }
 

@@ -75,7 +75,8 @@ pub fn push(args: &PushArgs, session: &Session) -> Result<Exit> {
     let file = args.what.as_deref().map(Path::new).filter(|path| path.is_file());
     let (cache, keys) = match (file, &args.what) {
         (Some(file), _) => {
-            let pipeline = PipelineArgs { file: file.to_owned(), set: args.set.clone(), seed: args.seed };
+            let pipeline =
+                PipelineArgs { file: file.to_owned(), set: args.set.clone(), seed: args.seed, executor: None };
             let Project { graph, cache, machine, .. } = match project::open(&pipeline, session)? {
                 Ok(project) => project,
                 Err(exit) => return Ok(exit),
@@ -163,7 +164,7 @@ pub fn pull(args: &PullArgs, session: &Session) -> Result<Exit> {
             (cache, wanted, Vec::new())
         }
         Some(file) => {
-            let pipeline = PipelineArgs { file: file.clone(), set: args.set.clone(), seed: args.seed };
+            let pipeline = PipelineArgs { file: file.clone(), set: args.set.clone(), seed: args.seed, executor: None };
             let project = match project::open(&pipeline, session)? {
                 Ok(project) => project,
                 Err(exit) => return Ok(exit),

@@ -1,4 +1,4 @@
-//! `pacer show`, `pacer status` and `pacer log`: what there is, who made it, what it said.
+//! `pacer show` and `pacer log`: what there is, who made it, what it said.
 
 use std::path::{Path, PathBuf};
 
@@ -15,12 +15,12 @@ use crate::cli::ls;
 use crate::cli::plan::in_format;
 use crate::cli::project::{self, Project};
 use crate::cli::{Exit, Format, PipelineArgs, Session};
-use crate::engine::plan::{self, PlanState, Wishes};
+use crate::engine::plan::{self, Wishes};
 use crate::graph::{self, StageId};
-use crate::journal::{self, RunState};
+use crate::journal;
 use crate::store::Store;
+use crate::ui::output;
 use crate::ui::tables::Rows;
-use crate::ui::{groups, output};
 
 /// Rows of a table shown on the terminal.
 const SHOWN_ROWS: usize = 40;
@@ -35,13 +35,6 @@ pub struct ShowArgs {
     /// Write the artifact to this path; a table becomes CSV if the path ends so
     #[arg(long, value_name = "PATH")]
     export: Option<PathBuf>,
-}
-
-/// The arguments of `pacer status`.
-#[derive(Debug, Args)]
-pub struct StatusArgs {
-    #[command(flatten)]
-    pipeline: PipelineArgs,
 }
 
 /// The arguments of `pacer log`.
@@ -297,50 +290,6 @@ fn export(artifact: &Artifact, object: &Path, path: &Path) -> Result<()> {
     written.with_context(|| format!("`{}` cannot be written", path.display()))?;
     output::say(&format!("wrote {}", path.display()));
     Ok(())
-}
-
-/// Shows how stages stand and how the newest run ended.
-pub fn status(args: &StatusArgs, session: &Session) -> Result<Exit> {
-    let Project { graph, cache, machine, .. } = match project::open(&args.pipeline, session)? {
-        Ok(project) => project,
-        Err(exit) => return Ok(exit),
-    };
-    let plan = plan::plan(&graph, &graph.needed(&[]), Wishes::default(), &cache, &machine)?;
-    let newest = journal::runs(&cache.store)
-        .into_iter()
-        .find_map(|run| journal::summary(&cache.store, &run).filter(|summary| summary.pipeline == graph.name));
-    let mut rows = Rows::new(["stage", "stands", "took", "size"]);
-    for groups::Group { name, members } in groups::group(&graph, &plan.stages, |it| it.id, |it| it.state) {
-        let stands = match members[0].state {
-            PlanState::Reused => "✓ done",
-            PlanState::Run => "▸ to run",
-            PlanState::Maybe => "? waits",
-            PlanState::Failed => "✗ failed",
-        };
-        let results: Vec<_> = members.iter().filter_map(|planned| plan.results.get(&planned.id)).collect();
-        let or_nothing = |text: String| if results.is_empty() { String::new() } else { text };
-        let took = or_nothing(output::seconds(results.iter().map(|result| result.seconds).sum()));
-        let size = results.iter().flat_map(|result| &result.artifacts).map(|artifact| artifact.bytes).sum();
-        rows.push([name, stands.to_owned(), took, or_nothing(output::bytes(size))]);
-    }
-    if session.format == Format::Json {
-        let stages =
-            plan.stages.iter().map(|planned| json!({"stage": graph.stages[planned.id].name, "state": planned.state}));
-        output::print_json(&json!({"v": 1, "stages": stages.collect::<Vec<_>>(), "newest_run": newest}))?;
-        return Ok(Exit::Done);
-    }
-    output::print(&in_format(&rows, session.format));
-    if let Some(run) = newest {
-        let state = match run.state {
-            RunState::Begun if journal::is_alive(&cache.store, &run.run) => "is under way".to_owned(),
-            RunState::Begun => "was killed".to_owned(),
-            RunState::Done => format!("ended well in {}", output::seconds(run.seconds)),
-            RunState::Failed => format!("failed after {}", output::seconds(run.seconds)),
-            RunState::Interrupted => format!("was interrupted after {}", output::seconds(run.seconds)),
-        };
-        output::print(&format!("\nnewest run {} {state}\n", run.run));
-    }
-    Ok(Exit::Done)
 }
 
 /// Prints the newest log of a stage.

@@ -100,6 +100,7 @@ fn command(args: &WatchArgs, session: &Session) -> Result<Command> {
     words.extend(args.stages.iter().map(OsString::from));
     words.extend(args.pipeline.set.iter().flat_map(|set| ["--set".into(), set.into()]));
     words.extend(args.pipeline.seed.iter().flat_map(|seed| ["--seed".into(), seed.to_string().into()]));
+    words.extend(args.pipeline.executor.iter().flat_map(|name| ["--executor".into(), name.into()]));
     words.extend(args.jobs.iter().flat_map(|jobs| ["--jobs".into(), jobs.to_string().into()]));
     words.extend(session.store.iter().flat_map(|store| ["--store".into(), store.into()]));
     words.extend(args.keep_going.then(|| "--keep-going".into()));

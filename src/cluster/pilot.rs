@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
+use pacer_stages::job::Device;
 use pacer_stages::kind::Place;
 use pacer_stages::kinds;
 use pacer_stages::stage::Notice;
@@ -18,8 +19,11 @@ use signal_hook::consts::{SIGTERM, SIGUSR1};
 
 use crate::cluster::code;
 use crate::cluster::spool::{Attempt, Claim, Offer, Outcome, Pilot, Spool, StopHow, Stopped};
-use crate::executor::machine::Machine;
-use crate::executor::{self, Output, Pool, Stop, Surroundings};
+use crate::executor::machine::{self, Machine};
+use crate::executor::{self, Output, Pool, Stop, Surroundings, memory};
+
+/// What a pilot says in its log before all else.
+pub const BEGAN: &str = "began on";
 
 /// How often a pilot gives a sign of life.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -49,9 +53,12 @@ pub struct Post {
     pub idle: Duration,
     /// Whether it takes more than one.
     pub share: bool,
+    /// The architecture of its GPU, which keys hold, where it shall have one.
+    pub architecture: Option<String>,
 }
 
-struct Serving<'a> {
+/// A pilot at work.
+pub(super) struct Serving<'a> {
     spool: Spool,
     claim: Claim,
     post: &'a Post,
@@ -67,17 +74,8 @@ struct Serving<'a> {
 pub fn serve(post: &Post) -> Result<()> {
     let spool = Spool::open(&post.store)
         .with_context(|| format!("the store `{}` cannot be written on this node", post.store.display()))?;
-    let (near_limit, terminated) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    signal_hook::flag::register(SIGUSR1, Arc::clone(&near_limit))?;
-    signal_hook::flag::register(SIGTERM, Arc::clone(&terminated))?;
-    // What a job starts and leaves behind becomes a child of the pilot, which ends it.
-    if let Err(error) = set_child_subreaper(Some(getpid())) {
-        tracing::warn!("what stages leave behind cannot be ended: {error}");
-    }
-    let (machine, now) = (Machine::look(), SystemTime::UNIX_EPOCH);
-    let pool = Pool::default();
-    let mut serving = Serving { spool, claim: claim(), post, machine, pool, near_limit, terminated, beaten: None, now };
-    match fault(post) {
+    let mut serving = Serving::begin(post, spool)?;
+    match serving.fault() {
         None => serving.work(),
         fault => {
             serving.beat(None, fault);
@@ -85,20 +83,39 @@ pub fn serve(post: &Post) -> Result<()> {
             std::thread::sleep(Duration::from_secs(3));
         }
     }
-    let Serving { spool, claim, pool, .. } = serving;
-    drop(pool);
-    end_children(None);
-    spool.leave_pilot(&claim.pilot);
+    serving.end();
     Ok(())
 }
 
 /// Why no job can be done here at all.
-fn fault(post: &Post) -> Option<String> {
+fn fault(post: &Post, worker: Option<&Path>) -> Option<String> {
     if code() != post.code {
         return Some("`pacer` on the node was built from other code than here: rebuild it there".to_owned());
     }
-    let error = std::env::set_current_dir(&post.folder).err()?;
-    Some(format!("the folder `{}` is not there on the node: {error}", post.folder.display()))
+    if let Err(error) = std::env::set_current_dir(&post.folder) {
+        return Some(format!("the folder `{}` is not there on the node: {error}", post.folder.display()));
+    }
+    other_gpu(post.architecture.as_deref()?, worker)
+}
+
+/// What is wrong with the GPU of the node: results of another would be told apart by nobody.
+fn other_gpu(wanted: &str, worker: Option<&Path>) -> Option<String> {
+    let Some(worker) = worker else { return Some("`pacer-worker` is not beside `pacer` on the node".to_owned()) };
+    let probe = match machine::ask(worker) {
+        Ok(probe) => probe,
+        Err(error) => return Some(format!("{error:#}")),
+    };
+    match probe.cuda.first() {
+        Some(gpu) if gpu.architecture == wanted => None,
+        Some(gpu) => Some(format!(
+            "a node has a GPU of architecture {}, where the first that was asked has {wanted}: results of both would \
+             bear the same keys; let the executor name one type, such as gpus = \"a100:1\"",
+            gpu.architecture
+        )),
+        None => {
+            Some("a node has no GPU that LibTorch can use, where another has: look at `gpus` of the executor".into())
+        }
+    }
 }
 
 /// Who this pilot is, by what Slurm says.
@@ -110,20 +127,64 @@ fn claim() -> Claim {
     Claim { pilot: format!("{slurm}-{}", std::process::id()), slurm, node }
 }
 
-impl Serving<'_> {
+impl<'a> Serving<'a> {
+    /// Gets ready to take jobs.
+    pub(super) fn begin(post: &'a Post, spool: Spool) -> Result<Self> {
+        let (near_limit, terminated) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        signal_hook::flag::register(SIGUSR1, Arc::clone(&near_limit))?;
+        signal_hook::flag::register(SIGTERM, Arc::clone(&terminated))?;
+        // What a job starts and leaves behind becomes a child of the pilot, which ends it.
+        if let Err(error) = set_child_subreaper(Some(getpid())) {
+            tracing::warn!("what stages leave behind cannot be ended: {error}");
+        }
+        let (machine, pool, now) = (Machine::look(), Pool::default(), SystemTime::UNIX_EPOCH);
+        let claim = claim();
+        // Nobody may read it.
+        let _ = writeln!(std::io::stderr(), "pilot {} {BEGAN} {}", claim.pilot, claim.node);
+        Ok(Self { spool, claim, post, machine, pool, near_limit, terminated, beaten: None, now })
+    }
+
+    /// Who it is.
+    pub(super) fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
+    /// Why no job can be done here at all.
+    pub(super) fn fault(&self) -> Option<String> {
+        fault(self.post, self.machine.worker.as_deref())
+    }
+
+    /// Ends all that it started.
+    pub(super) fn end(self) {
+        let Serving { spool, claim, pool, .. } = self;
+        drop(pool);
+        end_children(None);
+        spool.leave_pilot(&claim.pilot);
+    }
+
+    /// Lets go of workers that have been idle for long.
+    pub(super) fn trim(&self) {
+        self.pool.trim();
+    }
+
+    /// Ends what a job left behind.
+    pub(super) fn clear(&self) {
+        end_children(self.machine.worker.as_deref());
+    }
+
     fn work(&mut self) {
         let mut idle_since = Instant::now();
         while self.reason_to_stop().is_none() && idle_since.elapsed() < self.post.idle.max(BEAT_INTERVAL) {
             self.beat(None, None);
             let Some((attempt, offer)) = self.spool.take(&self.post.shape, &self.claim, self.now) else {
-                self.pool.trim();
+                self.trim();
                 std::thread::sleep(LOOK_INTERVAL);
                 continue;
             };
             self.beaten = None;
             self.beat(Some(&offer.stage), None);
             let outcome = self.serve(&attempt, &offer);
-            end_children(self.machine.worker.as_deref());
+            self.clear();
             if let Err(error) = self.spool.end(&attempt, &outcome) {
                 // Without its outcome the run finds that this pilot is gone, and tries again.
                 tracing::error!("the outcome of `{}` cannot be written: {error}", offer.stage);
@@ -136,7 +197,8 @@ impl Serving<'_> {
         }
     }
 
-    fn reason_to_stop(&self) -> Option<Stopped> {
+    /// Why it shall take no further job, and end the one that it has.
+    pub(super) fn reason_to_stop(&self) -> Option<Stopped> {
         match (self.terminated.load(Ordering::Relaxed), self.near_limit.load(Ordering::Relaxed)) {
             (true, _) => Some(Stopped::Terminated),
             (false, true) => Some(Stopped::Limit),
@@ -145,18 +207,21 @@ impl Serving<'_> {
     }
 
     /// Does one job, and gives signs of life meanwhile.
-    fn serve(&mut self, attempt: &Attempt, offer: &Offer) -> Outcome {
+    pub(super) fn serve(&mut self, attempt: &Attempt, offer: &Offer) -> Outcome {
         let stop = Stop::default();
         let (mut stopped, mut stopping) = (None, None::<Instant>);
         let events = File::options().create(true).append(true).open(self.spool.events(attempt)).ok();
         let events = Mutex::new(events);
+        let killed = memory::kills();
         let (worker, pool) = (self.machine.worker.clone(), std::mem::take(&mut self.pool));
         let result = std::thread::scope(|scope| {
             let (stop, events, pool, worker) = (&stop, &events, &pool, worker.as_deref());
             let job = scope.spawn(move || {
                 let sink = |notice: Notice| tell(events, &notice);
                 let log = &offer.log;
-                let surroundings = Surroundings { worker, pool: Some(pool), gpu: None, log, stop, sink: &sink };
+                // Of the GPUs that Slurm gave to the pilot, the first.
+                let gpu = matches!(offer.job.device, Device::Cuda(_)).then_some(0);
+                let surroundings = Surroundings { worker, pool: Some(pool), gpu, log, stop, sink: &sink };
                 executor::execute(place(&offer.job.kind)?, &offer.job, &surroundings)
             });
             let (mut pause, mut looked) = (PAUSES[0], Instant::now());
@@ -188,6 +253,11 @@ impl Serving<'_> {
         self.pool = pool;
         let peak_bytes = result.as_ref().ok().and_then(|output| output.peak_bytes);
         let result = result.map(|Output { metrics, .. }| metrics);
+        let result = result.map_err(|failure| match memory::kills() > killed {
+            // The kernel takes the largest process, which may be a program that the job started.
+            true => Failure { class: FailureClass::OutOfMemory, message: out_of_memory(&self.claim.node), ..failure },
+            false => failure,
+        });
         Outcome { claim: self.claim.clone(), result, peak_bytes, stopped }
     }
 
@@ -206,6 +276,10 @@ impl Serving<'_> {
 
 fn place(kind: &str) -> Result<Place, Failure> {
     kinds::find(kind).map(|kind| kind.place).ok_or_else(|| broken(format!("there is no kind `{kind}` on the node")))
+}
+
+fn out_of_memory(node: &str) -> String {
+    format!("memory ran out on {node}, where the kernel killed a process of the stage")
 }
 
 fn broken(message: String) -> Failure {

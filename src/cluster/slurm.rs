@@ -132,25 +132,31 @@ fn arguments(batch: &Batch<'_>) -> Vec<String> {
         "--open-mode=append".to_owned(),
         // A pilot that begins again would do so minutes later, and its log would be cut off.
         "--no-requeue".to_owned(),
-        "--ntasks=1".to_owned(),
-        "--nodes=1".to_owned(),
-        format!("--cpus-per-task={}", profile.cpus),
         // To the shell alone, which the pilot has taken the place of.
         format!("--signal=B:USR1@{}", profile.stop_before.max(1)),
         // A folder that is not there on the node would be no error.
         "--chdir=/".to_owned(),
     ];
+    arguments.extend(wishes(profile));
+    arguments
+}
+
+/// What a profile asks of Slurm for one job, its own arguments last.
+pub fn wishes(profile: &Slurm) -> Vec<String> {
+    let mut arguments =
+        vec!["--ntasks=1".to_owned(), "--nodes=1".to_owned(), format!("--cpus-per-task={}", profile.cpus)];
     let mut add = |name: &str, value: Option<String>| arguments.extend(value.map(|value| format!("--{name}={value}")));
     add("partition", profile.partition.clone());
     add("account", profile.account.clone());
     add("time", profile.minutes.map(|minutes| minutes.to_string()));
+    add("gres", profile.gpus.as_ref().map(|gpus| format!("gpu:{gpus}")));
     add("mem", profile.memory.map(|megabytes| format!("{megabytes}M")));
     arguments.extend(profile.arguments.iter().cloned());
     arguments
 }
 
 /// The batch script: what the profile sets up, and then the pilot in place of the shell, so that signals reach it.
-fn script(setup: &[String], command: &[String]) -> String {
+pub fn script(setup: &[String], command: &[String]) -> String {
     let words: Vec<_> = command.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
     let mut lines = vec!["#!/bin/sh".to_owned()];
     lines.extend(setup.iter().cloned());
@@ -181,6 +187,20 @@ pub fn state(id: &str) -> Result<State, Trouble> {
         Err(Trouble::Refused(_)) => Ok(State::Ended),
         Err(unreachable) => Err(unreachable),
     }
+}
+
+/// Whether all jobs of an array ended by a fault of their program; one that Slurm has forgotten has not.
+pub fn has_failed(array: &str) -> Result<bool, Trouble> {
+    match run("scontrol", &["show", "job", "-o", array].map(str::to_owned), b"") {
+        Ok(text) => Ok(all_failed(&text)),
+        Err(Trouble::Refused(_)) => Ok(false),
+        Err(unreachable) => Err(unreachable),
+    }
+}
+
+fn all_failed(text: &str) -> bool {
+    let mut jobs = text.lines().filter(|line| !line.trim().is_empty()).peekable();
+    jobs.peek().is_some() && jobs.all(|job| job.split_whitespace().any(|word| word == "JobState=FAILED"))
 }
 
 /// Cancels jobs; those that are over already are no trouble.
@@ -266,11 +286,19 @@ mod tests {
     }
 
     #[test]
+    fn an_array_has_failed_when_each_of_its_jobs_has() {
+        assert!(all_failed("JobId=1 JobState=FAILED Reason=x\nJobId=2 JobState=FAILED\n"));
+        assert!(!all_failed("JobId=1 JobState=FAILED\nJobId=2 JobState=COMPLETED\n"));
+        assert!(!all_failed("\n"));
+    }
+
+    #[test]
     fn pilots_are_asked_for_as_the_profile_says_and_never_requeued() {
         let profile = Slurm {
             partition: Some("gpu".into()),
             minutes: Some(90),
             memory: Some(4000),
+            gpus: Some("a100:2".into()),
             arguments: vec!["--qos=low".into()],
             setup: vec!["module load x".into()],
             ..Slurm::default()
@@ -279,7 +307,9 @@ mod tests {
         let logs = Path::new("/store/logs");
         let batch = Batch { profile: &profile, count: 3, name: "n", comment: "c", logs, command: &command };
         let arguments = arguments(&batch).join(" ");
-        for wanted in ["--array=0-2", "--no-requeue", "--partition=gpu", "--time=90", "--mem=4000M"] {
+        for wanted in
+            ["--array=0-2", "--no-requeue", "--partition=gpu", "--time=90", "--mem=4000M", "--gres=gpu:a100:2"]
+        {
             assert!(arguments.contains(wanted), "{wanted} in {arguments}");
         }
         assert!(arguments.ends_with("--qos=low"));

@@ -237,6 +237,11 @@ impl Spool {
         names(&self.root.join("queue").join(shape)).iter().any(|runner| self.is_fresh(runner, now))
     }
 
+    /// What was offered as an attempt.
+    pub fn offered(&self, attempt: &Attempt) -> Option<Offer> {
+        read_json(&self.folder(attempt).join(JOB))
+    }
+
     /// How an attempt ended.
     pub fn outcome(&self, attempt: &Attempt) -> Option<Outcome> {
         read_json(&self.folder(attempt).join(OUTCOME))

@@ -97,7 +97,7 @@ impl<'a> Agenda<'a> {
 
     /// Starts the next stage for which there is room. It is asked anew what a stage wishes each time that it is next.
     pub fn next(&mut self, mut wish: impl FnMut(StageId) -> Wish) -> Option<(StageId, Held)> {
-        while self.slots.any_thread_free() && self.committing < MOST_COMMITTING {
+        while self.slots.any_free() && self.committing < MOST_COMMITTING {
             let Some(place) = self.ready.pop() else { break };
             let id = StageId::new(place.1.0);
             let State::Ready(leg) = self.states[id.index()] else { continue };
@@ -266,7 +266,7 @@ mod tests {
                 inputs: edges.iter().filter(|(_, to)| *to == at).map(input).collect(),
                 outputs: Vec::new(),
                 seed: 0,
-                resources: Resources { threads: Some(1), gpus: 0.0, device: DeviceWish::Cpu },
+                resources: Resources { threads: Some(1), gpus: 0.0, device: DeviceWish::Cpu, executor: None },
                 course: None,
                 checkpoints: Checkpoints::default(),
                 origins: Vec::new(),
@@ -290,7 +290,7 @@ mod tests {
 
     /// All that starts now.
     fn start(agenda: &mut Agenda<'_>) -> Vec<usize> {
-        let next = || Some(agenda.next(|_| Wish { threads: Some(1), gpu: None, memory: 0 })?.0.index());
+        let next = || Some(agenda.next(|_| Wish { cluster: None, threads: Some(1), gpu: None, memory: 0 })?.0.index());
         std::iter::from_fn(next).collect()
     }
 

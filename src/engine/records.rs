@@ -16,7 +16,7 @@ use crate::cache::{Artifact, Cache, Hit};
 use crate::digest::Digest;
 use crate::engine::courses::Leg;
 use crate::executor::machine::Machine;
-use crate::graph::{DeviceWish, Graph, Input, Source, Stage, StageId};
+use crate::graph::{DeviceWish, Graph, Input, Resources, Source, Stage, StageId};
 use crate::key::{Record, RecordParts};
 use crate::stat_cache::{Stamp, StatCache};
 use crate::store::Store;
@@ -146,17 +146,18 @@ fn numeric(graph: &Graph, id: StageId, machine: &Machine) -> Result<Option<Value
     match stage.kind.place {
         Place::Here(_) => Ok(None),
         Place::Worker => {
-            let on_gpu = runs_on_gpu(stage.resources.device, stage.resources.gpus, machine);
-            let class = machine.numeric_class(on_gpu);
+            let on_gpu = runs_on_gpu(&stage.resources, machine);
+            let class = machine.numeric_class(stage.resources.cluster(), on_gpu);
             let class = class.with_context(|| format!("stage `{}` needs `pacer-worker`: run `make build`", stage.name));
             class.map(Some)
         }
     }
 }
 
-/// Whether a stage with this wish computes on a GPU of this machine.
-pub fn runs_on_gpu(wish: DeviceWish, gpus: f64, machine: &Machine) -> bool {
-    wish != DeviceWish::Cpu && gpus > 0.0 && machine.gpus() > 0
+/// Whether a stage with these wishes computes on a GPU, of this machine or of a node.
+pub fn runs_on_gpu(wished: &Resources, machine: &Machine) -> bool {
+    let has_gpu = || machine.probe_of(wished.cluster()).is_some_and(|probe| !probe.cuda.is_empty());
+    wished.device != DeviceWish::Cpu && wished.gpus > 0.0 && has_gpu()
 }
 
 /// The values of the environment variables that a stage declares; one that is not set is null.

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use pacer_stages::compare::{self, Difference};
 use pacer_stages::stage::Notice;
 use pacer_stages::worker::Failure;
@@ -48,9 +48,12 @@ pub fn rerun(
     let [out, partial, log] = ["out", "partial", "log"].map(|name| scratch.path().join(name));
     std::fs::create_dir(&out).with_context(|| format!("`{}` cannot be made", out.display()))?;
     let stage = &graph.stages[id];
-    let on_gpu = records::runs_on_gpu(stage.resources.device, stage.resources.gpus, machine);
+    let on_gpu = records::runs_on_gpu(&stage.resources, machine);
+    if on_gpu && machine.gpus() == 0 {
+        bail!("`{}` computes on a GPU of its executor, and this machine has none to run it again on", stage.name);
+    }
     let threads = stage.resources.threads.unwrap_or(machine.threads).clamp(1, machine.threads);
-    let held = Held { threads, gpu: on_gpu.then_some((0, 1.0)), memory: 0 };
+    let held = Held { cluster: None, threads, gpu: on_gpu.then_some((0, 1.0)), memory: 0 };
     let inputs = records::paths(graph, id, results, store)?;
     records::afar(graph, id, results, cache).iter().try_for_each(|(_, artifact)| cache.blob(artifact).map(drop))?;
     let job = task::describe(stage, inputs, &out, &partial, &held);

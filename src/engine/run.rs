@@ -19,7 +19,7 @@ use pacer_stages::stage::Notice;
 use pacer_stages::worker::{Failure, FailureClass};
 
 use crate::cache::{Cache, Found, Hit};
-use crate::cluster::runner::Cluster;
+use crate::cluster::runner::{Cluster, Whereabouts};
 use crate::engine::agenda::Agenda;
 use crate::engine::reason::{self, Reason};
 use crate::engine::records::{self, Known, Prepared, Results};
@@ -31,7 +31,7 @@ use crate::engine::task::{Message, Ran, Task};
 use crate::event::Event;
 use crate::executor::machine::Machine;
 use crate::executor::{Pool, Stop};
-use crate::graph::{Graph, Origin, StageId};
+use crate::graph::{Graph, Origin, Resources, StageId};
 use crate::index::Index;
 use crate::journal::Journal;
 use crate::stat_cache::StatCache;
@@ -81,7 +81,7 @@ struct Scheduler<'a> {
     machine: &'a Machine,
     options: &'a Options,
     stop: &'a Stop,
-    cluster: Option<&'a Cluster>,
+    clusters: &'a BTreeMap<String, Cluster>,
     pool: &'a Pool,
     journal: Journal,
     show: &'a mut dyn FnMut(&Event),
@@ -108,7 +108,7 @@ pub fn run(
     machine: &Machine,
     options: &Options,
     stop: &Stop,
-    cluster: Option<&Cluster>,
+    clusters: &BTreeMap<String, Cluster>,
     show: &mut dyn FnMut(&Event),
 ) -> (Tally, Results) {
     let began = Instant::now();
@@ -120,12 +120,17 @@ pub fn run(
         machine,
         options,
         stop,
-        cluster,
+        clusters,
         pool: &pool,
         journal,
         show,
         stats: StatCache::load(&cache.store),
-        agenda: Agenda::new(graph, &options.needed, Slots::new(options.jobs, machine.gpus(), options.memory)),
+        agenda: Agenda::new(
+            graph,
+            &options.needed,
+            Slots::new(options.jobs, machine.gpus(), options.memory)
+                .and_places(clusters.values().map(Cluster::jobs).collect()),
+        ),
         prepared: BTreeMap::new(),
         peaks: Peaks::default(),
         results: Results::new(),
@@ -176,6 +181,7 @@ impl<'a> Scheduler<'a> {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Waiting(id, process) => self.emit(Event::Waiting { stage: self.name(id), process }),
+            Message::Where(id, whereabouts) => self.emit(place(self.name(id), whereabouts)),
             Message::Notice(id, notice) => self.emit(Event::Notice { stage: self.name(id), notice }),
             Message::Made(id, hit) => self.made(id, hit),
             Message::Brought(id, brought, seconds) => self.brought(id, &brought, seconds),
@@ -266,14 +272,15 @@ impl<'a> Scheduler<'a> {
 
     fn next_to_start(&mut self) -> Option<(StageId, Held)> {
         self.agenda.next(|id| {
-            // Of a cluster, each job takes a place, and what it asks for stands in the profile.
-            if self.cluster.is_some() {
-                return Wish { threads: Some(1), gpu: None, memory: 0 };
-            }
             let resources = &self.graph.stages[id].resources;
-            let on_gpu = records::runs_on_gpu(resources.device, resources.gpus, self.machine);
+            let on_gpu = records::runs_on_gpu(resources, self.machine);
+            // Of a cluster, each job takes a place, and what it asks for stands in the profile.
+            if let Some((at, cluster)) = find(self.clusters, resources) {
+                let gpu = on_gpu.then_some(1.0);
+                return Wish { cluster: Some(at), threads: Some(cluster.threads()), gpu, memory: 0 };
+            }
             let memory = self.peaks.expected(self.graph, id, &self.results, &mut self.index, self.cache);
-            Wish { threads: resources.threads, gpu: on_gpu.then_some(resources.gpus), memory }
+            Wish { cluster: None, threads: resources.threads, gpu: on_gpu.then_some(resources.gpus), memory }
         })
     }
 
@@ -284,15 +291,17 @@ impl<'a> Scheduler<'a> {
         let prepared = self.prepared.remove(&id).expect("a stage that can start was prepared");
         let reason = self.reason(id, &prepared);
         let stage = &self.graph.stages[id];
+        let cluster = find(self.clusters, &stage.resources).map(|(_, cluster)| cluster);
         self.emit(Event::Running {
             stage: stage.name.clone(),
             kind: stage.kind.name.to_owned(),
             key: prepared.key,
             reason: reason.to_string(),
-            device: match held.gpu {
-                _ if self.cluster.is_some() => "the cluster".to_owned(),
-                Some((gpu, _)) => format!("gpu {gpu}"),
-                None => "cpu".to_owned(),
+            device: match (stage.resources.cluster(), held.gpu) {
+                (Some(name), None) => name.to_owned(),
+                (Some(name), Some(_)) => format!("{name}, gpu"),
+                (None, Some((gpu, _))) => format!("gpu {gpu}"),
+                (None, None) => "cpu".to_owned(),
             },
         });
         let task = Task {
@@ -301,7 +310,7 @@ impl<'a> Scheduler<'a> {
             worker: self.machine.worker.as_deref(),
             pool: self.pool,
             stop: self.stop,
-            cluster: self.cluster,
+            cluster,
             id,
             held,
             forced: self.options.forced.contains(&id),
@@ -416,6 +425,19 @@ impl<'a> Scheduler<'a> {
             self.journal.flush();
         }
         (self.show)(&event);
+    }
+}
+
+/// The cluster that a stage runs on, and which one it is.
+fn find<'a>(clusters: &'a BTreeMap<String, Cluster>, wished: &Resources) -> Option<(usize, &'a Cluster)> {
+    let name = wished.cluster()?;
+    clusters.iter().enumerate().find_map(|(at, (known, cluster))| (known == name).then_some((at, cluster)))
+}
+
+fn place(stage: String, whereabouts: Whereabouts) -> Event {
+    match whereabouts {
+        Whereabouts::Queued(because) => Event::Queued { stage, because },
+        Whereabouts::On { node, job } => Event::Placed { stage, node, job },
     }
 }
 

@@ -1,4 +1,5 @@
-//! Counts what is free of the machine: processor slots, shares of GPUs, memory. Unaware of stages.
+//! Counts what is free: of this machine processor slots, shares of GPUs and memory, of clusters places. Unaware of
+//! stages.
 
 /// A share of a GPU smaller than this is none.
 const GRAIN: f64 = 1e-9;
@@ -12,11 +13,15 @@ pub struct Slots {
     /// Bytes that jobs may hold together, where that is known.
     all_memory: Option<u64>,
     held_memory: u64,
+    /// Free places of each cluster.
+    places: Vec<usize>,
 }
 
 /// What a job asks for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Wish {
+    /// The cluster on which it takes a place, and nothing of this machine.
+    pub cluster: Option<usize>,
     /// Processor slots; `None` takes a fair share of those that are free.
     pub threads: Option<usize>,
     /// The share of a GPU, where it runs on one.
@@ -28,6 +33,8 @@ pub struct Wish {
 /// What a job holds until it is given back.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Held {
+    /// The cluster on which it has a place.
+    pub cluster: Option<usize>,
     /// Processor slots.
     pub threads: usize,
     /// The GPU and the share of it.
@@ -39,18 +46,30 @@ pub struct Held {
 impl Slots {
     /// All slots of a machine, free.
     pub fn new(threads: usize, gpus: usize, memory: Option<u64>) -> Self {
-        Self { all_threads: threads, threads, gpus: vec![1.0; gpus], all_memory: memory, held_memory: 0 }
+        let (gpus, places) = (vec![1.0; gpus], Vec::new());
+        Self { all_threads: threads, threads, gpus, all_memory: memory, held_memory: 0, places }
+    }
+
+    /// With so many places on each of some clusters.
+    pub fn and_places(self, places: Vec<usize>) -> Self {
+        Self { places, ..self }
     }
 
     /// Whether any job at all could start.
-    pub fn any_thread_free(&self) -> bool {
-        self.threads > 0
+    pub fn any_free(&self) -> bool {
+        self.threads > 0 || self.places.iter().any(|free| *free > 0)
     }
 
     /// Takes what a job asks for; a job that asks for more than there is gets all of it. `waiting` other jobs
     /// want a share of what is free too. A job that is expected to take more memory than is left waits, unless nothing
     /// else of known size runs.
     pub fn take(&mut self, wish: &Wish, waiting: usize) -> Option<Held> {
+        if let Some(cluster) = wish.cluster {
+            let free = &mut self.places[cluster];
+            *free = free.checked_sub(1)?;
+            let (threads, gpu) = (wish.threads.unwrap_or(1), wish.gpu.map(|share| (0, share)));
+            return Some(Held { cluster: wish.cluster, threads, gpu, memory: 0 });
+        }
         let memory = wish.memory;
         let together = self.held_memory.saturating_add(memory);
         if self.held_memory > 0 && memory > 0 && self.all_memory.is_some_and(|all| together > all) {
@@ -74,11 +93,15 @@ impl Slots {
         };
         self.threads -= threads;
         self.held_memory = together;
-        Some(Held { threads, gpu, memory })
+        Some(Held { cluster: None, threads, gpu, memory })
     }
 
     /// Gives back what a job held.
     pub fn give_back(&mut self, held: Held) {
+        if let Some(cluster) = held.cluster {
+            self.places[cluster] += 1;
+            return;
+        }
         self.threads += held.threads;
         self.held_memory -= held.memory;
         if let Some((gpu, share)) = held.gpu {
@@ -91,11 +114,11 @@ impl Slots {
 mod tests {
     use super::*;
 
-    const HALF: Wish = Wish { threads: Some(1), gpu: Some(0.5), memory: 0 };
+    const HALF: Wish = Wish { cluster: None, threads: Some(1), gpu: Some(0.5), memory: 0 };
 
     /// Wants some processor slots, or what is fair.
     fn wish(threads: impl Into<Option<usize>>, memory: u64) -> Wish {
-        Wish { threads: threads.into(), gpu: None, memory }
+        Wish { cluster: None, threads: threads.into(), gpu: None, memory }
     }
 
     #[test]
@@ -131,5 +154,19 @@ mod tests {
         assert!(slots.take(&wish(1, 6), 0).is_some());
         assert_eq!(slots.take(&wish(1, 5), 0), None);
         assert!(slots.take(&wish(1, 4), 0).is_some());
+    }
+
+    #[test]
+    fn places_on_a_cluster_are_counted_apart_from_this_machine() {
+        let mut slots = Slots::new(1, 0, None).and_places(vec![0, 1]);
+        let on = |cluster| Wish { cluster, threads: Some(8), gpu: Some(1.0), memory: 0 };
+        let here = slots.take(&Wish { gpu: None, ..on(None) }, 0).unwrap();
+        assert!(slots.any_free() && slots.take(&on(Some(0)), 0).is_none());
+        let there = slots.take(&on(Some(1)), 0).unwrap();
+        assert_eq!((there.threads, there.gpu), (8, Some((0, 1.0))));
+        assert!(!slots.any_free() && slots.take(&on(Some(1)), 0).is_none());
+        slots.give_back(there);
+        slots.give_back(here);
+        assert!(slots.take(&on(Some(1)), 0).is_some() && slots.any_free());
     }
 }

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::cache::afar::{Brought, Looker};
 use crate::cache::{Artifact, Cache, Claim, Claimant, Hit, Produced, Ticket};
-use crate::cluster::runner::Cluster;
+use crate::cluster::runner::{Cluster, Whereabouts};
 use crate::digest::Digest;
 use crate::engine::records::{self, Prepared};
 use crate::engine::run::class_name;
@@ -43,6 +43,8 @@ const OF_THE_SETUP: [&str; 5] =
 pub enum Message {
     /// It waits for another process.
     Waiting(StageId, Option<u32>),
+    /// Where on a cluster it is.
+    Where(StageId, Whereabouts),
     /// The stage told something.
     Notice(StageId, Notice),
     /// Inputs came from the remote, in so many seconds.
@@ -183,8 +185,7 @@ impl Task<'_> {
             Claim::Hit(hit) => return Ok(Ran { hit, metrics: None, peak_bytes: None, diverged: Vec::new() }),
             Claim::Ticket(ticket) => ticket,
         };
-        let mut job = describe(self.stage, inputs, ticket.out(), ticket.partial(), &self.held);
-        job.threads = self.cluster.map_or(job.threads, Cluster::threads);
+        let job = describe(self.stage, inputs, ticket.out(), ticket.partial(), &self.held);
         let warnings = Mutex::new(Vec::new());
         let began = Instant::now();
         let output = self.execute(prepared.key, &job, &warnings)?;
@@ -214,7 +215,10 @@ impl Task<'_> {
             sink: &sink,
         };
         let outcome = match self.cluster {
-            Some(cluster) => cluster.run(key, &self.stage.name, job, &surroundings),
+            Some(cluster) => {
+                let tell = |whereabouts| self.tell(Message::Where(self.id, whereabouts));
+                cluster.run(key, &self.stage.name, job, &surroundings, &tell)
+            }
             None => executor::execute(self.stage.kind.place, job, &surroundings),
         };
         if let Err(failure) = &outcome {

@@ -1,5 +1,6 @@
 //! What there is to compute with: processor threads, GPUs, the worker program. Unaware of stages.
 
+use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -27,6 +28,8 @@ pub struct Machine {
     pub worker: Option<PathBuf>,
     /// What the worker computes with; `None` where no stage needs it or there is no worker.
     pub probe: Option<Probe>,
+    /// What the nodes of clusters compute with, by the names of the executors that stages name.
+    pub nodes: BTreeMap<String, Probe>,
 }
 
 /// A probe as kept in the store, believed until what it rests on changes.
@@ -48,6 +51,7 @@ impl Machine {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             worker: [beside, above].into_iter().flatten().find(|path| path.is_file()),
             probe: None,
+            nodes: BTreeMap::new(),
         }
     }
 
@@ -82,9 +86,17 @@ impl Machine {
         self.probe.as_ref().map_or(0, |probe| probe.cuda.len())
     }
 
+    /// What stages compute with here, or on the nodes of an executor.
+    pub fn probe_of(&self, executor: Option<&str>) -> Option<&Probe> {
+        match executor {
+            None => self.probe.as_ref(),
+            Some(name) => self.nodes.get(name),
+        }
+    }
+
     /// What decides the rounding of a computation with LibTorch, as it stands in keys.
-    pub fn numeric_class(&self, on_gpu: bool) -> Option<Value> {
-        let probe = self.probe.as_ref()?;
+    pub fn numeric_class(&self, executor: Option<&str>, on_gpu: bool) -> Option<Value> {
+        let probe = self.probe_of(executor)?;
         let device = match probe.cuda.first().filter(|_| on_gpu) {
             Some(gpu) => gpu.architecture.as_str(),
             None => "cpu",
@@ -95,7 +107,8 @@ impl Machine {
     }
 }
 
-fn ask(worker: &Path) -> Result<Probe> {
+/// What a worker program computes with.
+pub fn ask(worker: &Path) -> Result<Probe> {
     let output = Command::new(worker).arg("--probe").stderr(Stdio::piped()).output();
     let output = output.with_context(|| format!("`{}` cannot be started", worker.display()))?;
     if output.status.signal() == Some(9) {

@@ -9,12 +9,30 @@ const GROUPS: [(&str, &str, &str); 2] = [
     ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
 ];
 
+/// Where a control group tells how often the kernel killed in it: version 2, then version 1.
+const KILLS: [(&str, &str); 2] = [("/sys/fs/cgroup", "memory.events"), ("/sys/fs/cgroup/memory", "memory.oom_control")];
+
 /// Bytes that are free, where the system tells.
 pub fn free() -> Option<u64> {
     let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text));
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let left = groups.lines().filter_map(group).flat_map(|group| left_in(&group));
     machine.into_iter().chain(left).min()
+}
+
+/// How often the kernel has killed a process of this control group because its memory ran out.
+pub fn kills() -> u64 {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let told = |path: PathBuf| kills_in(&std::fs::read_to_string(path).ok()?);
+    let of = |group: String| {
+        let told = KILLS.map(|(top, name)| told(Path::new(top).join(&group).join(name)));
+        told.into_iter().flatten().max()
+    };
+    groups.lines().filter_map(group).filter_map(of).max().unwrap_or(0)
+}
+
+fn kills_in(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
 }
 
 /// `MemAvailable` of `/proc/meminfo`.
@@ -56,6 +74,9 @@ mod tests {
         assert_eq!(group("0::/a/b"), Some("a/b".into()));
         assert_eq!(group("4:cpu,memory:/x"), Some("x".into()));
         assert_eq!(group("4:cpu:/x"), None);
+        assert_eq!(kills_in("low 0\noom 3\noom_kill 2\n"), Some(2));
+        assert_eq!(kills_in("oom_kill_disable 0\nunder_oom 0\noom_kill 1\n"), Some(1));
+        assert_eq!(kills_in("oom_kill_disable 0\n"), None);
         assert!(free().is_some_and(|bytes| bytes > 1 << 20));
     }
 }

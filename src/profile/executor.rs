@@ -5,22 +5,28 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
+use crate::graph::HERE;
 use crate::spec::{Data, Entry, Node, Table};
 
 /// Keys of an executor.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 17] = [
     "type",
     "partition",
     "account",
     "time",
     "cpus",
     "memory",
+    "most_memory",
+    "gpus",
     "arguments",
     "setup",
     "max_jobs",
     "pilot_idle",
     "share",
     "stop_before",
+    "shared",
+    "program",
+    "node_store",
 ];
 
 /// Executors by name.
@@ -39,6 +45,10 @@ pub struct Slurm {
     pub cpus: usize,
     /// Memory of a job in megabytes.
     pub memory: Option<u64>,
+    /// Memory in megabytes up to which it is doubled for a stage that ran out of it.
+    pub most_memory: Option<u64>,
+    /// GPUs of a job, as Slurm names them: `1`, `a100:1`.
+    pub gpus: Option<String>,
     /// Further arguments of `sbatch`.
     pub arguments: Vec<String>,
     /// Lines of shell that run on the node before the job, such as `module load`.
@@ -51,6 +61,12 @@ pub struct Slurm {
     pub share: bool,
     /// Seconds before the end of its time at which a stage is asked to stop and keep its state.
     pub stop_before: u64,
+    /// Whether nodes see the store; where not, all goes through the remote.
+    pub shared: bool,
+    /// The program on the nodes, where it lies elsewhere than here.
+    pub program: Option<String>,
+    /// The folder of a store on the nodes, where they do not see the one here.
+    pub node_store: Option<String>,
 }
 
 impl Default for Slurm {
@@ -61,12 +77,17 @@ impl Default for Slurm {
             minutes: None,
             cpus: 1,
             memory: None,
+            most_memory: None,
+            gpus: None,
             arguments: Vec::new(),
             setup: Vec::new(),
             max_jobs: 16,
             pilot_idle: 20.0,
             share: true,
             stop_before: 60,
+            shared: true,
+            program: None,
+            node_store: None,
         }
     }
 }
@@ -75,7 +96,10 @@ impl Default for Slurm {
 pub(super) fn executors(tables: &Table, faults: &mut Vec<Diagnostic>) -> Executors {
     let mut executors = Executors::new();
     for (name, entry) in tables {
-        if let Data::Table(table) = &entry.value.data {
+        if name == HERE {
+            let fault = Diagnostic::new("`here` is this machine, and needs no executor").place(&entry.key);
+            faults.push(fault.label("give it another name"));
+        } else if let Data::Table(table) = &entry.value.data {
             executors.insert(name.clone(), slurm(table, entry, faults));
         } else {
             let fault = Diagnostic::new(format!("`{name}` is {}", entry.value.data.sort())).place(&entry.value.place);
@@ -101,13 +125,35 @@ fn slurm(table: &Table, owner: &Entry, faults: &mut Vec<Diagnostic>) -> Slurm {
             faults.push(fault.label(format!("must be {expected}")));
         }
     }
+    for (key, entry) in table {
+        if let Some((message, help)) = contradiction(&wanted, key) {
+            faults.push(Diagnostic::new(message).place(&entry.key).label("here").help(help));
+        }
+    }
     wanted
+}
+
+/// What a key cannot mean beside the others, and what to do about it.
+fn contradiction(wanted: &Slurm, key: &str) -> Option<(&'static str, &'static str)> {
+    match key {
+        "most_memory" if wanted.memory.is_none_or(|memory| Some(memory) > wanted.most_memory) => {
+            Some(("`most_memory` is what `memory` is raised to at most", "give a smaller `memory` beside it"))
+        }
+        "node_store" if wanted.shared => {
+            Some(("nodes that see the store need no other", "add `shared = false`, or take `node_store` out"))
+        }
+        "shared" if !wanted.shared && wanted.node_store.is_none() => {
+            Some(("nodes that do not see the store need one of their own", "add `node_store = \"/scratch/pacer\"`"))
+        }
+        _ => None,
+    }
 }
 
 /// Sets one key; else what its value must be.
 fn set(wanted: &mut Slurm, key: &str, value: &Node) -> Result<(), &'static str> {
     const TEXT: &str = "a text without line breaks";
     const SIZE: &str = "a size such as \"4GB\" or \"500MB\"";
+    const PATH: &str = "an absolute path on the nodes";
     match key {
         "type" => {
             let word = text(value).ok_or("\"slurm\"")?;
@@ -120,6 +166,11 @@ fn set(wanted: &mut Slurm, key: &str, value: &Node) -> Result<(), &'static str> 
         "time" => wanted.minutes = Some(minutes(value).ok_or("a time such as \"90min\", \"2h\" or \"1d\"")?),
         "cpus" => wanted.cpus = count(value).ok_or("a whole number from 1")?,
         "memory" => wanted.memory = Some(megabytes(value).ok_or(SIZE)?),
+        "most_memory" => wanted.most_memory = Some(megabytes(value).ok_or(SIZE)?),
+        "gpus" => wanted.gpus = Some(gpus(value).ok_or("a number from 1, or a type with a number such as \"a100:1\"")?),
+        "shared" => wanted.shared = truth(value).ok_or("true or false")?,
+        "program" => wanted.program = Some(absolute(value).ok_or(PATH)?),
+        "node_store" => wanted.node_store = Some(absolute(value).ok_or(PATH)?),
         "arguments" => wanted.arguments = texts(value).ok_or("a list of texts, one for each argument of `sbatch`")?,
         "setup" => wanted.setup = texts(value).ok_or("a list of texts, one for each line of shell")?,
         "max_jobs" => wanted.max_jobs = count(value).ok_or("a whole number from 1")?,
@@ -141,6 +192,17 @@ fn texts(value: &Node) -> Option<Vec<String>> {
     match &value.data {
         Data::List(items) => items.iter().map(text).collect(),
         _ => None,
+    }
+}
+
+fn absolute(value: &Node) -> Option<String> {
+    text(value).filter(|path| path.starts_with('/'))
+}
+
+fn gpus(value: &Node) -> Option<String> {
+    match count(value) {
+        Some(count) => Some(count.to_string()),
+        None => text(value).filter(|text| text.rsplit(':').next().is_some_and(|count| count.parse::<u32>().is_ok())),
     }
 }
 
@@ -215,16 +277,23 @@ mod tests {
             time = "1.5h"
             cpus = 4
             memory = "2GB"
+            most_memory = "8GB"
+            gpus = "a100:1"
             arguments = ["--qos=low"]
             setup = ["module load x"]
             max_jobs = 3
             pilot_idle = 0.5
             share = false
             stop_before = 30
+            shared = false
+            program = "/opt/pacer"
+            node_store = "/scratch/pacer"
         "#;
         let (executors, faults) = parse(text);
         let lab = &executors["lab"];
         assert_eq!((lab.minutes, lab.cpus, lab.memory, faults.len()), (Some(90), 4, Some(2000), 0));
+        assert_eq!((lab.most_memory, lab.gpus.as_deref(), lab.shared), (Some(8000), Some("a100:1"), false));
+        assert_eq!((lab.program.as_deref(), lab.node_store.as_deref()), (Some("/opt/pacer"), Some("/scratch/pacer")));
         assert_eq!((lab.max_jobs, lab.share, lab.stop_before, lab.pilot_idle), (3, false, 30, 0.5));
     }
 
@@ -233,5 +302,12 @@ mod tests {
         let (_, faults) = parse("[executor.lab]\ntype = \"pbs\"\ncpu = 2\ntime = 90\n[executor.b]\nshare = 1\n");
         assert_eq!(faults.len(), 5, "{faults:?}");
         assert!(faults.contains(&"the executor does not say its `type`".to_owned()));
+        let contradict = |text: &str| parse(&format!("[executor.lab]\ntype = \"slurm\"\n{text}")).1.len();
+        assert_eq!(contradict("most_memory = \"2GB\""), 1);
+        assert_eq!(contradict("memory = \"3GB\"\nmost_memory = \"2GB\""), 1);
+        assert_eq!(contradict("node_store = \"/x\""), 1);
+        assert_eq!(contradict("shared = false"), 1);
+        assert_eq!(contradict("gpus = 0"), 1);
+        assert_eq!(contradict("program = \"pacer\""), 1);
     }
 }

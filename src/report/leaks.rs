@@ -128,7 +128,7 @@ fn node(stage: &StageRun, result: &StageResult) -> Option<Stage> {
         inputs: Vec::new(),
         outputs: result.artifacts.iter().map(port).collect(),
         seed: result.record["seed"].as_u64().unwrap_or_default(),
-        resources: Resources { threads: None, gpus: 0.0, device: DeviceWish::Auto },
+        resources: Resources { threads: None, gpus: 0.0, device: DeviceWish::Auto, executor: None },
         course: None,
         checkpoints: Checkpoints::default(),
         origins: Vec::new(),

@@ -71,10 +71,10 @@ pub fn resources(table: &Table, kind: Option<&Kind>, faults: &mut Vec<Diagnostic
     let on_worker = kind.is_some_and(|kind| matches!(kind.place, KindPlace::Worker));
     let device = if on_worker { DeviceWish::Auto } else { DeviceWish::Cpu };
     let threads = if kind.is_some_and(|kind| kind.parallel) { None } else { Some(1) };
-    let mut wanted = Resources { threads, gpus: if on_worker { 1.0 } else { 0.0 }, device };
+    let mut wanted = Resources { threads, gpus: if on_worker { 1.0 } else { 0.0 }, device, executor: None };
     let Some(entry) = table.get("resources") else { return wanted };
     let Some(table) = table_of(&entry.value, "resources", faults) else { return wanted };
-    known_keys(table, &["threads", "gpus", "device"], "`resources`", faults);
+    known_keys(table, &["threads", "gpus", "device", "executor"], "`resources`", faults);
     for (key, Entry { value, .. }) in table {
         let expected = match (key.as_str(), &value.data) {
             ("threads", Data::Integer(threads)) if *threads > 0 => {
@@ -97,6 +97,11 @@ pub fn resources(table: &Table, kind: Option<&Kind>, faults: &mut Vec<Diagnostic
                 };
                 continue;
             }
+            ("executor", Data::Text(text)) if !text.is_empty() => {
+                wanted.executor = Some(text.clone());
+                continue;
+            }
+            ("executor", _) => "the name of an executor of the profile, or \"here\"",
             ("threads", _) => "a whole number from 1",
             ("gpus", _) => "a number from 0, such as 1 or 0.5",
             ("device", _) => "\"auto\", \"cpu\" or \"gpu\"",

@@ -51,6 +51,8 @@ pub struct Running {
     pub kind: String,
     /// Where it computes.
     pub device: String,
+    /// Where on a cluster it is, or why it waits there.
+    pub place: Option<String>,
     /// How far it is, where it told.
     pub far: Option<Far>,
 }
@@ -109,15 +111,21 @@ impl Growing {
 }
 
 impl Course {
+    fn place(&mut self, stage: &str, place: String) {
+        self.running.entry(stage.to_owned()).and_modify(|running| running.place = Some(place));
+    }
+
     /// Heeds an event.
     pub fn heed(&mut self, event: &Event) {
         self.standing.heed(event);
         match event {
             Event::Started { stages, .. } => self.stages = stages.len(),
             Event::Running { stage, kind, device, .. } => {
-                let running = Running { kind: kind.clone(), device: device.clone(), far: None };
+                let running = Running { kind: kind.clone(), device: device.clone(), ..Running::default() };
                 self.running.insert(stage.clone(), running);
             }
+            Event::Queued { stage, because } => self.place(stage, format!("queued: {because}")),
+            Event::Placed { stage, node, job } => self.place(stage, format!("{node}, job {job}")),
             Event::Notice { stage, notice: Notice::Progress { done, total, unit, message } } => {
                 // Progress is in a file of its own, and may be read after the end of its stage.
                 if let Some(running) = self.running.get_mut(stage) {

@@ -78,12 +78,12 @@ fn rows(follower: &Follower) -> String {
 }
 
 fn row(name: &str, running: &Running) -> String {
-    let Running { kind, device, far } = running;
+    let Running { kind, device, place, far } = running;
     let (how, message) = match far {
         None => ("runs".to_owned(), ""),
         Some(far) => (how(far), far.message.as_str()),
     };
-    let [name, message, kind, device] = [name, message, kind.as_str(), device.as_str()].map(escape);
+    let [name, message, kind, device] = [name, message, kind.as_str(), place.as_ref().unwrap_or(device)].map(escape);
     format!(
         "<tr><td>{name}</td><td class=\"how\">{how}</td><td class=\"long\">{message}</td><td>{kind}</td>\
          <td>{device}</td></tr>\n"

@@ -182,6 +182,8 @@ impl Progress {
                     &format!("for {who}, which makes the same result, or trains along the same course"),
                 );
             }
+            Event::Queued { stage, because } => self.queued(stage, because),
+            Event::Placed { stage, node, job } => self.placed(stage, node, job),
             // Goes to the stage's log alone.
             Event::Notice { notice: Notice::Log { .. }, .. } => {}
             Event::Notice { stage, notice: Notice::Warning { message } } => {
@@ -207,6 +209,25 @@ impl Progress {
                     let _ = live.clear();
                 }
             }
+        }
+    }
+
+    /// Tells why a stage waits on a cluster: in its row each time, in a pipe once.
+    fn queued(&mut self, stage: &str, because: &str) {
+        if let Some(bar) = self.rows.get(stage).and_then(|row| row.bar.as_ref()) {
+            bar.set_message(format!("queued: {because}"));
+        } else if self.live.is_none() && !self.sweeps.is_large(stage) && self.waiting.insert(stage.to_owned()) {
+            self.line(stage, FAINT, "… queued", because);
+        }
+    }
+
+    /// Tells which node began with a stage; in a pipe where it was told that it waits.
+    fn placed(&mut self, stage: &str, node: &str, job: &str) {
+        let waited = self.waiting.remove(stage);
+        if let Some(bar) = self.rows.get(stage).and_then(|row| row.bar.as_ref()) {
+            bar.set_message(format!("on {node}, job {job}"));
+        } else if self.live.is_none() && waited {
+            self.line(stage, FAINT, "  began", &format!("on {node}, job {job}"));
         }
     }
 

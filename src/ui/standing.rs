@@ -13,6 +13,8 @@ pub struct Standing {
     failed: usize,
     skipped: usize,
     running: BTreeSet<String>,
+    /// Those of them that wait for their turn on a cluster.
+    queued: BTreeSet<String>,
 }
 
 impl Standing {
@@ -21,16 +23,21 @@ impl Standing {
         match event {
             Event::Started { stages, .. } => self.total = stages.len(),
             Event::Running { stage, .. } => drop(self.running.insert(stage.clone())),
+            Event::Queued { stage, .. } => drop(self.queued.insert(stage.clone())),
+            Event::Placed { stage, .. } => drop(self.queued.remove(stage)),
             Event::Reused { .. } => self.done += 1,
             Event::Finished { stage, .. } => {
-                self.running.remove(stage);
+                self.end(stage);
                 self.done += 1;
             }
             Event::Failed { stage, .. } => {
-                self.running.remove(stage);
+                self.end(stage);
                 self.failed += 1;
             }
-            Event::Skipped { .. } => self.skipped += 1,
+            Event::Skipped { stage, .. } => {
+                self.end(stage);
+                self.skipped += 1;
+            }
             Event::Waiting { .. }
             | Event::Notice { .. }
             | Event::Brought { .. }
@@ -40,18 +47,26 @@ impl Standing {
         }
     }
 
+    fn end(&mut self, stage: &str) {
+        self.running.remove(stage);
+        self.queued.remove(stage);
+    }
+
     /// The line; `shown` stages have a row of their own.
     pub fn words(&self, shown: usize) -> String {
         let ended = self.done + self.failed + self.skipped;
         let waiting = self.total.saturating_sub(ended + self.running.len());
         let mut parts = vec![format!("{} of {} done", output::count(self.done), output::count(self.total))];
         let hidden = self.running.len().saturating_sub(shown);
+        let running = self.running.len() - self.queued.len();
         let running = match hidden {
-            0 => format!("{} running", self.running.len()),
-            hidden => format!("{} running ({hidden} not shown)", self.running.len()),
+            0 => format!("{running} running"),
+            hidden => format!("{running} running ({hidden} not shown)"),
         };
         parts.push(running);
-        for (count, word) in [(self.failed, "failed"), (self.skipped, "not run"), (waiting, "waiting")] {
+        for (count, word) in
+            [(self.queued.len(), "queued"), (self.failed, "failed"), (self.skipped, "not run"), (waiting, "waiting")]
+        {
             if count > 0 {
                 parts.push(format!("{} {word}", output::count(count)));
             }
@@ -84,7 +99,13 @@ mod tests {
             standing.heed(&event("running", fields));
         }
         assert_eq!(standing.words(19), "3 of 1,500 done, 27 running (8 not shown), 1,470 waiting");
+        standing.heed(&event("queued", json!({"stage": "s4", "because": ""})));
+        standing.heed(&event("queued", json!({"stage": "s5", "because": ""})));
+        standing.heed(&event("placed", json!({"stage": "s5", "node": "n", "job": "1"})));
+        assert_eq!(standing.words(27), "3 of 1,500 done, 26 running, 1 queued, 1,470 waiting");
+        standing.heed(&event("finished", json!({"stage": "s4", "key": key, "seconds": 1.0, "metrics": {}})));
+        assert_eq!(standing.words(26), "4 of 1,500 done, 26 running, 1,470 waiting");
         standing.heed(&event("skipped", json!({"stage": "s40", "because": ""})));
-        assert_eq!(standing.words(27), "3 of 1,500 done, 27 running, 1 not run, 1,469 waiting");
+        assert_eq!(standing.words(26), "4 of 1,500 done, 26 running, 1 not run, 1,469 waiting");
     }
 }

@@ -26,7 +26,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("schema", &[]),
     ("store", &["digest", "hash", "lock"]),
     ("stat_cache", &["digest", "hash", "store"]),
-    ("profile", &["diagnostic", "spec"]),
+    ("profile", &["diagnostic", "graph", "spec"]),
     ("remote", &["digest", "profile"]),
     ("cache", &["digest", "hash", "key", "lock", "remote", "stat_cache", "store"]),
     ("journal", &["digest", "event", "store"]),
@@ -34,7 +34,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("lockfile", &["cache", "digest"]),
     ("care", &["cache", "digest", "hash", "journal", "lock", "remote", "store"]),
     ("executor", &["stat_cache", "store"]),
-    ("cluster", &["digest", "executor", "profile"]),
+    ("cluster", &["cache", "digest", "executor", "lock", "profile", "remote"]),
     ("export", &["cache", "event", "journal", "store"]),
     (
         "engine",

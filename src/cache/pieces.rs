@@ -1,0 +1,154 @@
+//! Files that are no artifacts of a result on their way through the remote, each named by its content. Unaware of what
+//! they are for.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use pacer_stages::artifact::ArtifactType;
+use serde::{Deserialize, Serialize};
+
+use crate::cache::afar::{Looker, blob_name};
+use crate::cache::push::YOUNG;
+use crate::cache::{Artifact, Cache};
+use crate::digest::Digest;
+use crate::hash::hash_file;
+use crate::remote::{Content, Existing, Remote, side_by_side};
+
+/// Files that are moved at once.
+const TRANSFERS: usize = 4;
+
+/// A file in the remote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece {
+    /// What its sender calls it.
+    pub name: String,
+    /// Its content.
+    pub digest: Digest,
+    /// Its size.
+    pub bytes: u64,
+}
+
+impl Piece {
+    /// As something that the remote can be asked for.
+    pub fn artifact(&self) -> Artifact {
+        let Self { name, digest, bytes } = self.clone();
+        Artifact { name, artifact: ArtifactType::File, digest, bytes }
+    }
+}
+
+impl Cache {
+    /// Puts files into the remote, each under a name for whoever gets it.
+    pub fn send(&self, files: &[(String, PathBuf)], looker: &Looker<'_>) -> Result<Vec<Piece>> {
+        let remote = self.remote.as_ref().context("there is no remote")?;
+        let sent = side_by_side(files, TRANSFERS, |(name, path)| self.send_one(remote, name, path, looker));
+        sent.into_iter().collect()
+    }
+
+    fn send_one(&self, remote: &Remote, name: &str, path: &Path, looker: &Looker<'_>) -> Result<Piece> {
+        if (looker.stop)() {
+            bail!("it was interrupted");
+        }
+        let (digest, bytes) = self.digest_of(path)?;
+        let blob = blob_name(&digest);
+        let there = remote.look(&blob)?.filter(|seen| seen.bytes == bytes && !remote.is_refused(&blob));
+        let is_kept = there.is_some_and(|seen| seen.age < YOUNG) || (there.is_some() && remote.touch(&blob)?);
+        if !is_kept {
+            remote.put(&blob, Content::File { path, bytes, meter: looker.meter }, Existing::Replace)?;
+        }
+        Ok(Piece { name: name.to_owned(), digest, bytes })
+    }
+
+    /// What a file holds; a blob of the store says it by its name.
+    fn digest_of(&self, path: &Path) -> Result<(Digest, u64)> {
+        let is_blob = |digest: &Digest| self.store.object_path(digest) == path;
+        let name = || Some(format!("{}{}", path.parent()?.file_name()?.to_str()?, path.file_name()?.to_str()?));
+        match name().and_then(|name| name.parse().ok()).filter(is_blob) {
+            Some(digest) => Ok((digest, fs::metadata(path)?.len())),
+            None => hash_file(path).with_context(|| format!("`{}` cannot be read", path.display())),
+        }
+    }
+
+    /// Brings pieces from the remote to where they are wanted; they come into the store and are copied from there.
+    pub fn receive(&self, pieces: &[(Piece, PathBuf)], looker: &Looker<'_>) -> Result<()> {
+        let artifacts: Vec<Artifact> = pieces.iter().map(|(piece, _)| piece.artifact()).collect();
+        if let Some((_, why)) = self.bring(&artifacts, looker).lacking.first() {
+            bail!("{why}");
+        }
+        for (piece, path) in pieces {
+            let copy = || -> std::io::Result<()> {
+                fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+                // Beside it first, so that it is never there by half.
+                let mut whole = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new("/")))?;
+                std::io::copy(&mut fs::File::open(self.store.object_path(&piece.digest))?, whole.as_file_mut())?;
+                whole.persist(path).map(drop).map_err(|error| error.error)
+            };
+            copy().map_err(|error| self.store.cannot_write(error, path))?;
+        }
+        Ok(())
+    }
+}
+
+/// All files below a folder, each with its path from there; none where there is no folder.
+pub fn files_below(folder: &Path) -> Vec<(String, PathBuf)> {
+    let entries = walkdir::WalkDir::new(folder).sort_by_file_name().into_iter().filter_map(Result::ok);
+    let files = entries.filter(|entry| entry.file_type().is_file());
+    let named = files.filter_map(|entry| {
+        let name = entry.path().strip_prefix(folder).ok()?.to_str()?.to_owned();
+        Some((name, entry.into_path()))
+    });
+    named.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::profile::RemoteSettings;
+    use crate::remote::Meter;
+    use crate::store::Store;
+
+    fn cache(folder: &Path, name: &str) -> Cache {
+        let url = folder.join("remote").display().to_string();
+        let remote = Remote::open(&RemoteSettings { url, ..RemoteSettings::default() }).unwrap();
+        Cache { store: Store::open(&folder.join(name)).unwrap(), remote: Some(Arc::new(remote)) }
+    }
+
+    #[test]
+    fn files_of_a_folder_come_out_elsewhere_as_they_were() {
+        let folder = tempfile::tempdir().unwrap();
+        let (here, there) = (cache(folder.path(), "here"), cache(folder.path(), "there"));
+        let (meter, from, to) = (Meter::default(), folder.path().join("from"), folder.path().join("to"));
+        let looker = Looker { meter: &meter, stop: &|| false };
+        fs::create_dir_all(from.join("deep")).unwrap();
+        fs::write(from.join("deep/a"), "1").unwrap();
+        fs::write(from.join("b"), "2").unwrap();
+        let sent = here.send(&files_below(&from), &looker).unwrap();
+        let wanted: Vec<_> = sent.iter().map(|piece| (piece.clone(), to.join(&piece.name))).collect();
+        there.receive(&wanted, &looker).unwrap();
+        assert_eq!(fs::read_to_string(to.join("deep/a")).unwrap(), "1");
+        assert_eq!(fs::read_to_string(to.join("b")).unwrap(), "2");
+        assert_eq!(files_below(&folder.path().join("nowhere")), []);
+        let moved = meter.moved();
+        here.send(&files_below(&from), &looker).unwrap();
+        assert_eq!(meter.moved(), moved, "what is there is not sent again");
+    }
+
+    #[test]
+    fn a_blob_is_not_read_to_be_named_and_a_damaged_one_does_not_arrive() {
+        let folder = tempfile::tempdir().unwrap();
+        let (here, there) = (cache(folder.path(), "here"), cache(folder.path(), "there"));
+        let (meter, path) = (Meter::default(), here.store.path("tmp").join("x"));
+        let looker = Looker { meter: &meter, stop: &|| false };
+        fs::write(&path, "blob").unwrap();
+        let (digest, _) = here.store.adopt(&path).unwrap();
+        let blob = here.store.object_path(&digest);
+        assert_eq!(here.digest_of(&blob).unwrap(), (digest, 4));
+        let sent = here.send(&[("x".into(), blob)], &looker).unwrap();
+        fs::write(folder.path().join("remote").join(blob_name(&digest)), "blub").unwrap();
+        let error = there.receive(&[(sent[0].clone(), folder.path().join("y"))], &looker).unwrap_err();
+        assert!(error.to_string().contains("is refused"), "{error}");
+        assert!(!folder.path().join("y").exists());
+    }
+}

@@ -1,0 +1,334 @@
+//! One job of a run on a cluster: it is offered, followed to its outcome, and offered again where it was lost. Unaware
+//! of how pilots come to be.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use pacer_stages::job::Job;
+use pacer_stages::stage::Notice;
+use pacer_stages::worker::{Failure, FailureClass};
+
+use crate::cluster::policy::{self, INTERVAL, Loss, Losses, SILENT};
+use crate::cluster::runner::{Shared, Whereabouts};
+use crate::cluster::slurm::{self, State};
+use crate::cluster::spool::{Attempt, Claim, Offer, Outcome, StopHow, Stopped};
+use crate::cluster::supply::Lane;
+use crate::digest::Digest;
+use crate::executor::{Output, Surroundings};
+
+/// How soon and how seldom a job's outcome is looked for.
+const LOOKS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(200)];
+
+/// How long a job that was told to end at once may still take.
+const KILL_WAIT: Duration = Duration::from_secs(5);
+
+/// So long Slurm is asked again and again what it ended a job for.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// What Slurm writes into the log of a job that takes more memory than it was given.
+const OVER_MEMORY: [&str; 3] = ["xceeded memory limit", "xceeded job memory limit", "oom-kill event"];
+
+/// How an attempt went.
+enum End {
+    /// The node told.
+    Outcome(Outcome),
+    /// Nobody is at it any more, and another try may end well.
+    Lost(Loss, String),
+    /// It is not to be tried again.
+    Failed(Failure),
+}
+
+/// An attempt that is under way.
+struct Way<'a> {
+    attempt: Attempt,
+    /// The offer, unless an earlier run made it.
+    offered: Option<PathBuf>,
+    /// The folder that takes its states, and when something was last written there before.
+    partial: &'a Path,
+    written: Option<SystemTime>,
+    lane: &'a Lane,
+}
+
+impl Shared {
+    /// Runs a job to its end, or takes over what an earlier run left of it.
+    pub(super) fn run(
+        &self,
+        key: Digest,
+        stage: &str,
+        job: &Job,
+        around: &Surroundings<'_>,
+        tell: &dyn Fn(Whereabouts),
+    ) -> Result<Output, Failure> {
+        let mut left = self.left_behind(&key);
+        let mut losses = Losses::default();
+        loop {
+            let lane = self.supply.lane(losses.raised());
+            let _open = lane.open();
+            let written = newest(&job.partial);
+            let (attempt, offered) = match left.take() {
+                Some(attempt) => (attempt, None),
+                None => match self.offer(lane, key, stage, job, around.log) {
+                    Ok((attempt, offered)) => (attempt, Some(offered)),
+                    Err(error) => return Err(error_of(format!("the job cannot be offered to the cluster: {error}"))),
+                },
+            };
+            let way = Way { attempt, offered, partial: &job.partial, written, lane };
+            let end = match self.follow(&way, around, tell) {
+                End::Outcome(outcome) => self.judge(&way, outcome),
+                end => end,
+            };
+            let (loss, why) = match end {
+                End::Failed(failure) => {
+                    self.spool.forget(&key);
+                    return Err(failure);
+                }
+                End::Outcome(Outcome { result, peak_bytes, .. }) => {
+                    let taken = result.map(|metrics| (metrics, take_over(&self.spool.out(&attempt), &job.out)));
+                    self.spool.forget(&key);
+                    let (metrics, taken) = taken?;
+                    taken.map_err(|error| error_of(format!("what the node wrote cannot be taken over: {error}")))?;
+                    return Ok(Output { metrics, peak_bytes });
+                }
+                End::Lost(loss, why) => {
+                    // Should its pilot come to life again, it must not write beside the next one.
+                    self.spool.stop(&attempt, StopHow::Kill);
+                    (loss, why)
+                }
+            };
+            if around.stop.requested() {
+                return Err(interrupted());
+            }
+            if !losses.bears(loss, self.supply.most_raised()) {
+                return Err(self.too_often(loss, &why, losses.in_a_row(), lane));
+            }
+            let more = match loss {
+                Loss::Memory => format!(", with {} MB", self.supply.lane(losses.raised()).memory().unwrap_or_default()),
+                _ => String::new(),
+            };
+            // Of the moment and not of the result, which is the same after any number of tries.
+            tracing::warn!("`{stage}` is offered to the cluster again{more}: {why}");
+            (around.sink)(Notice::Log { message: format!("offered to the cluster again{more}: {why}") });
+        }
+    }
+
+    /// The failure of a job that was lost too often.
+    fn too_often(&self, loss: Loss, why: &str, times: u32, lane: &Lane) -> Failure {
+        if loss != Loss::Memory {
+            return error_of(format!("{why}, {times} times in a row; run again to go on"));
+        }
+        let had = lane.memory().map_or_else(String::new, |memory| format!("; jobs of this executor have {memory} MB"));
+        let message = format!("{why}{had}: raise its `memory`, or let it be doubled up to `most_memory`");
+        Failure { class: FailureClass::OutOfMemory, message, parameter: None }
+    }
+
+    /// What an earlier run left of a job: its outcome, or a pilot that is at it.
+    fn left_behind(&self, key: &Digest) -> Option<Attempt> {
+        self.spool.withdraw_all(key);
+        let attempt = self.spool.latest(key)?;
+        if let Some(outcome) = self.spool.outcome(&attempt) {
+            return outcome.result.is_ok().then_some(attempt);
+        }
+        let silent = self.spool.silence(&self.spool.claim(&attempt)?.pilot, self.now())?;
+        // One that was asked to stop will not come to the end.
+        (silent < SILENT && self.spool.stop_asked(&attempt).is_none()).then_some(attempt)
+    }
+
+    fn offer(&self, lane: &Lane, key: Digest, stage: &str, job: &Job, log: &Path) -> io::Result<(Attempt, PathBuf)> {
+        let number = self.spool.latest(&key).map_or(1, |attempt| attempt.number + 1);
+        let attempt = Attempt { key, number };
+        self.spool.prepare(&attempt)?;
+        let job = Job { out: std::path::absolute(self.spool.out(&attempt))?, ..job.clone() };
+        let log = std::path::absolute(log)?;
+        let offer = Offer { runner: self.runner.clone(), stage: stage.to_owned(), job, log };
+        let place = self.place.fetch_add(1, Ordering::Relaxed);
+        let offered = self.spool.offer(&lane.shape, place, &attempt, &offer)?;
+        Ok((attempt, offered))
+    }
+
+    /// Waits for the end of an attempt, and hands on what it tells meanwhile.
+    fn follow(&self, way: &Way<'_>, around: &Surroundings<'_>, tell: &dyn Fn(Whereabouts)) -> End {
+        let (attempt, offered) = (&way.attempt, way.offered.as_deref());
+        let mut events = Tail { path: self.spool.events(attempt), read: 0 };
+        let mut pause = LOOKS[0];
+        let mut looked = Instant::now();
+        let mut killed: Option<Instant> = None;
+        let mut asked = false;
+        let mut told = None;
+        loop {
+            // First, so that all that was told before it is told.
+            let outcome = self.spool.outcome(attempt);
+            self.tell_where(way, &mut told, tell);
+            events.read().into_iter().for_each(around.sink);
+            if let Some(outcome) = outcome {
+                return End::Outcome(outcome);
+            }
+            let withdrawn = || offered.is_some_and(|offered| self.spool.withdraw(offered));
+            if around.stop.requested() && !asked {
+                if withdrawn() {
+                    return End::Failed(interrupted());
+                }
+                self.spool.stop(attempt, StopHow::Orderly);
+                asked = true;
+            } else if let Some(message) = self.supply.fault()
+                && withdrawn()
+            {
+                return End::Failed(error_of(message));
+            }
+            if around.stop.kill() && killed.is_none() {
+                self.spool.stop(attempt, StopHow::Kill);
+                killed = Some(Instant::now());
+            }
+            if killed.is_some_and(|killed| killed.elapsed() > KILL_WAIT) {
+                return End::Failed(interrupted());
+            }
+            if looked.elapsed() > INTERVAL {
+                if let Some(end) = self.lost(way) {
+                    return end;
+                }
+                looked = Instant::now();
+            }
+            std::thread::sleep(pause);
+            pause = pause.mul_f64(1.3).min(LOOKS[1]);
+        }
+    }
+
+    /// Tells where a job is, where that is news.
+    fn tell_where(&self, way: &Way<'_>, told: &mut Option<Whereabouts>, tell: &dyn Fn(Whereabouts)) {
+        if matches!(told, Some(Whereabouts::On { .. })) {
+            return;
+        }
+        let now = match self.spool.claim(&way.attempt) {
+            Some(Claim { node, slurm: job, .. }) => Whereabouts::On { node, job },
+            None => match way.lane.queue() {
+                // Slurm was not asked yet; a pilot that waits takes it in a moment.
+                words if words.is_empty() => return,
+                words => Whereabouts::Queued(words),
+            },
+        };
+        if told.as_ref() != Some(&now) {
+            tell(now.clone());
+            *told = Some(now);
+        }
+    }
+
+    /// How an attempt ended that somebody took and nobody is at any more; none while somebody is.
+    fn lost(&self, way: &Way<'_>) -> Option<End> {
+        let (attempt, now) = (&way.attempt, self.now());
+        let Some(claim) = self.spool.claim(attempt) else {
+            // Between taking an offer and saying so lies a moment, in which a pilot can die too.
+            let is_taken = way.offered.as_ref().is_none_or(|offered| !offered.exists());
+            let silent = self.spool.taken_since(attempt, now).unwrap_or_default();
+            let why = || End::Lost(Loss::Node, "its pilot was lost as it began".to_owned());
+            return (is_taken && silent > SILENT).then(why);
+        };
+        let silence = self.spool.silence(&claim.pilot, now);
+        // It may have written the outcome this very moment.
+        if silence.is_none() && self.spool.outcome(attempt).is_some() {
+            return None;
+        }
+        let state = policy::end_of_pilot(silence, || slurm::state(&claim.slurm).ok())?;
+        let state = if self.tells_of_memory(&claim.slurm) { State::OutOfMemory } else { state };
+        self.spool.leave_pilot(&claim.pilot);
+        Some(way.lost(state, &claim.node))
+    }
+
+    /// Whether Slurm wrote beside a pilot that it took too much memory: without control groups, its state does not tell.
+    fn tells_of_memory(&self, job: &str) -> bool {
+        let log = fs::read(self.spool.logs().join(format!("{job}.log"))).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        log.lines().any(|line| line.starts_with("slurmstepd") && OVER_MEMORY.iter().any(|sign| line.contains(sign)))
+    }
+
+    /// What an outcome comes to: one that Slurm or a lack of memory brought about is a loss.
+    fn judge(&self, way: &Way<'_>, outcome: Outcome) -> End {
+        let Err(failure) = &outcome.result else { return End::Outcome(outcome) };
+        let node = &outcome.claim.node;
+        match outcome.stopped {
+            Some(Stopped::Limit) => way.lost(State::Timeout, node),
+            Some(Stopped::Terminated) => way.lost(last_words(&outcome.claim.slurm), node),
+            _ if failure.class == FailureClass::OutOfMemory => End::Lost(Loss::Memory, failure.message.clone()),
+            _ => End::Outcome(outcome),
+        }
+    }
+}
+
+impl Way<'_> {
+    /// What it means for the attempt that Slurm ended its pilot so.
+    fn lost(&self, state: State, node: &str) -> End {
+        let progressed = newest(self.partial) > self.written;
+        let why = match state {
+            State::OutOfMemory => format!("memory ran out on {node}"),
+            State::NodeFail => format!("its node {node} was lost"),
+            State::Preempted => format!("its job on {node} gave way to another"),
+            State::Timeout => format!("its time on {node} was over"),
+            State::Cancelled => format!("its job on {node} was cancelled"),
+            State::Pending | State::Running | State::Ended => format!("its pilot on {node} ended"),
+        };
+        End::Lost(Loss::of(state, progressed), why)
+    }
+}
+
+/// Why Slurm ended a job whose programs were told so before Slurm says it; cancelled where it does not say.
+fn last_words(job: &str) -> State {
+    let began = Instant::now();
+    loop {
+        match slurm::state(job) {
+            Ok(state) if state.is_over() && state != State::Ended => return state,
+            Ok(State::Running) if began.elapsed() < LAST_WORDS => std::thread::sleep(LOOKS[1]),
+            _ => return State::Cancelled,
+        }
+    }
+}
+
+/// When something below a folder was last written.
+fn newest(folder: &Path) -> Option<SystemTime> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let written = entries.filter_map(|entry| {
+        let metadata = entry.metadata().ok()?;
+        if metadata.is_dir() { newest(&entry.path()) } else { metadata.modified().ok() }
+    });
+    written.max()
+}
+
+/// The end of a file that grows by whole lines.
+struct Tail {
+    path: PathBuf,
+    read: u64,
+}
+
+impl Tail {
+    fn read(&mut self) -> Vec<Notice> {
+        let mut text = String::new();
+        let read = File::open(&self.path).and_then(|mut file| {
+            file.seek(SeekFrom::Start(self.read))?;
+            file.read_to_string(&mut text)
+        });
+        // Not there yet, or half a letter at its end: the next look finds it.
+        if read.is_err() {
+            return Vec::new();
+        }
+        let whole = text.rfind('\n').map_or(0, |at| at + 1);
+        self.read += whole as u64;
+        text[..whole].lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+}
+
+/// Moves all that lies in one folder into another.
+fn take_over(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        fs::rename(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+fn interrupted() -> Failure {
+    Failure { class: FailureClass::Interrupted, message: "interrupted".to_owned(), parameter: None }
+}
+
+fn error_of(message: String) -> Failure {
+    Failure { class: FailureClass::Error, message, parameter: None }
+}

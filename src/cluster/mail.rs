@@ -1,0 +1,222 @@
+//! What a run and pilots that do not see its store write to each other, by way of the remote. Knows the names and forms
+//! of these objects; unaware of who writes them when.
+//!
+//! ```text
+//! cluster/<session>/pilots/<pilot>      written again and again by a pilot while it lives: how it stands
+//! cluster/<session>/jobs/<pilot>/<n>    the n-th job of a pilot, written by the run
+//! cluster/<session>/stops/<pilot>/<n>   a wish that it ends, written by the run
+//! cluster/<session>/ends/<pilot>/<n>    how it ended, written by the pilot once all its files are in the remote
+//! ```
+//!
+//! Each object has one writer, and the run says which pilot gets which job: so nothing rests on a server that keeps the
+//! first of two puts, which some do not. Ages are told by the server, so no two clocks need agree.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::cache::pieces::Piece;
+use crate::cluster::spool::{Offer, Outcome, Pilot, StopHow};
+use crate::digest::Digest;
+use crate::remote::{Content, Existing, Remote};
+
+/// No object is larger.
+const MAIL_BYTES: u64 = 16 << 20;
+
+/// How often a pilot says that it lives.
+pub const SIGN_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A pilot that has been silent for so long is gone.
+pub const SIGN_LOST: Duration = Duration::from_secs(30);
+
+/// A job for a pilot.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Errand {
+    /// The key of the result.
+    pub key: Digest,
+    /// Which try it is.
+    pub attempt: u32,
+    /// The job, with the paths that it has where it was sent from.
+    pub offer: Offer,
+    /// Its inputs, by those paths.
+    pub inputs: Vec<Piece>,
+    /// The states of its course of training, by their paths within its folder.
+    pub states: Vec<Piece>,
+}
+
+/// How a pilot stands.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Who it is.
+    pub pilot: Pilot,
+    /// The job that it has now: its number, its key and the try.
+    pub at: Option<(u64, Digest, u32)>,
+    /// How many it has ended.
+    pub ended: u64,
+    /// What the job tells, from this byte on.
+    pub events_from: u64,
+    /// The latest of that.
+    pub events: String,
+    /// States of its course of training that it has put into the remote.
+    pub states: Vec<Piece>,
+}
+
+/// How a job ended.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Ending {
+    /// The key of the result.
+    pub key: Digest,
+    /// Which try it was.
+    pub attempt: u32,
+    /// How.
+    pub outcome: Outcome,
+    /// What it wrote, by paths within the folder of its outputs.
+    pub out: Vec<Piece>,
+    /// The states of its course of training.
+    pub states: Vec<Piece>,
+    /// What it told, from this byte on.
+    pub events_from: u64,
+    /// The rest of that.
+    pub events: String,
+    /// The end of its log.
+    pub log: String,
+}
+
+/// The objects of one run and its pilots.
+pub struct Mail<'a> {
+    remote: &'a Remote,
+    prefix: String,
+}
+
+impl<'a> Mail<'a> {
+    /// The objects of a session.
+    pub fn new(remote: &'a Remote, session: &str) -> Self {
+        Self { remote, prefix: format!("cluster/{session}/") }
+    }
+
+    fn put(&self, name: &str, value: &impl Serialize) -> Result<()> {
+        let bytes = serde_json::to_vec(value)?;
+        self.remote.put(&format!("{}{name}", self.prefix), Content::Bytes(&bytes), Existing::Replace).map(drop)
+    }
+
+    fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let name = format!("{}{name}", self.prefix);
+        let Some(bytes) = self.remote.read(&name, MAIL_BYTES)? else { return Ok(None) };
+        serde_json::from_slice(&bytes).map(Some).with_context(|| format!("`{name}` of the remote is not of this pacer"))
+    }
+
+    fn delete(&self, name: &str) -> Result<()> {
+        self.remote.delete(&format!("{}{name}", self.prefix))
+    }
+
+    /// The pilots that have not said that they end, with their silence.
+    pub fn pilots(&self) -> Result<BTreeMap<String, Duration>> {
+        let prefix = format!("{}pilots/", self.prefix);
+        let listed = self.remote.list(&prefix)?;
+        let named = listed.into_iter().filter_map(|it| Some((it.name.strip_prefix(&prefix)?.to_owned(), it.seen.age)));
+        Ok(named.collect())
+    }
+
+    /// Says how a pilot stands.
+    pub fn report(&self, report: &Report) -> Result<()> {
+        self.put(&format!("pilots/{}", report.pilot.claim.pilot), report)
+    }
+
+    /// How a pilot stands.
+    pub fn report_of(&self, pilot: &str) -> Result<Option<Report>> {
+        self.get(&format!("pilots/{pilot}"))
+    }
+
+    /// Says that a pilot ends.
+    pub fn leave_pilot(&self, pilot: &str) -> Result<()> {
+        self.delete(&format!("pilots/{pilot}"))
+    }
+
+    /// Gives a pilot its n-th job.
+    pub fn give(&self, pilot: &str, number: u64, errand: &Errand) -> Result<()> {
+        self.put(&format!("jobs/{pilot}/{number}"), errand)
+    }
+
+    /// The n-th job of a pilot, once it is given.
+    pub fn job(&self, pilot: &str, number: u64) -> Result<Option<Errand>> {
+        self.get(&format!("jobs/{pilot}/{number}"))
+    }
+
+    /// Asks a pilot to end its n-th job.
+    pub fn stop(&self, pilot: &str, number: u64, how: StopHow) -> Result<()> {
+        self.put(&format!("stops/{pilot}/{number}"), &(how == StopHow::Kill))
+    }
+
+    /// Whether a pilot shall end its n-th job.
+    pub fn stop_asked(&self, pilot: &str, number: u64) -> Result<Option<StopHow>> {
+        let asked: Option<bool> = self.get(&format!("stops/{pilot}/{number}"))?;
+        Ok(asked.map(|kill| if kill { StopHow::Kill } else { StopHow::Orderly }))
+    }
+
+    /// Says how the n-th job of a pilot ended.
+    pub fn end(&self, pilot: &str, number: u64, ending: &Ending) -> Result<()> {
+        self.put(&format!("ends/{pilot}/{number}"), ending)
+    }
+
+    /// How the n-th job of a pilot ended.
+    pub fn ending(&self, pilot: &str, number: u64) -> Result<Option<Ending>> {
+        self.get(&format!("ends/{pilot}/{number}"))
+    }
+
+    /// The jobs whose end nobody has taken over, by pilot and number.
+    pub fn endings(&self) -> Result<Vec<(String, u64)>> {
+        self.numbered("ends")
+    }
+
+    /// The jobs that were given and are not forgotten, by pilot and number.
+    pub fn jobs(&self) -> Result<Vec<(String, u64)>> {
+        self.numbered("jobs")
+    }
+
+    fn numbered(&self, sort: &str) -> Result<Vec<(String, u64)>> {
+        let prefix = format!("{}{sort}/", self.prefix);
+        let parse = |name: &str| {
+            let (pilot, number) = name.strip_prefix(&prefix)?.split_once('/')?;
+            Some((pilot.to_owned(), number.parse().ok()?))
+        };
+        Ok(self.remote.list(&prefix)?.iter().filter_map(|listed| parse(&listed.name)).collect())
+    }
+
+    /// Takes away what was written about a job that is over.
+    pub fn forget(&self, pilot: &str, number: u64) -> Result<()> {
+        ["jobs", "stops", "ends"].iter().try_for_each(|sort| self.delete(&format!("{sort}/{pilot}/{number}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::spool::Claim;
+    use crate::profile::RemoteSettings;
+
+    #[test]
+    fn a_pilot_is_seen_from_its_first_report_to_its_leave() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = folder.path().join("remote").display().to_string();
+        let remote = Remote::open(&RemoteSettings { url, ..RemoteSettings::default() }).unwrap();
+        let mail = Mail::new(&remote, "s");
+        assert!(mail.pilots().unwrap().is_empty());
+        let claim = Claim { pilot: "7_0-1".into(), slurm: "7_0".into(), node: "n".into() };
+        let pilot = Pilot { claim, shape: "x".into(), stage: None, fault: None };
+        let (events, states) = (String::new(), Vec::new());
+        mail.report(&Report { pilot, at: None, ended: 0, events_from: 0, events, states }).unwrap();
+        let pilots = mail.pilots().unwrap();
+        assert!(pilots.len() == 1 && pilots["7_0-1"] < SIGN_LOST);
+        assert_eq!(mail.report_of("7_0-1").unwrap().unwrap().pilot.claim.node, "n");
+        assert_eq!(mail.stop_asked("7_0-1", 1).unwrap(), None);
+        mail.stop("7_0-1", 1, StopHow::Kill).unwrap();
+        assert_eq!(mail.stop_asked("7_0-1", 1).unwrap(), Some(StopHow::Kill));
+        mail.forget("7_0-1", 1).unwrap();
+        assert_eq!(mail.stop_asked("7_0-1", 1).unwrap(), None);
+        mail.leave_pilot("7_0-1").unwrap();
+        assert!(mail.pilots().unwrap().is_empty());
+    }
+}

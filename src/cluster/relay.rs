@@ -1,0 +1,347 @@
+//! Stands between the spool of a run and pilots that do not see it: for each of them it takes offers, sends them by way
+//! of the remote, and writes into the spool what comes back. So to the run they are pilots like others. Unaware of why
+//! a job is offered.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result};
+use pacer_stages::job::{Job, Slot};
+use pacer_stages::worker::{Failure, FailureClass};
+
+use crate::cache::Cache;
+use crate::cache::afar::Looker;
+use crate::cache::pieces::{Piece, files_below};
+use crate::cluster::mail::{Ending, Errand, Mail, Report, SIGN_LOST};
+use crate::cluster::spool::{Attempt, Claim, Offer, Outcome, Spool, StopHow};
+use crate::remote::{Meter, side_by_side};
+
+/// How soon and how seldom the remote is asked for news.
+const LOOKS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
+
+/// Reports that are read at once.
+const READERS: usize = 16;
+
+/// What the threads of a relay have in common.
+struct Office {
+    cache: Cache,
+    spool: Spool,
+    session: String,
+    meter: Meter,
+}
+
+/// A relay at work.
+pub struct Relay {
+    office: Arc<Office>,
+    pilots: BTreeMap<String, Known>,
+    moved: (Sender<Moved>, Receiver<Moved>),
+    warned: bool,
+}
+
+/// A pilot as the relay knows it.
+struct Known {
+    claim: Claim,
+    /// How many jobs it was given.
+    given: u64,
+    at: At,
+}
+
+/// What a pilot is at.
+enum At {
+    /// It has no job.
+    Idle,
+    /// A job is on its way to it, or its outputs are on theirs from it.
+    Moving,
+    /// It does a job.
+    Work(Work),
+}
+
+/// A job that a pilot does.
+struct Work {
+    attempt: Attempt,
+    /// Bytes of what it told that were written down.
+    told: u64,
+    stopped: Option<StopHow>,
+    /// The states that it put into the remote.
+    states: Vec<Piece>,
+}
+
+/// A transfer that has ended.
+struct Moved {
+    pilot: String,
+    /// How many jobs its pilot was given now.
+    given: u64,
+    /// What it is at.
+    at: At,
+}
+
+impl Relay {
+    /// A relay for the pilots of a session, with those that an earlier run left.
+    pub fn open(cache: &Cache, spool: &Spool, session: &str) -> Result<Self> {
+        let (cache, spool, session) = (cache.clone(), spool.clone(), session.to_owned());
+        let office = Arc::new(Office { cache, spool, session, meter: Meter::default() });
+        let mut relay = Self { office, pilots: BTreeMap::new(), moved: channel(), warned: false };
+        relay.look(None).context("pilots that do not see the store are reached through the remote")?;
+        relay.take_up()?;
+        Ok(relay)
+    }
+
+    /// Takes over what came to an end while no run looked, and takes away what pilots left that are gone.
+    fn take_up(&mut self) -> Result<()> {
+        let (office, mail) = (&self.office, self.office.mail());
+        for (pilot, number) in mail.endings()? {
+            if office.take_ending(&pilot, number, 0)
+                && let Some(Known { given, at, .. }) = self.pilots.get_mut(&pilot)
+                && *given == number
+            {
+                *at = At::Idle;
+            }
+        }
+        let gone = mail.jobs()?.into_iter().filter(|(pilot, _)| !self.pilots.contains_key(pilot));
+        gone.into_iter().try_for_each(|(pilot, number)| mail.forget(&pilot, number))
+    }
+
+    /// Goes to and fro until the run has ended.
+    pub fn work(mut self, now: impl Fn() -> SystemTime, ended: &AtomicBool) {
+        let mut pause = LOOKS[0];
+        while !ended.load(Ordering::Relaxed) {
+            match self.look(Some(now())) {
+                Ok(true) => (pause, self.warned) = (LOOKS[0], false),
+                Ok(false) => (pause, self.warned) = (pause.mul_f64(1.3).min(LOOKS[1]), false),
+                Err(error) if !self.warned => {
+                    self.warned = true;
+                    tracing::warn!("{error:#}; the run asks again and again");
+                }
+                Err(_) => pause = LOOKS[1],
+            }
+            std::thread::sleep(pause);
+        }
+    }
+
+    /// Hears how all pilots stand, and gives jobs to those that have none, if it is told the time; whether there was
+    /// news.
+    fn look(&mut self, now: Option<SystemTime>) -> Result<bool> {
+        let mut news = false;
+        while let Ok(moved) = self.moved.1.try_recv() {
+            news = true;
+            if let Some(known) = self.pilots.get_mut(&moved.pilot) {
+                (known.given, known.at) = (moved.given, moved.at);
+            }
+        }
+        let office = Arc::clone(&self.office);
+        let mail = office.mail();
+        let fresh: Vec<String> =
+            mail.pilots()?.into_iter().filter(|(_, silent)| *silent < SIGN_LOST).map(|(pilot, _)| pilot).collect();
+        self.bury(&fresh);
+        for report in side_by_side(&fresh, READERS, |pilot| mail.report_of(pilot)) {
+            // One that has just said that it ends has none.
+            if let Some(report) = report? {
+                news |= self.heed(&report, now)?;
+            }
+        }
+        Ok(news)
+    }
+
+    /// Gives up pilots that have ended or are silent for long; the states that they sent are kept for the next attempt.
+    fn bury(&mut self, fresh: &[String]) {
+        let gone = self.pilots.extract_if(.., |pilot, _| !fresh.contains(pilot));
+        for (pilot, known) in gone.collect::<Vec<_>>() {
+            if let At::Work(Work { attempt, states, .. }) = &known.at
+                && let Some(offer) = self.office.spool.offered(attempt)
+                && let Err(error) = self.office.keep_states(states, &offer.job.partial)
+            {
+                tracing::warn!("`{}` goes on from an older state: {error:#}", offer.stage);
+            }
+            self.office.spool.leave_pilot(&pilot);
+        }
+    }
+
+    fn heed(&mut self, report: &Report, now: Option<SystemTime>) -> Result<bool> {
+        let office = Arc::clone(&self.office);
+        office.spool.beat_pilot(&report.pilot)?;
+        let pilot = report.pilot.claim.pilot.clone();
+        let known = self.pilots.entry(pilot.clone()).or_insert_with(|| Known::of(report));
+        match &mut known.at {
+            At::Moving => return Ok(false),
+            At::Work(_) if report.ended >= known.given => {
+                let At::Work(work) = std::mem::replace(&mut known.at, At::Moving) else { unreachable!("it was seen") };
+                let (sender, given) = (self.moved.0.clone(), known.given);
+                std::thread::spawn(move || {
+                    let is_taken = office.take_ending(&pilot, given, work.told);
+                    let at = if is_taken { At::Idle } else { At::Work(work) };
+                    let _ = sender.send(Moved { pilot, given, at });
+                });
+                return Ok(true);
+            }
+            At::Work(work) => return office.follow(&pilot, known.given, report, work),
+            At::Idle => {}
+        }
+        let is_free = report.pilot.fault.is_none() && report.ended == known.given;
+        let taken = now.filter(|_| is_free).and_then(|now| office.spool.take(&report.pilot.shape, &known.claim, now));
+        let Some((attempt, offer)) = taken else { return Ok(false) };
+        known.given += 1;
+        known.at = At::Moving;
+        let (sender, given, claim) = (self.moved.0.clone(), known.given, known.claim.clone());
+        std::thread::spawn(move || {
+            let (given, at) = match office.give(&claim.pilot, given, &attempt, &offer) {
+                Ok(()) => (given, At::Work(Work::of(attempt))),
+                Err(error) => {
+                    office.refuse(&attempt, &claim, &error);
+                    (given - 1, At::Idle)
+                }
+            };
+            let _ = sender.send(Moved { pilot: claim.pilot, given, at });
+        });
+        Ok(true)
+    }
+}
+
+impl Known {
+    /// A pilot of an earlier run, or one that has just come.
+    fn of(report: &Report) -> Self {
+        let claim = report.pilot.claim.clone();
+        let Some((given, key, number)) = report.at else { return Self { claim, given: report.ended, at: At::Idle } };
+        let work = Work { told: report.events_from, ..Work::of(Attempt { key, number }) };
+        Self { claim, given, at: At::Work(work) }
+    }
+}
+
+impl Work {
+    fn of(attempt: Attempt) -> Self {
+        Self { attempt, told: 0, stopped: None, states: Vec::new() }
+    }
+}
+
+impl Office {
+    fn mail(&self) -> Mail<'_> {
+        Mail::new(self.cache.remote.as_ref().expect("a relay is opened with a remote"), &self.session)
+    }
+
+    fn looker(&self) -> Looker<'_> {
+        Looker { meter: &self.meter, stop: &|| false }
+    }
+
+    /// Sends a job with all that it reads.
+    fn give(&self, pilot: &str, number: u64, attempt: &Attempt, offer: &Offer) -> Result<()> {
+        let named = |path: &PathBuf| Some((path.to_str()?.to_owned(), path.clone()));
+        let files = paths(&offer.job).into_iter().map(|path| named(path).context("a path of an input is not UTF-8"));
+        let inputs = self.cache.send(&files.collect::<Result<Vec<_>>>()?, &self.looker())?;
+        let states = self.cache.send(&files_below(&offer.job.partial), &self.looker())?;
+        let (key, attempt) = (attempt.key, attempt.number);
+        self.mail().give(pilot, number, &Errand { key, attempt, offer: offer.clone(), inputs, states })
+    }
+
+    /// Writes down what a job tells, and passes on that it shall end.
+    fn follow(&self, pilot: &str, number: u64, report: &Report, work: &mut Work) -> Result<bool> {
+        if report.at.is_none_or(|(at, ..)| at != number) {
+            // It has not begun.
+            return Ok(false);
+        }
+        work.told = self.write_down(&work.attempt, work.told, report.events_from, &report.events);
+        work.states.clone_from(&report.states);
+        let asked = self.spool.stop_asked(&work.attempt);
+        if let Some(how) = asked.filter(|how| work.stopped != Some(*how)) {
+            self.mail().stop(pilot, number, how)?;
+            work.stopped = Some(how);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Writes down what a job told from some byte on, of which so many were written before; how many are now.
+    fn write_down(&self, attempt: &Attempt, told: u64, from: u64, events: &str) -> u64 {
+        let new = events.get(told.saturating_sub(from) as usize..).unwrap_or_default();
+        append(&self.spool.events(attempt), new);
+        told.max(from + events.len() as u64)
+    }
+
+    /// Takes over how a job ended; false where the remote does not answer, so that it may be tried again.
+    fn take_ending(&self, pilot: &str, number: u64, told: u64) -> bool {
+        let taken = self.try_take_ending(pilot, number, told);
+        let is_down = || self.cache.remote.as_ref().is_some_and(|remote| remote.is_down());
+        match taken {
+            Ok(()) => true,
+            Err(_) if is_down() => false,
+            Err(error) => {
+                self.give_up(pilot, number, &error);
+                true
+            }
+        }
+    }
+
+    /// Brings what a job made, and says in the spool how it ended.
+    fn try_take_ending(&self, pilot: &str, number: u64, told: u64) -> Result<()> {
+        let Some(ending) = self.mail().ending(pilot, number)? else { return Ok(()) };
+        let Ending { key, attempt, outcome, out, states, events_from, events, log } = ending;
+        let attempt = Attempt { key, number: attempt };
+        // Of a job that nobody wants any more, nothing is left.
+        if let Some(offer) = self.spool.offered(&attempt) {
+            let folder = self.spool.out(&attempt);
+            let out: Vec<_> = out.into_iter().map(|piece| (piece.clone(), folder.join(piece.name))).collect();
+            self.cache.receive(&out, &self.looker()).context("what a node made could not be brought")?;
+            self.keep_states(&states, &offer.job.partial)?;
+            self.write_down(&attempt, told, events_from, &events);
+            append(&offer.log, &log);
+            self.spool.end(&attempt, &outcome)?;
+        }
+        self.mail().forget(pilot, number)
+    }
+
+    /// Ends a job whose end could not be taken over, so that nobody waits for it.
+    fn give_up(&self, pilot: &str, number: u64, error: &anyhow::Error) {
+        if let Ok(Some(ending)) = self.mail().ending(pilot, number) {
+            let attempt = Attempt { key: ending.key, number: ending.attempt };
+            self.refuse(&attempt, &ending.outcome.claim, error);
+        }
+    }
+
+    fn refuse(&self, attempt: &Attempt, claim: &Claim, error: &anyhow::Error) {
+        let message = format!("{error:#}; run again to go on");
+        let result = Err(Failure { class: FailureClass::Error, message, parameter: None });
+        let outcome = Outcome { claim: claim.clone(), result, peak_bytes: None, stopped: None };
+        if let Err(error) = self.spool.end(attempt, &outcome) {
+            tracing::warn!("the store cannot be written: {error}");
+        }
+    }
+
+    /// Puts the states of a training where the next attempt looks for them, in place of older ones.
+    fn keep_states(&self, states: &[Piece], partial: &Path) -> Result<()> {
+        if states.is_empty() {
+            return Ok(());
+        }
+        let wanted: Vec<_> = states.iter().map(|piece| (piece.clone(), partial.join(&piece.name))).collect();
+        self.cache.receive(&wanted, &self.looker())?;
+        let is_old = |name: &String| !states.iter().any(|piece| piece.name == *name);
+        for (_, path) in files_below(partial).into_iter().filter(|(name, _)| is_old(name)) {
+            fs::remove_file(path)?;
+        }
+        Ok(())
+    }
+}
+
+/// The files that a job reads.
+fn paths(job: &Job) -> Vec<&PathBuf> {
+    let of = |slot| -> Vec<&PathBuf> {
+        match slot {
+            &Slot::One(ref path) => vec![path],
+            Slot::Named(files) => files.values().collect(),
+        }
+    };
+    job.inputs.values().flat_map(of).collect()
+}
+
+/// Adds to a file; what is lost is progress on a screen or the end of a log.
+fn append(path: &Path, text: &str) {
+    if !text.is_empty()
+        && let Err(error) =
+            File::options().create(true).append(true).open(path).and_then(|mut file| file.write_all(text.as_bytes()))
+    {
+        tracing::warn!("`{}` cannot be written: {error}", path.display());
+    }
+}

@@ -1,0 +1,310 @@
+//! Sees to it that a run has pilots: of its jobs it knows how many are open. Unaware of stages.
+//!
+//! Pilots of one sort are a *lane*. Jobs begin in the first; one whose memory ran out goes on in the next, whose pilots
+//! have twice as much.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use anyhow::Result;
+
+use crate::cluster::pilot::BEGAN;
+use crate::cluster::policy::{SILENT, further_pilots};
+use crate::cluster::slurm::{self, Batch, Listed, State, Trouble};
+use crate::cluster::spool::Spool;
+use crate::digest::Digest;
+use crate::profile::Slurm;
+
+/// So many arrays may fail as a whole, one after the other.
+const STILLBORN: u32 = 3;
+
+/// Pilots that are alike.
+#[derive(Debug)]
+pub struct Lane {
+    /// What pilots must have in common with this run to take its jobs.
+    pub shape: String,
+    /// What one of them asks for.
+    profile: Slurm,
+    /// The command line of one of them.
+    command: Vec<String>,
+    /// Jobs that want a pilot, or have one.
+    open: AtomicUsize,
+    /// How its jobs stand with Slurm, in words.
+    queue: Mutex<String>,
+    last: Mutex<Last>,
+}
+
+/// The latest pilots of a lane.
+#[derive(Debug, Default)]
+struct Last {
+    /// Their array, as long as it is not over.
+    array: Option<String>,
+    /// How many arrays in a row have failed as a whole.
+    failed: u32,
+}
+
+/// The pilots of a run.
+#[derive(Debug)]
+pub struct Supply {
+    /// The name of all pilots of the store.
+    pub name: String,
+    /// The lanes, the one with the least memory first.
+    pub lanes: Vec<Lane>,
+    most: usize,
+    /// Where nodes write what pilots say.
+    logs: PathBuf,
+    /// Why no job can be done.
+    fault: Mutex<Option<String>>,
+}
+
+impl Supply {
+    /// The lanes of a profile; `identity` is whatever else makes two runs need other pilots, `command` makes the
+    /// command line of a pilot from the shape of its lane.
+    pub fn new(
+        profile: &Slurm,
+        store: &str,
+        logs: PathBuf,
+        identity: &impl serde::Serialize,
+        command: impl Fn(&str) -> Vec<String>,
+    ) -> Result<Self> {
+        let lane = |profile: Slurm| -> Result<Lane> {
+            let shape = serde_json::to_string(&(&profile, identity))?;
+            let shape = Digest::of(shape.as_bytes()).short().to_string();
+            let (command, open, queue) = (command(&shape), AtomicUsize::new(0), Mutex::default());
+            Ok(Lane { shape, profile, command, open, queue, last: Mutex::default() })
+        };
+        let lanes = memories(profile).into_iter().map(|memory| lane(Slurm { memory, ..profile.clone() }));
+        let lanes = lanes.collect::<Result<_>>()?;
+        let name = format!("pacer-{}", Digest::of(store.as_bytes()).short());
+        Ok(Self { name, lanes, most: profile.max_jobs, logs, fault: Mutex::default() })
+    }
+
+    /// How often memory can be raised.
+    pub fn most_raised(&self) -> usize {
+        self.lanes.len() - 1
+    }
+
+    /// The lane of a job whose memory was raised so often.
+    pub fn lane(&self, raised: usize) -> &Lane {
+        &self.lanes[raised.min(self.most_raised())]
+    }
+
+    /// Why no job can be done, where none can.
+    pub fn fault(&self) -> Option<String> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether any job is open.
+    pub fn is_wanted(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.open.load(Ordering::Relaxed) > 0)
+    }
+
+    /// Asks Slurm how the pilots stand, and for as many more as there are jobs, one list of them for all jobs.
+    pub fn renew(&self, spool: &Spool, now: SystemTime) -> Result<(), Trouble> {
+        let outcome = self.ask(spool, now);
+        if let Err(Trouble::Refused(message)) = &outcome {
+            self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message.clone());
+        }
+        outcome
+    }
+
+    fn ask(&self, spool: &Spool, now: SystemTime) -> Result<(), Trouble> {
+        let listed = slurm::list(&self.name)?;
+        let alive = |lane: &Lane| -> Vec<&Listed> {
+            listed.iter().filter(|it| it.comment == lane.shape && !it.state.is_over()).collect()
+        };
+        let pilots = spool.pilots(now).into_iter().filter(|(_, silent)| *silent < SILENT);
+        let is_ours = |shape: &str| self.lanes.iter().any(|lane| lane.shape == shape);
+        let fault = pilots.map(|(pilot, _)| pilot).filter(|pilot| is_ours(&pilot.shape)).find_map(|pilot| pilot.fault);
+        if let Some(fault) = fault {
+            return Err(Trouble::Refused(fault));
+        }
+        let all: usize = self.lanes.iter().map(|lane| alive(lane).len()).sum();
+        let mut room = self.most.saturating_sub(all);
+        for lane in &self.lanes {
+            let alive = alive(lane);
+            if let Some(job) = lane.failed_again(&alive, &self.logs)? {
+                return Err(Trouble::Refused(self.stillborn(&job)));
+            }
+            lane.say(in_words(&alive));
+            let wanted = further_pilots(lane.open.load(Ordering::Relaxed), alive.len() + room, alive.len());
+            room -= wanted;
+            if wanted > 0 {
+                self.submit(lane, wanted)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn submit(&self, lane: &Lane, count: usize) -> Result<(), Trouble> {
+        let Lane { profile, shape, command, .. } = lane;
+        let array =
+            slurm::submit(&Batch { profile, count, name: &self.name, comment: shape, logs: &self.logs, command })?;
+        tracing::debug!("{count} pilots were submitted as job {array}");
+        lane.last().array = Some(array);
+        Ok(())
+    }
+
+    /// What is said of pilots that end as soon as they begin.
+    fn stillborn(&self, array: &str) -> String {
+        let path = self.logs.join(format!("{array}_0.log"));
+        let log = std::fs::read_to_string(&path).unwrap_or_default();
+        let last = log.lines().rfind(|line| !line.trim().is_empty()).map(|line| format!(": {line}"));
+        let last = last.unwrap_or_else(|| format!("; their logs on the nodes are like `{}`", path.display()));
+        format!("jobs fail on their nodes as soon as they begin, the last {STILLBORN} arrays as a whole{last}")
+    }
+
+    /// Cancels the pilots of this run that have not begun, or all of them; those of lanes that others live on stay.
+    pub fn cancel(&self, all: bool, is_shared: impl Fn(&str) -> bool) -> Result<(), Trouble> {
+        let own = |shape: &str| self.lanes.iter().any(|lane| lane.shape == shape) && !is_shared(shape);
+        let listed = slurm::list(&self.name)?;
+        let wanted = listed.into_iter().filter(|it| own(&it.comment) && (all || it.state == State::Pending));
+        slurm::cancel(&wanted.map(|pilot| pilot.id).collect::<Vec<_>>())
+    }
+}
+
+impl Lane {
+    /// Counts a job that wants a pilot, until what is returned is dropped.
+    pub fn open(&self) -> Open<'_> {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Open(self)
+    }
+
+    /// How its jobs stand with Slurm, in words.
+    pub fn queue(&self) -> String {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks how the latest array ended, if it has; its number, if too many have failed one after the other.
+    fn failed_again(&self, alive: &[&Listed], logs: &Path) -> Result<Option<String>, Trouble> {
+        let mut last = self.last();
+        let has_begun = |array: &str| {
+            let logs = std::fs::read_dir(logs).into_iter().flatten().flatten();
+            let sign = format!("{array}_");
+            let mut own = logs.filter(|entry| entry.file_name().to_string_lossy().starts_with(&sign));
+            own.any(|entry| std::fs::read_to_string(entry.path()).is_ok_and(|text| text.contains(BEGAN)))
+        };
+        let is_over = |array: &String| !alive.iter().any(|pilot| pilot.id.split('_').next() == Some(array));
+        let Some(array) = last.array.clone().filter(is_over) else { return Ok(None) };
+        let failed = slurm::has_failed(&array)? && !has_begun(&array);
+        (last.array, last.failed) = (None, if failed { last.failed + 1 } else { 0 });
+        Ok((last.failed >= STILLBORN).then_some(array))
+    }
+
+    fn say(&self, words: String) {
+        *self.queue.lock().unwrap_or_else(PoisonError::into_inner) = words;
+    }
+
+    /// Megabytes of one of its pilots.
+    pub fn memory(&self) -> Option<u64> {
+        self.profile.memory
+    }
+}
+
+/// A job that is open.
+pub struct Open<'a>(&'a Lane);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The memory of each lane.
+fn memories(profile: &Slurm) -> Vec<Option<u64>> {
+    let (Some(first), Some(most)) = (profile.memory, profile.most_memory) else { return vec![profile.memory] };
+    let mut memories: Vec<u64> =
+        std::iter::successors(Some(first), |last| last.checked_mul(2)).take_while(|it| *it < most).collect();
+    memories.push(most);
+    memories.dedup();
+    memories.into_iter().map(Some).collect()
+}
+
+/// What it is that a job without a pilot waits for.
+fn in_words(pilots: &[&Listed]) -> String {
+    let pending: Vec<_> = pilots.iter().filter(|pilot| pilot.state == State::Pending).collect();
+    match (pending.first(), pilots.len() - pending.len()) {
+        (None, 0) => "a job is asked for".to_owned(),
+        (None, running) => format!("{} busy", jobs(running, "is", "are")),
+        (Some(first), _) => {
+            format!("{} in the queue of Slurm: {}", jobs(pending.len(), "waits", "wait"), reason(&first.reason))
+        }
+    }
+}
+
+fn jobs(count: usize, one: &str, many: &str) -> String {
+    if count == 1 { format!("1 job {one}") } else { format!("{count} jobs {many}") }
+}
+
+/// A reason of Slurm in words; what is not known here is given as it is.
+fn reason(word: &str) -> String {
+    let begins = |signs: &[&str]| signs.iter().any(|sign| word.starts_with(sign));
+    let words = match word {
+        "None" | "" => return "it has just come".to_owned(),
+        "Resources" => "no node is free",
+        "Priority" => "others come first",
+        "BeginTime" => "it is not to begin yet",
+        "PartitionTimeLimit" => "the partition never gives so much time",
+        "PartitionNodeLimit" | "BadConstraints" | "ReqNodeNotAvail" => "no node that is up has what it asks for",
+        "PartitionDown" | "PartitionInactive" => "the partition is down",
+        "JobHeldUser" | "JobHeldAdmin" => "it is held; `scontrol release` lets it go",
+        "Licenses" => "no licence is free",
+        _ if begins(&["QOS", "Assoc"]) => "a limit of the account is reached",
+        _ if begins(&["ReqNodeNotAvail", "Nodes_required"]) => "its nodes are down or reserved",
+        other => return other.to_owned(),
+    };
+    format!("{words} ({word})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(state: State, reason: &str) -> Listed {
+        Listed { id: "1".into(), state, reason: reason.into(), comment: String::new() }
+    }
+
+    #[test]
+    fn why_a_job_waits_is_told_in_words_with_that_of_slurm() {
+        let (waiting, running) = (listed(State::Pending, "Resources"), listed(State::Running, "None"));
+        assert_eq!(in_words(&[]), "a job is asked for");
+        assert_eq!(in_words(&[&running, &running]), "2 jobs are busy");
+        let words = "1 job waits in the queue of Slurm: no node is free (Resources)";
+        assert_eq!(in_words(&[&running, &waiting]), words);
+        assert_eq!(reason("QOSMaxJobsPerUserLimit"), "a limit of the account is reached (QOSMaxJobsPerUserLimit)");
+        assert_eq!(reason("SomethingNew"), "SomethingNew");
+    }
+
+    #[test]
+    fn memory_is_doubled_from_lane_to_lane_up_to_its_limit() {
+        let lanes = |memory, most_memory| memories(&Slurm { memory, most_memory, ..Slurm::default() });
+        assert_eq!(lanes(None, None), [None]);
+        assert_eq!(lanes(Some(1000), None), [Some(1000)]);
+        assert_eq!(lanes(Some(1000), Some(5000)), [1000, 2000, 4000, 5000].map(Some));
+        assert_eq!(lanes(Some(1000), Some(4000)), [1000, 2000, 4000].map(Some));
+        assert_eq!(lanes(Some(1000), Some(1000)), [Some(1000)]);
+    }
+
+    #[test]
+    fn pilots_of_other_memory_or_of_another_sender_are_not_alike() {
+        let profile = Slurm { memory: Some(1), most_memory: Some(2), ..Slurm::default() };
+        let supply = |identity: &str| {
+            Supply::new(&profile, "/store", "/logs".into(), &identity, |shape| vec![shape.to_owned()]).unwrap()
+        };
+        let (one, other) = (supply("a"), supply("b"));
+        assert_eq!((one.lanes.len(), one.most_raised()), (2, 1));
+        assert_ne!(one.lane(0).shape, one.lane(1).shape);
+        assert_ne!(one.lane(0).shape, other.lane(0).shape);
+        assert_eq!(one.lane(7).command, [one.lane(1).shape.clone()]);
+        let open = one.lane(1).open();
+        assert!(one.is_wanted());
+        drop(open);
+        assert!(!one.is_wanted());
+    }
+}
