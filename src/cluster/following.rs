@@ -22,6 +22,9 @@ use crate::executor::{Output, Surroundings};
 /// How soon and how seldom a job's outcome is looked for.
 const LOOKS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(200)];
 
+/// A job that has waited no longer than this is not said to wait.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long a job that was told to end at once may still take.
 const KILL_WAIT: Duration = Duration::from_secs(5);
 
@@ -153,14 +156,14 @@ impl Shared {
         let (attempt, offered) = (&way.attempt, way.offered.as_deref());
         let mut events = Tail { path: self.spool.events(attempt), read: 0 };
         let mut pause = LOOKS[0];
-        let mut looked = Instant::now();
+        let (began, mut looked) = (Instant::now(), Instant::now());
         let mut killed: Option<Instant> = None;
         let mut asked = false;
         let mut told = None;
         loop {
             // First, so that all that was told before it is told.
             let outcome = self.spool.outcome(attempt);
-            self.tell_where(way, &mut told, tell);
+            self.tell_where(way, began.elapsed() > PATIENCE, &mut told, tell);
             events.read().into_iter().for_each(around.sink);
             if let Some(outcome) = outcome {
                 return End::Outcome(outcome);
@@ -195,18 +198,15 @@ impl Shared {
         }
     }
 
-    /// Tells where a job is, where that is news.
-    fn tell_where(&self, way: &Way<'_>, told: &mut Option<Whereabouts>, tell: &dyn Fn(Whereabouts)) {
+    /// Tells where a job is, where that is news; that it waits only when it has for a while.
+    fn tell_where(&self, way: &Way<'_>, has_waited: bool, told: &mut Option<Whereabouts>, tell: &dyn Fn(Whereabouts)) {
         if matches!(told, Some(Whereabouts::On { .. })) {
             return;
         }
         let now = match self.spool.claim(&way.attempt) {
             Some(Claim { node, slurm: job, .. }) => Whereabouts::On { node, job },
-            None => match way.lane.queue() {
-                // Slurm was not asked yet; a pilot that waits takes it in a moment.
-                words if words.is_empty() => return,
-                words => Whereabouts::Queued(words),
-            },
+            None if has_waited => Whereabouts::Queued(way.lane.queue()),
+            None => return,
         };
         if told.as_ref() != Some(&now) {
             tell(now.clone());

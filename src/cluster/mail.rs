@@ -52,8 +52,8 @@ pub struct Errand {
 pub struct Report {
     /// Who it is.
     pub pilot: Pilot,
-    /// The job that it has now: its number, its key and the try.
-    pub at: Option<(u64, Digest, u32)>,
+    /// The number of the job that it has now.
+    pub at: Option<u64>,
     /// How many it has ended.
     pub ended: u64,
     /// What the job tells, from this byte on.

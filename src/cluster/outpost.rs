@@ -110,7 +110,7 @@ impl Desk<'_> {
             let (events_from, events) = now.at.map(|(_, attempt)| self.told(&attempt)).unwrap_or_default();
             Report {
                 pilot: Pilot { claim: self.claim.clone(), shape: self.shape.clone(), stage, fault },
-                at: now.at.map(|(number, attempt)| (number, attempt.key, attempt.number)),
+                at: now.at.map(|(number, _)| number),
                 ended: now.ended,
                 events_from,
                 events,

@@ -166,7 +166,10 @@ impl Relay {
         let office = Arc::clone(&self.office);
         office.spool.beat_pilot(&report.pilot)?;
         let pilot = report.pilot.claim.pilot.clone();
-        let known = self.pilots.entry(pilot.clone()).or_insert_with(|| Known::of(report));
+        if !self.pilots.contains_key(&pilot) {
+            self.pilots.insert(pilot.clone(), office.meet(report)?);
+        }
+        let known = self.pilots.get_mut(&pilot).expect("it was put there");
         match &mut known.at {
             At::Moving => return Ok(false),
             At::Work(_) if report.ended >= known.given => {
@@ -202,16 +205,6 @@ impl Relay {
     }
 }
 
-impl Known {
-    /// A pilot of an earlier run, or one that has just come.
-    fn of(report: &Report) -> Self {
-        let claim = report.pilot.claim.clone();
-        let Some((given, key, number)) = report.at else { return Self { claim, given: report.ended, at: At::Idle } };
-        let work = Work { told: report.events_from, ..Work::of(Attempt { key, number }) };
-        Self { claim, given, at: At::Work(work) }
-    }
-}
-
 impl Work {
     fn of(attempt: Attempt) -> Self {
         Self { attempt, told: 0, stopped: None, states: Vec::new() }
@@ -227,6 +220,19 @@ impl Office {
         Looker { meter: &self.meter, stop: &|| false }
     }
 
+    /// A pilot that has just come, or was given a job by an earlier run.
+    fn meet(&self, report: &Report) -> Result<Known> {
+        let (claim, next) = (report.pilot.claim.clone(), report.ended + 1);
+        Ok(match self.mail().job(&claim.pilot, next)? {
+            None => Known { claim, given: report.ended, at: At::Idle },
+            Some(errand) => {
+                let attempt = Attempt { key: errand.key, number: errand.attempt };
+                let told = fs::metadata(self.spool.events(&attempt)).map_or(0, |metadata| metadata.len());
+                Known { claim, given: next, at: At::Work(Work { told, ..Work::of(attempt) }) }
+            }
+        })
+    }
+
     /// Sends a job with all that it reads.
     fn give(&self, pilot: &str, number: u64, attempt: &Attempt, offer: &Offer) -> Result<()> {
         let named = |path: &PathBuf| Some((path.to_str()?.to_owned(), path.clone()));
@@ -239,7 +245,7 @@ impl Office {
 
     /// Writes down what a job tells, and passes on that it shall end.
     fn follow(&self, pilot: &str, number: u64, report: &Report, work: &mut Work) -> Result<bool> {
-        if report.at.is_none_or(|(at, ..)| at != number) {
+        if report.at != Some(number) {
             // It has not begun.
             return Ok(false);
         }

@@ -1,7 +1,7 @@
 //! The run's side: a cluster as one run uses it. Unaware of stages and of where results go.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -191,8 +191,8 @@ fn supply(
     let settings = away.map(|away| serde_json::to_string(&away.settings)).transpose()?;
     // Nodes that do not see the store work in one of their own.
     let (on_node, folder, logs) = match &profile.node_store {
-        Some(own) if away.is_some() => (own.clone(), own.clone(), PathBuf::from("/tmp")),
-        _ => (store.clone(), folder.clone(), spool.logs()),
+        Some(own) if away.is_some() => (own.clone(), own.clone(), "/tmp/pacer-".to_owned()),
+        _ => (store.clone(), folder.clone(), text(&spool.logs())? + "/"),
     };
     Supply::new(profile, &store, logs, &identity, |shape| {
         let idle = profile.pilot_idle.to_string();

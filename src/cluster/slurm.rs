@@ -4,7 +4,7 @@
 //! Every answer is read as text: the JSON forms leave selections aside and give raw wait statuses.
 
 use std::io::{Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -104,8 +104,8 @@ pub struct Batch<'a> {
     pub name: &'a str,
     /// What finds them again.
     pub comment: &'a str,
-    /// Folder of their logs.
-    pub logs: &'a Path,
+    /// Where their logs go, up to the number of the job.
+    pub logs: &'a str,
     /// The command line of a pilot.
     pub command: &'a [String],
 }
@@ -128,7 +128,7 @@ fn arguments(batch: &Batch<'_>) -> Vec<String> {
         format!("--job-name={name}"),
         format!("--comment={comment}"),
         format!("--array=0-{}", count.saturating_sub(1)),
-        format!("--output={}/%A_%a.log", logs.display()),
+        format!("--output={logs}%A_%a.log"),
         "--open-mode=append".to_owned(),
         // A pilot that begins again would do so minutes later, and its log would be cut off.
         "--no-requeue".to_owned(),
@@ -304,7 +304,7 @@ mod tests {
             ..Slurm::default()
         };
         let command = ["/it's/pacer".to_owned(), "node".to_owned()];
-        let logs = Path::new("/store/logs");
+        let logs = "/store/logs/";
         let batch = Batch { profile: &profile, count: 3, name: "n", comment: "c", logs, command: &command };
         let arguments = arguments(&batch).join(" ");
         for wanted in

@@ -3,7 +3,7 @@
 //! Pilots of one sort are a *lane*. Jobs begin in the first; one whose memory ran out goes on in the next, whose pilots
 //! have twice as much.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -53,8 +53,8 @@ pub struct Supply {
     /// The lanes, the one with the least memory first.
     pub lanes: Vec<Lane>,
     most: usize,
-    /// Where nodes write what pilots say.
-    logs: PathBuf,
+    /// Where nodes write what pilots say, up to the number of the job.
+    logs: String,
     /// Why no job can be done.
     fault: Mutex<Option<String>>,
 }
@@ -65,7 +65,7 @@ impl Supply {
     pub fn new(
         profile: &Slurm,
         store: &str,
-        logs: PathBuf,
+        logs: String,
         identity: &impl serde::Serialize,
         command: impl Fn(&str) -> Vec<String>,
     ) -> Result<Self> {
@@ -149,7 +149,7 @@ impl Supply {
 
     /// What is said of pilots that end as soon as they begin.
     fn stillborn(&self, array: &str) -> String {
-        let path = self.logs.join(format!("{array}_0.log"));
+        let path = PathBuf::from(format!("{}{array}_0.log", self.logs));
         let log = std::fs::read_to_string(&path).unwrap_or_default();
         let last = log.lines().rfind(|line| !line.trim().is_empty()).map(|line| format!(": {line}"));
         let last = last.unwrap_or_else(|| format!("; their logs on the nodes are like `{}`", path.display()));
@@ -182,13 +182,11 @@ impl Lane {
     }
 
     /// Looks how the latest array ended, if it has; its number, if too many have failed one after the other.
-    fn failed_again(&self, alive: &[&Listed], logs: &Path) -> Result<Option<String>, Trouble> {
+    fn failed_again(&self, alive: &[&Listed], logs: &str) -> Result<Option<String>, Trouble> {
         let mut last = self.last();
         let has_begun = |array: &str| {
-            let logs = std::fs::read_dir(logs).into_iter().flatten().flatten();
-            let sign = format!("{array}_");
-            let mut own = logs.filter(|entry| entry.file_name().to_string_lossy().starts_with(&sign));
-            own.any(|entry| std::fs::read_to_string(entry.path()).is_ok_and(|text| text.contains(BEGAN)))
+            let mut logs = (0..).map_while(|at| std::fs::read_to_string(format!("{logs}{array}_{at}.log")).ok());
+            logs.any(|log| log.contains(BEGAN))
         };
         let is_over = |array: &String| !alive.iter().any(|pilot| pilot.id.split('_').next() == Some(array));
         let Some(array) = last.array.clone().filter(is_over) else { return Ok(None) };
@@ -251,7 +249,9 @@ fn reason(word: &str) -> String {
         "Priority" => "others come first",
         "BeginTime" => "it is not to begin yet",
         "PartitionTimeLimit" => "the partition never gives so much time",
-        "PartitionNodeLimit" | "BadConstraints" | "ReqNodeNotAvail" => "no node that is up has what it asks for",
+        "PartitionNodeLimit" | "PartitionConfig" | "BadConstraints" | "ReqNodeNotAvail" => {
+            "no node has what it asks for"
+        }
         "PartitionDown" | "PartitionInactive" => "the partition is down",
         "JobHeldUser" | "JobHeldAdmin" => "it is held; `scontrol release` lets it go",
         "Licenses" => "no licence is free",
@@ -295,7 +295,7 @@ mod tests {
     fn pilots_of_other_memory_or_of_another_sender_are_not_alike() {
         let profile = Slurm { memory: Some(1), most_memory: Some(2), ..Slurm::default() };
         let supply = |identity: &str| {
-            Supply::new(&profile, "/store", "/logs".into(), &identity, |shape| vec![shape.to_owned()]).unwrap()
+            Supply::new(&profile, "/store", "/logs/".into(), &identity, |shape| vec![shape.to_owned()]).unwrap()
         };
         let (one, other) = (supply("a"), supply("b"));
         assert_eq!((one.lanes.len(), one.most_raised()), (2, 1));
