@@ -17,6 +17,11 @@ impl Digest {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
+    /// A digest of some bytes that only who knows a key can make.
+    pub fn keyed(key: &Self, bytes: &[u8]) -> Self {
+        Self(*blake3::keyed_hash(&key.0, bytes).as_bytes())
+    }
+
     /// The digest that a hasher has reached.
     pub fn finish(hasher: &blake3::Hasher) -> Self {
         Self(*hasher.finalize().as_bytes())

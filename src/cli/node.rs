@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 
 use crate::cache::Cache;
 use crate::cli::{Exit, Session, project};
+use crate::cluster::mail::Secret;
 use crate::cluster::pilot::{self, Post};
 use crate::cluster::{outpost, probing};
 use crate::remote::Remote;
@@ -51,7 +52,9 @@ pub fn node(args: &NodeArgs, session: &Session) -> Result<Exit> {
         (Some(settings), Some(session)) => {
             let remote = Arc::new(Remote::open(&serde_json::from_str(settings)?)?);
             let cache = Cache { store: Store::open(&post.store)?, remote: Some(remote) };
-            outpost::serve(&post, &cache, session)?;
+            let secret = std::env::var(outpost::SECRET).ok().and_then(|secret| Secret::parse(&secret));
+            let secret = secret.with_context(|| format!("`{}` is not set", outpost::SECRET))?;
+            outpost::serve(&post, &cache, session, &secret)?;
         }
         _ => pilot::serve(&post)?,
     }

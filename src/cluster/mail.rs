@@ -8,13 +8,14 @@
 //! cluster/<session>/ends/<pilot>/<n>    how it ended, written by the pilot once all its files are in the remote
 //! ```
 //!
-//! Each object has one writer, and the run says which pilot gets which job: so nothing rests on a server that keeps the
+//! Whoever may write to the remote could write such objects, so each bears a digest that only the run and its pilots
+//! can make, and files are named by their content. Each object has one writer, and the run says which pilot gets which job: so nothing rests on a server that keeps the
 //! first of two puts, which some do not. Ages are told by the server, so no two clocks need agree.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -26,11 +27,48 @@ use crate::remote::{Content, Existing, Remote};
 /// No object is larger.
 const MAIL_BYTES: u64 = 16 << 20;
 
+/// Digits that stand before what is said.
+const SEAL: usize = 64;
+
 /// How often a pilot says that it lives.
 pub const SIGN_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A pilot that has been silent for so long is gone.
 pub const SIGN_LOST: Duration = Duration::from_secs(30);
+
+/// What the run and its pilots know and nobody else.
+#[derive(Clone)]
+pub struct Secret(Digest);
+
+impl Secret {
+    /// A new one.
+    pub fn new() -> std::io::Result<Self> {
+        let mut bytes = [0; 32];
+        std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+        Ok(Self(Digest::of(&bytes)))
+    }
+
+    /// The one that was written down so.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.trim().parse().ok().map(Self)
+    }
+
+    /// As it is written down for those who may know it.
+    pub fn reveal(&self) -> String {
+        self.0.hex()
+    }
+
+    /// A name that tells those apart who have different ones.
+    pub fn name(&self) -> String {
+        Digest::keyed(&self.0, b"name").short()
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
 
 /// A job for a pilot.
 #[derive(Debug, Serialize, Deserialize)]
@@ -88,24 +126,38 @@ pub struct Ending {
 /// The objects of one run and its pilots.
 pub struct Mail<'a> {
     remote: &'a Remote,
+    secret: &'a Secret,
     prefix: String,
 }
 
 impl<'a> Mail<'a> {
     /// The objects of a session.
-    pub fn new(remote: &'a Remote, session: &str) -> Self {
-        Self { remote, prefix: format!("cluster/{session}/") }
+    pub fn new(remote: &'a Remote, session: &str, secret: &'a Secret) -> Self {
+        Self { remote, secret, prefix: format!("cluster/{session}/") }
     }
 
     fn put(&self, name: &str, value: &impl Serialize) -> Result<()> {
-        let bytes = serde_json::to_vec(value)?;
-        self.remote.put(&format!("{}{name}", self.prefix), Content::Bytes(&bytes), Existing::Replace).map(drop)
+        let (name, json) = (format!("{}{name}", self.prefix), serde_json::to_vec(value)?);
+        let bytes = [self.seal(&name, &json).hex().as_bytes(), &json].concat();
+        self.remote.put(&name, Content::Bytes(&bytes), Existing::Replace).map(drop)
     }
 
     fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         let name = format!("{}{name}", self.prefix);
         let Some(bytes) = self.remote.read(&name, MAIL_BYTES)? else { return Ok(None) };
-        serde_json::from_slice(&bytes).map(Some).with_context(|| format!("`{name}` of the remote is not of this pacer"))
+        let sealed = bytes.split_at_checked(SEAL).filter(|(seal, json)| {
+            // Digests are compared in constant time by what they are of.
+            Digest::of(seal) == Digest::of(self.seal(&name, json).hex().as_bytes())
+        });
+        let Some((_, json)) = sealed else {
+            bail!("`{name}` of the remote was written by somebody else: it is refused")
+        };
+        serde_json::from_slice(json).map(Some).with_context(|| format!("`{name}` of the remote is of another pacer"))
+    }
+
+    /// What only who knows the secret can write before an object of this name.
+    fn seal(&self, name: &str, json: &[u8]) -> Digest {
+        Digest::keyed(&self.secret.0, &[name.as_bytes(), b"\n", json].concat())
     }
 
     fn delete(&self, name: &str) -> Result<()> {
@@ -202,7 +254,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let url = folder.path().join("remote").display().to_string();
         let remote = Remote::open(&RemoteSettings { url, ..RemoteSettings::default() }).unwrap();
-        let mail = Mail::new(&remote, "s");
+        let secret = Secret::new().unwrap();
+        let mail = Mail::new(&remote, "s", &secret);
         assert!(mail.pilots().unwrap().is_empty());
         let claim = Claim { pilot: "7_0-1".into(), slurm: "7_0".into(), node: "n".into() };
         let pilot = Pilot { claim, shape: "x".into(), stage: None, fault: None };
@@ -216,6 +269,16 @@ mod tests {
         assert_eq!(mail.stop_asked("7_0-1", 1).unwrap(), Some(StopHow::Kill));
         mail.forget("7_0-1", 1).unwrap();
         assert_eq!(mail.stop_asked("7_0-1", 1).unwrap(), None);
+        let other = Secret::new().unwrap();
+        let error = Mail::new(&remote, "s", &other).report_of("7_0-1").unwrap_err();
+        assert!(error.to_string().contains("written by somebody else"), "{error}");
+        assert_ne!(secret.name(), other.name());
+        assert_eq!(Secret::parse(&secret.reveal()).unwrap().name(), secret.name());
+        // What is true under one name is not true under another.
+        let pilots = folder.path().join("remote/cluster/s/pilots");
+        std::fs::copy(pilots.join("7_0-1"), pilots.join("8_0-1")).unwrap();
+        assert!(mail.report_of("8_0-1").is_err() && mail.report_of("7_0-1").is_ok());
+        mail.leave_pilot("8_0-1").unwrap();
         mail.leave_pilot("7_0-1").unwrap();
         assert!(mail.pilots().unwrap().is_empty());
     }

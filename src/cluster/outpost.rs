@@ -15,11 +15,14 @@ use pacer_stages::worker::{Failure, FailureClass};
 use crate::cache::Cache;
 use crate::cache::afar::Looker;
 use crate::cache::pieces::{Piece, files_below};
-use crate::cluster::mail::{Ending, Errand, Mail, Report, SIGN_INTERVAL};
+use crate::cluster::mail::{Ending, Errand, Mail, Report, SIGN_INTERVAL, Secret};
 use crate::cluster::pilot::{Post, Serving};
 use crate::cluster::spool::{Attempt, Claim, Offer, Outcome, Pilot, Spool};
 use crate::digest::Digest;
 use crate::remote::Meter;
+
+/// The environment variable by which a pilot learns the secret of its run.
+pub const SECRET: &str = "PACER_CLUSTER_SECRET";
 
 /// How soon and how seldom an idle pilot asks for a job.
 const LOOKS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
@@ -56,13 +59,13 @@ struct Desk<'a> {
 }
 
 /// Takes jobs by way of the remote until there are none, the end of its time is near, or Slurm ends it.
-pub fn serve(post: &Post, cache: &Cache, session: &str) -> Result<()> {
+pub fn serve(post: &Post, cache: &Cache, session: &str, secret: &Secret) -> Result<()> {
     let remote = cache.remote.as_ref().context("a pilot that does not see the store needs a remote")?;
     let spool = Spool::open(cache.store.root())
         .with_context(|| format!("the store `{}` cannot be written on this node", cache.store.root().display()))?;
     let mut serving = Serving::begin(post, spool.clone())?;
     let desk = Desk {
-        mail: Mail::new(remote, session),
+        mail: Mail::new(remote, session, secret),
         cache,
         spool,
         claim: serving.claim().clone(),

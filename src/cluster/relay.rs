@@ -18,7 +18,7 @@ use pacer_stages::worker::{Failure, FailureClass};
 use crate::cache::Cache;
 use crate::cache::afar::Looker;
 use crate::cache::pieces::{Piece, files_below};
-use crate::cluster::mail::{Ending, Errand, Mail, Report, SIGN_LOST};
+use crate::cluster::mail::{Ending, Errand, Mail, Report, SIGN_LOST, Secret};
 use crate::cluster::spool::{Attempt, Claim, Offer, Outcome, Spool, StopHow};
 use crate::remote::{Meter, side_by_side};
 
@@ -33,6 +33,7 @@ struct Office {
     cache: Cache,
     spool: Spool,
     session: String,
+    secret: Secret,
     meter: Meter,
 }
 
@@ -83,9 +84,9 @@ struct Moved {
 
 impl Relay {
     /// A relay for the pilots of a session, with those that an earlier run left.
-    pub fn open(cache: &Cache, spool: &Spool, session: &str) -> Result<Self> {
-        let (cache, spool, session) = (cache.clone(), spool.clone(), session.to_owned());
-        let office = Arc::new(Office { cache, spool, session, meter: Meter::default() });
+    pub fn open(cache: &Cache, spool: &Spool, session: &str, secret: &Secret) -> Result<Self> {
+        let (cache, spool, session, secret) = (cache.clone(), spool.clone(), session.to_owned(), secret.clone());
+        let office = Arc::new(Office { cache, spool, session, secret, meter: Meter::default() });
         let mut relay = Self { office, pilots: BTreeMap::new(), moved: channel(), warned: false };
         relay.look(None).context("pilots that do not see the store are reached through the remote")?;
         relay.take_up()?;
@@ -96,7 +97,11 @@ impl Relay {
     fn take_up(&mut self) -> Result<()> {
         let (office, mail) = (&self.office, self.office.mail());
         for (pilot, number) in mail.endings()? {
-            if office.take_ending(&pilot, number, 0)
+            let is_over = office.take_ending(&pilot, number, 0).unwrap_or_else(|error| {
+                tracing::warn!("what a node made before is left: {error:#}");
+                true
+            });
+            if is_over
                 && let Some(Known { given, at, .. }) = self.pilots.get_mut(&pilot)
                 && *given == number
             {
@@ -174,10 +179,13 @@ impl Relay {
             At::Moving => return Ok(false),
             At::Work(_) if report.ended >= known.given => {
                 let At::Work(work) = std::mem::replace(&mut known.at, At::Moving) else { unreachable!("it was seen") };
-                let (sender, given) = (self.moved.0.clone(), known.given);
+                let (sender, given, claim) = (self.moved.0.clone(), known.given, known.claim.clone());
                 std::thread::spawn(move || {
-                    let is_taken = office.take_ending(&pilot, given, work.told);
-                    let at = if is_taken { At::Idle } else { At::Work(work) };
+                    let is_over = office.take_ending(&pilot, given, work.told).unwrap_or_else(|error| {
+                        office.refuse(&work.attempt, &claim, &error);
+                        true
+                    });
+                    let at = if is_over { At::Idle } else { At::Work(work) };
                     let _ = sender.send(Moved { pilot, given, at });
                 });
                 return Ok(true);
@@ -213,7 +221,7 @@ impl Work {
 
 impl Office {
     fn mail(&self) -> Mail<'_> {
-        Mail::new(self.cache.remote.as_ref().expect("a relay is opened with a remote"), &self.session)
+        Mail::new(self.cache.remote.as_ref().expect("a relay is opened with a remote"), &self.session, &self.secret)
     }
 
     fn looker(&self) -> Looker<'_> {
@@ -268,16 +276,11 @@ impl Office {
     }
 
     /// Takes over how a job ended; false where the remote does not answer, so that it may be tried again.
-    fn take_ending(&self, pilot: &str, number: u64, told: u64) -> bool {
-        let taken = self.try_take_ending(pilot, number, told);
-        let is_down = || self.cache.remote.as_ref().is_some_and(|remote| remote.is_down());
-        match taken {
-            Ok(()) => true,
-            Err(_) if is_down() => false,
-            Err(error) => {
-                self.give_up(pilot, number, &error);
-                true
-            }
+    fn take_ending(&self, pilot: &str, number: u64, told: u64) -> Result<bool> {
+        match self.try_take_ending(pilot, number, told) {
+            Ok(()) => Ok(true),
+            Err(_) if self.cache.remote.as_ref().is_some_and(|remote| remote.is_down()) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -299,14 +302,7 @@ impl Office {
         self.mail().forget(pilot, number)
     }
 
-    /// Ends a job whose end could not be taken over, so that nobody waits for it.
-    fn give_up(&self, pilot: &str, number: u64, error: &anyhow::Error) {
-        if let Ok(Some(ending)) = self.mail().ending(pilot, number) {
-            let attempt = Attempt { key: ending.key, number: ending.attempt };
-            self.refuse(&attempt, &ending.outcome.claim, error);
-        }
-    }
-
+    /// Ends a job that could not be given or whose end could not be taken over, so that nobody waits for it.
     fn refuse(&self, attempt: &Attempt, claim: &Claim, error: &anyhow::Error) {
         let message = format!("{error:#}; run again to go on");
         let result = Err(Failure { class: FailureClass::Error, message, parameter: None });

@@ -13,6 +13,8 @@ use pacer_stages::worker::Failure;
 
 use crate::cache::Cache;
 use crate::cluster::code;
+use crate::cluster::mail::Secret;
+use crate::cluster::outpost::SECRET;
 use crate::cluster::policy::INTERVAL;
 use crate::cluster::relay::Relay;
 use crate::cluster::slurm::{self, Trouble};
@@ -41,6 +43,7 @@ pub struct Cluster {
 struct Away {
     /// The name of its objects there, which the next run takes over.
     session: String,
+    secret: Secret,
     settings: RemoteSettings,
     /// Held so that no two runs have the same.
     _lock: Lock,
@@ -96,7 +99,8 @@ impl Cluster {
         spool.tidy(now);
         let (place, ended, now) = (AtomicU64::new(0), AtomicBool::new(false), Mutex::new(now));
         let shared = Arc::new(Shared { spool, supply, runner, place, ended, now });
-        let relay = away.as_ref().map(|away| Relay::open(cache, &shared.spool, &away.session)).transpose()?;
+        let relay =
+            away.as_ref().map(|away| Relay::open(cache, &shared.spool, &away.session, &away.secret)).transpose()?;
         let [beating, asking, relaying] = [(); 3].map(|()| Arc::clone(&shared));
         // Apart, for a controller that is down takes seconds to say so.
         let mut threads =
@@ -151,26 +155,27 @@ impl Away {
             "nodes of the executor do not see the store (shared = false), so a remote must carry jobs and results: \
              describe it in `pacer.toml` as [remote]",
         )?;
-        let id = identity(&cache.store.root().join("cluster/id"))?;
+        let secret = secret(&cache.store.root().join("cluster/secret"))?;
         for number in 0.. {
             if let Some(lock) = Lock::try_take(&cache.store.owner_lock_path(&format!("cluster-{number}")))? {
-                let (session, settings) = (format!("{id}-{number}"), remote.settings().clone());
-                return Ok(Self { session, settings, _lock: lock });
+                let (session, settings) = (format!("{}-{number}", secret.name()), remote.settings().clone());
+                return Ok(Self { session, secret, settings, _lock: lock });
             }
         }
         unreachable!("there are more numbers than runs")
     }
 }
 
-/// What tells this store from all others that use the same remote; made once.
-fn identity(path: &Path) -> Result<String> {
-    let made = format!("{:?} {} {}", SystemTime::now(), std::process::id(), path.display());
+/// The secret of this store, made once.
+fn secret(path: &Path) -> Result<Secret> {
     let folder = path.parent().context("the store lies in a folder")?;
+    // Readable by its owner alone, as such files are made.
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    std::io::Write::write_all(&mut file, Digest::of(made.as_bytes()).short().as_bytes())?;
+    std::io::Write::write_all(&mut file, Secret::new()?.reveal().as_bytes())?;
     // Whoever was first has made it.
     let _ = file.persist_noclobber(path);
-    std::fs::read_to_string(path).with_context(|| format!("`{}` cannot be read", path.display()))
+    let text = std::fs::read_to_string(path).with_context(|| format!("`{}` cannot be read", path.display()))?;
+    Secret::parse(&text).with_context(|| format!("`{}` is damaged: remove it", path.display()))
 }
 
 /// The pilots that a profile means.
@@ -194,7 +199,10 @@ fn supply(
         Some(own) if away.is_some() => (own.clone(), own.clone(), "/tmp/pacer-".to_owned()),
         _ => (store.clone(), folder.clone(), text(&spool.logs())? + "/"),
     };
-    Supply::new(profile, &store, logs, &identity, |shape| {
+    // To the nodes it goes in the batch script, which others cannot read, and not in a command line, which they can.
+    let export = away.map(|away| format!("export {SECRET}={}", away.secret.reveal()));
+    let profile = Slurm { setup: profile.setup.iter().cloned().chain(export).collect(), ..profile.clone() };
+    Supply::new(&profile, &store, logs, &identity, |shape| {
         let idle = profile.pilot_idle.to_string();
         let mut command = vec![program.clone(), "--store".into(), on_node.clone(), "node".into()];
         let mail = session.zip(settings.as_ref()).into_iter();
