@@ -35,6 +35,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 const PAUSES: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(50)];
 const STOP_INTERVAL: Duration = Duration::from_millis(200);
 
+/// So long after a job has failed its pilot may hear that Slurm ends both: all their processes are told, one by one.
+const HEARSAY: Duration = Duration::from_millis(300);
+
 /// So long a job that was asked to stop is left alone; workers, which write their state, longer.
 const ORDERLY: Duration = Duration::from_secs(1);
 
@@ -206,6 +209,14 @@ impl<'a> Serving<'a> {
         }
     }
 
+    fn reason_within(&self, patience: Duration) -> Option<Stopped> {
+        let began = Instant::now();
+        while self.reason_to_stop().is_none() && began.elapsed() < patience {
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+        self.reason_to_stop()
+    }
+
     /// Does one job, and gives signs of life meanwhile.
     pub(super) fn serve(&mut self, attempt: &Attempt, offer: &Offer) -> Outcome {
         let stop = Stop::default();
@@ -251,6 +262,9 @@ impl<'a> Serving<'a> {
             job.join().unwrap_or_else(|_| Err(broken("the pilot broke, which is a bug of pacer".to_owned())))
         });
         self.pool = pool;
+        if result.is_err() && stopped.is_none() {
+            stopped = self.reason_within(HEARSAY);
+        }
         let peak_bytes = result.as_ref().ok().and_then(|output| output.peak_bytes);
         let result = result.map(|Output { metrics, .. }| metrics);
         let result = result.map_err(|failure| match memory::kills() > killed {
