@@ -17,10 +17,20 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What the commands say where the controller did not answer, so that asking again may help.
-const UNREACHABLE: [&str; 6] = [
+const UNREACHABLE: [&str; 15] = [
     "Unable to contact slurm controller",
+    "Communication connection failure",
+    "Communication shutdown failure",
+    "Message send failure",
+    "Message receive failure",
+    // While the controller goes down or comes up.
+    "Zero Bytes were transmitted or received",
+    "Insane message length",
+    "Unexpected message received",
+    "backup controller in standby mode",
     "Socket timed out",
     "Connection refused",
+    "Connection reset",
     "Transport endpoint",
     "did not answer",
     "Slurm temporarily unable to accept job",
