@@ -17,7 +17,7 @@ use pacer_stages::worker::{Failure, FailureClass};
 
 use crate::cluster::code;
 use crate::cluster::slurm::{self, Batch, Listed, State, Trouble};
-use crate::cluster::spool::{Attempt, Offer, Outcome, Spool, StopHow, Stopped};
+use crate::cluster::spool::{Attempt, Claim, Offer, Outcome, Spool, StopHow, Stopped};
 use crate::digest::Digest;
 use crate::executor::{Output, Surroundings};
 use crate::profile::Slurm;
@@ -268,7 +268,7 @@ impl Shared {
                 }
                 End::Outcome(Outcome { result: Err(failure), stopped, claim, .. }) => match stopped {
                     Some(Stopped::Limit) => format!("its time on {} was over", claim.node),
-                    Some(Stopped::Terminated) => format!("Slurm ended its job on {}", claim.node),
+                    Some(Stopped::Terminated) => self.terminated(&claim),
                     _ => {
                         self.spool.forget(&key);
                         return Err(failure);
@@ -286,6 +286,15 @@ impl Shared {
             (around.sink)(Notice::Log { message: format!("offered to the cluster again: {why}") });
         }
         unreachable!("the last try returns")
+    }
+
+    /// Why Slurm ended the job of a pilot that could still tell that it did.
+    fn terminated(&self, claim: &Claim) -> String {
+        let log = fs::read(self.spool.logs().join(format!("{}.log", claim.slurm))).unwrap_or_default();
+        match slurm::cause(&String::from_utf8_lossy(&log)).map(|state| ended(state, &claim.node)) {
+            Some(End::Lost(why)) => why,
+            _ => format!("Slurm ended its job on {}", claim.node),
+        }
     }
 
     /// What an earlier run left of a job: its outcome, or a pilot that is at it.

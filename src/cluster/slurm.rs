@@ -193,6 +193,17 @@ pub fn state(id: &str) -> Result<State, Trouble> {
     }
 }
 
+/// Why Slurm ended a job, by what it wrote into the job's log before it signalled; none where it did not say.
+pub fn cause(log: &str) -> Option<State> {
+    let line = log.lines().rfind(|line| line.contains(" CANCELLED AT "))?;
+    let causes = [
+        ("DUE TO PREEMPTION", State::Preempted),
+        ("DUE TO TIME LIMIT", State::Timeout),
+        ("DUE TO NODE FAILURE", State::NodeFail),
+    ];
+    Some(causes.iter().find(|(words, _)| line.contains(words)).map_or(State::Cancelled, |(_, state)| *state))
+}
+
 /// Cancels jobs; those that are over already are no trouble.
 pub fn cancel(ids: &[String]) -> Result<(), Trouble> {
     for ids in ids.chunks(AT_ONCE) {
@@ -273,6 +284,17 @@ mod tests {
         let states = [Running, NodeFail, Preempted, Timeout, OutOfMemory, Cancelled, Ended];
         assert_eq!(words.map(State::parse), states);
         assert!(!State::Running.is_over() && State::Cancelled.is_over());
+    }
+
+    #[test]
+    fn a_log_tells_why_slurm_ended_its_job() {
+        let line =
+            |why: &str| format!("a\nslurmstepd-n1: error: *** JOB 2 ON n1 CANCELLED AT 2026-11-27T05:43:29{why} ***\n");
+        let causes =
+            ["", " DUE TO PREEMPTION", " DUE TO TIME LIMIT", " DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS"];
+        let states = [State::Cancelled, State::Preempted, State::Timeout, State::NodeFail];
+        assert_eq!(causes.map(|why| cause(&line(why)).unwrap()), states);
+        assert_eq!(cause("Terminated\n"), None);
     }
 
     #[test]
