@@ -157,6 +157,9 @@ impl Cluster {
     /// Ends the run's part. Pilots end by themselves when they have been idle; those that have not begun, and after an
     /// interruption all, are cancelled.
     pub fn finish(self, interrupted: bool) {
+        if interrupted {
+            slurm::hurry();
+        }
         self.shared.ended.store(true, Ordering::Relaxed);
         for thread in self.threads {
             let _ = thread.join();

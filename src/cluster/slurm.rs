@@ -6,12 +6,18 @@
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::profile::Slurm;
 
 /// A command that has not answered by then is given up; where the controller is down, each takes about 9 seconds.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// So long where somebody waits for the end.
+const HURRIED_PATIENCE: Duration = Duration::from_secs(3);
+
+static HURRIED: AtomicBool = AtomicBool::new(false);
 
 /// How often a command's end is looked for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
@@ -221,6 +227,15 @@ pub fn find() -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join("sbatch")).find(|path| path.is_file())
 }
 
+/// Gives commands up soon from now on, also those that are asked already.
+pub fn hurry() {
+    HURRIED.store(true, Ordering::Relaxed);
+}
+
+fn patience() -> Duration {
+    if HURRIED.load(Ordering::Relaxed) { HURRIED_PATIENCE } else { PATIENCE }
+}
+
 /// Runs a command to its end, or gives it up.
 fn run(program: &str, arguments: &[String], input: &[u8]) -> Result<String, Trouble> {
     let refused = |error: std::io::Error| Trouble::Refused(format!("`{program}` cannot be started: {error}"));
@@ -246,10 +261,11 @@ fn run(program: &str, arguments: &[String], input: &[u8]) -> Result<String, Trou
     let status = loop {
         match child.try_wait().map_err(refused)? {
             Some(status) => break status,
-            None if began.elapsed() > PATIENCE => {
+            None if began.elapsed() > patience() => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(Trouble::Unreachable(format!("`{program}` did not answer in {} s", PATIENCE.as_secs())));
+                let seconds = began.elapsed().as_secs();
+                return Err(Trouble::Unreachable(format!("`{program}` did not answer in {seconds} s")));
             }
             None => std::thread::sleep(LOOK_INTERVAL),
         }
