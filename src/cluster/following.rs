@@ -31,9 +31,6 @@ const KILL_WAIT: Duration = Duration::from_secs(5);
 /// So long Slurm is asked again and again what it ended a job for.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// What Slurm writes into the log of a job that takes more memory than it was given.
-const OVER_MEMORY: [&str; 3] = ["xceeded memory limit", "xceeded job memory limit", "oom-kill event"];
-
 /// How an attempt went.
 enum End {
     /// The node told.
@@ -230,25 +227,24 @@ impl Shared {
             return None;
         }
         let state = policy::end_of_pilot(silence, || slurm::state(&claim.slurm).ok())?;
-        let state = if self.tells_of_memory(&claim.slurm) { State::OutOfMemory } else { state };
+        let state = self.cause(&claim.slurm).unwrap_or(state);
         self.spool.leave_pilot(&claim.pilot);
         Some(way.lost(state, &claim.node))
     }
 
-    /// Whether Slurm wrote beside a pilot that it took too much memory: without control groups, its state does not tell.
-    fn tells_of_memory(&self, job: &str) -> bool {
-        let log = fs::read(self.spool.logs().join(format!("{job}.log"))).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        log.lines().any(|line| line.starts_with("slurmstepd") && OVER_MEMORY.iter().any(|sign| line.contains(sign)))
+    /// Why Slurm ended a pilot, as it wrote beside it.
+    fn cause(&self, job: &str) -> Option<State> {
+        let log = fs::read(self.spool.logs().join(format!("{job}.log"))).ok()?;
+        slurm::cause(&String::from_utf8_lossy(&log))
     }
 
     /// What an outcome comes to: one that Slurm or a lack of memory brought about is a loss.
     fn judge(&self, way: &Way<'_>, outcome: Outcome) -> End {
         let Err(failure) = &outcome.result else { return End::Outcome(outcome) };
-        let node = &outcome.claim.node;
+        let Claim { node, slurm: job, .. } = &outcome.claim;
         match outcome.stopped {
             Some(Stopped::Limit) => way.lost(State::Timeout, node),
-            Some(Stopped::Terminated) => way.lost(last_words(&outcome.claim.slurm), node),
+            Some(Stopped::Terminated) => way.lost(self.cause(job).unwrap_or_else(|| last_words(job)), node),
             _ if failure.class == FailureClass::OutOfMemory => End::Lost(Loss::Memory, failure.message.clone()),
             _ => End::Outcome(outcome),
         }

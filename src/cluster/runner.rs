@@ -136,6 +136,9 @@ impl Cluster {
     /// interruption all, are cancelled.
     pub fn finish(self, interrupted: bool) {
         self.shared.ended.store(true, Ordering::Relaxed);
+        if interrupted {
+            slurm::hurry();
+        }
         for thread in self.threads {
             let _ = thread.join();
         }
