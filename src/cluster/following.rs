@@ -22,8 +22,8 @@ use crate::executor::{Output, Surroundings};
 /// How soon and how seldom a job's outcome is looked for.
 const LOOKS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(200)];
 
-/// A job that has waited no longer than this is not said to wait.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// A job that has waited no longer than this is not said to wait, and longer as long as nobody can say why.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
 
 /// How long a job that was told to end at once may still take.
 const KILL_WAIT: Duration = Duration::from_secs(5);
@@ -160,7 +160,7 @@ impl Shared {
         loop {
             // First, so that all that was told before it is told.
             let outcome = self.spool.outcome(attempt);
-            self.tell_where(way, began.elapsed() > PATIENCE, &mut told, tell);
+            self.tell_where(way, began.elapsed(), &mut told, tell);
             events.read().into_iter().for_each(around.sink);
             if let Some(outcome) = outcome {
                 return End::Outcome(outcome);
@@ -196,14 +196,18 @@ impl Shared {
     }
 
     /// Tells where a job is, where that is news; that it waits only when it has for a while.
-    fn tell_where(&self, way: &Way<'_>, has_waited: bool, told: &mut Option<Whereabouts>, tell: &dyn Fn(Whereabouts)) {
+    fn tell_where(&self, way: &Way<'_>, waited: Duration, told: &mut Option<Whereabouts>, tell: &dyn Fn(Whereabouts)) {
         if matches!(told, Some(Whereabouts::On { .. })) {
             return;
         }
         let now = match self.spool.claim(&way.attempt) {
             Some(Claim { node, slurm: job, .. }) => Whereabouts::On { node, job },
-            None if has_waited => Whereabouts::Queued(way.lane.queue()),
-            None => return,
+            None if waited < PATIENCE[0] => return,
+            None => match way.lane.queue() {
+                Some(words) => Whereabouts::Queued(words),
+                None if waited < PATIENCE[1] => return,
+                None => Whereabouts::Queued("Slurm has not listed its job yet".to_owned()),
+            },
         };
         if told.as_ref() != Some(&now) {
             tell(now.clone());
