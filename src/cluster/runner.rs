@@ -154,8 +154,8 @@ impl Cluster {
         outcome
     }
 
-    /// Ends the run's part. Pilots end by themselves when they have been idle; those that have not begun, and after an
-    /// interruption all, are cancelled.
+    /// Ends the run's part. Pilots end by themselves when they have been idle; those that give no sign of life, and after
+    /// an interruption all, are cancelled. Slurm may take one for running that waits on a lost node, to begin later.
     pub fn finish(self, interrupted: bool) {
         if interrupted {
             slurm::hurry();
@@ -171,9 +171,11 @@ impl Cluster {
         if spool.has_offers(shape, now) {
             return;
         }
+        let pilots = spool.pilots(now).into_iter().filter(|(_, silent)| *silent < SILENT);
+        let alive: Vec<_> = pilots.map(|(pilot, _)| pilot.claim.slurm).collect();
         let cancelled = slurm::list(name).and_then(|listed| {
             let ours = listed.into_iter().filter(|pilot| pilot.comment == *shape);
-            let wanted = ours.filter(|pilot| interrupted || pilot.state == State::Pending);
+            let wanted = ours.filter(|pilot| interrupted || !alive.contains(&pilot.id));
             slurm::cancel(&wanted.map(|pilot| pilot.id).collect::<Vec<_>>())
         });
         if cancelled.is_err() {
