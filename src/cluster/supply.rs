@@ -156,11 +156,11 @@ impl Supply {
         format!("jobs fail on their nodes as soon as they begin, the last {STILLBORN} arrays as a whole{last}")
     }
 
-    /// Cancels the pilots of this run that have not begun, or all of them; those of lanes that others live on stay.
-    pub fn cancel(&self, all: bool, is_shared: impl Fn(&str) -> bool) -> Result<(), Trouble> {
+    /// Cancels the pilots of this run but those that are alive; those of lanes that others live on stay.
+    pub fn cancel(&self, alive: &[String], is_shared: impl Fn(&str) -> bool) -> Result<(), Trouble> {
         let own = |shape: &str| self.lanes.iter().any(|lane| lane.shape == shape) && !is_shared(shape);
         let listed = slurm::list(&self.name)?;
-        let wanted = listed.into_iter().filter(|it| own(&it.comment) && (all || it.state == State::Pending));
+        let wanted = listed.into_iter().filter(|it| own(&it.comment) && !alive.contains(&it.id));
         slurm::cancel(&wanted.map(|pilot| pilot.id).collect::<Vec<_>>())
     }
 }

@@ -214,8 +214,24 @@ fn jobs_of_others_are_never_cancelled_not_even_such_as_bear_the_same_name() {
     let left = || lab.rig.queue("R,PD").into_iter().map(|(job, _)| job).collect::<Vec<_>>();
     assert!(wait_for(Duration::from_secs(10), || left().len() <= foreign.len()), "{:?}", left());
     let mut left = left();
-    (left.sort(), foreign.sort());
+    left.sort();
+    foreign.sort();
     assert_eq!(left, foreign);
+}
+
+#[test]
+fn a_pilot_that_never_gave_a_sign_of_life_is_cancelled_at_the_end_of_the_run() {
+    let Some(lab) = Lab::new(SLOW) else { return };
+    let run = lab.start_until(1);
+    let pilot = lab.rig.jobs().remove(0);
+    // As one that Slurm takes for running on a node that is lost.
+    let (name, comment) = (field(&pilot, "JobName"), field(&pilot, "Comment"));
+    let like = [format!("--job-name={name}"), format!("--comment={comment}")];
+    lab.rig.ask("sbatch", &[&like[0], &like[1], "--output=/dev/null", "--wrap=sleep 86393"]);
+    assert!(wait_for(Duration::from_secs(10), || lab.rig.queue("R").len() == 2), "{:?}", lab.rig.jobs());
+    let said = run.end();
+    assert_eq!(said.code, 0, "{}", said.err);
+    lab.assert_as_here(&[]);
 }
 
 /// A job gives way to a more urgent one, and the training that it was at goes on elsewhere or later.
