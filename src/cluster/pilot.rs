@@ -267,11 +267,8 @@ impl<'a> Serving<'a> {
         }
         let peak_bytes = result.as_ref().ok().and_then(|output| output.peak_bytes);
         let result = result.map(|Output { metrics, .. }| metrics);
-        let result = result.map_err(|failure| match memory::kills() > killed {
-            // The kernel takes the largest process, which may be a program that the job started.
-            true => Failure { class: FailureClass::OutOfMemory, message: out_of_memory(&self.claim.node), ..failure },
-            false => failure,
-        });
+        // The kernel takes the largest process, which may be a program of the stage whose end it did not notice.
+        let result = if memory::kills() > killed { Err(out_of_memory(&self.claim.node)) } else { result };
         Outcome { claim: self.claim.clone(), result, peak_bytes, stopped }
     }
 
@@ -292,8 +289,9 @@ fn place(kind: &str) -> Result<Place, Failure> {
     kinds::find(kind).map(|kind| kind.place).ok_or_else(|| broken(format!("there is no kind `{kind}` on the node")))
 }
 
-fn out_of_memory(node: &str) -> String {
-    format!("memory ran out on {node}, where the kernel killed a process of the stage")
+fn out_of_memory(node: &str) -> Failure {
+    let message = format!("memory ran out on {node}, where the kernel killed a process of the stage");
+    Failure { class: FailureClass::OutOfMemory, message, parameter: None }
 }
 
 fn broken(message: String) -> Failure {

@@ -19,7 +19,7 @@ use crate::cache::Cache;
 use crate::cache::afar::Looker;
 use crate::cache::pieces::{Piece, files_below};
 use crate::cluster::mail::{Ending, Errand, Mail, Report, SIGN_LOST, Secret};
-use crate::cluster::spool::{Attempt, Claim, Offer, Outcome, Spool, StopHow};
+use crate::cluster::spool::{Attempt, Claim, Offer, Outcome, Pilot, Spool, StopHow};
 use crate::remote::{Meter, side_by_side};
 
 /// How soon and how seldom the remote is asked for news.
@@ -47,7 +47,7 @@ pub struct Relay {
 
 /// A pilot as the relay knows it.
 struct Known {
-    claim: Claim,
+    pilot: Pilot,
     /// How many jobs it was given.
     given: u64,
     at: At,
@@ -97,15 +97,12 @@ impl Relay {
     fn take_up(&mut self) -> Result<()> {
         let (office, mail) = (&self.office, self.office.mail());
         for (pilot, number) in mail.endings()? {
-            let is_over = office.take_ending(&pilot, number, 0).unwrap_or_else(|error| {
-                tracing::warn!("what a node made before is left: {error:#}");
-                true
-            });
-            if is_over
-                && let Some(Known { given, at, .. }) = self.pilots.get_mut(&pilot)
-                && *given == number
-            {
-                *at = At::Idle;
+            match office.take_ending(&pilot, number, 0) {
+                Err(error) => tracing::warn!("what a node made before is left: {error:#}"),
+                Ok(_) => {
+                    let known = self.pilots.get_mut(&pilot).filter(|known| known.given == number);
+                    known.into_iter().for_each(|known| known.at = At::Idle);
+                }
             }
         }
         let gone = mail.jobs()?.into_iter().filter(|(pilot, _)| !self.pilots.contains_key(pilot));
@@ -153,17 +150,21 @@ impl Relay {
         Ok(news)
     }
 
-    /// Gives up pilots that have ended or are silent for long; the states that they sent are kept for the next attempt.
+    /// Gives up pilots that have ended or are silent for long, once what they left is taken over.
     fn bury(&mut self, fresh: &[String]) {
-        let gone = self.pilots.extract_if(.., |pilot, _| !fresh.contains(pilot));
-        for (pilot, known) in gone.collect::<Vec<_>>() {
-            if let At::Work(Work { attempt, states, .. }) = &known.at
-                && let Some(offer) = self.office.spool.offered(attempt)
-                && let Err(error) = self.office.keep_states(states, &offer.job.partial)
-            {
-                tracing::warn!("`{}` goes on from an older state: {error:#}", offer.stage);
+        let mut gone = Vec::new();
+        for (name, known) in self.pilots.iter_mut().filter(|(name, _)| !fresh.contains(name)) {
+            match std::mem::replace(&mut known.at, At::Moving) {
+                At::Idle => gone.push(name.clone()),
+                At::Work(work) => settle(&self.office, &self.moved.0, known, work),
+                At::Moving => {}
             }
-            self.office.spool.leave_pilot(&pilot);
+            // The run shall wait for what it left.
+            let _ = self.office.spool.beat_pilot(&known.pilot);
+        }
+        for name in gone {
+            self.pilots.remove(&name);
+            self.office.spool.leave_pilot(&name);
         }
     }
 
@@ -178,27 +179,21 @@ impl Relay {
         match &mut known.at {
             At::Moving => return Ok(false),
             At::Work(_) if report.ended >= known.given => {
-                let At::Work(work) = std::mem::replace(&mut known.at, At::Moving) else { unreachable!("it was seen") };
-                let (sender, given, claim) = (self.moved.0.clone(), known.given, known.claim.clone());
-                std::thread::spawn(move || {
-                    let is_over = office.take_ending(&pilot, given, work.told).unwrap_or_else(|error| {
-                        office.refuse(&work.attempt, &claim, &error);
-                        true
-                    });
-                    let at = if is_over { At::Idle } else { At::Work(work) };
-                    let _ = sender.send(Moved { pilot, given, at });
-                });
+                if let At::Work(work) = std::mem::replace(&mut known.at, At::Moving) {
+                    settle(&office, &self.moved.0, known, work);
+                }
                 return Ok(true);
             }
             At::Work(work) => return office.follow(&pilot, known.given, report, work),
             At::Idle => {}
         }
         let is_free = report.pilot.fault.is_none() && report.ended == known.given;
-        let taken = now.filter(|_| is_free).and_then(|now| office.spool.take(&report.pilot.shape, &known.claim, now));
+        let taken =
+            now.filter(|_| is_free).and_then(|now| office.spool.take(&report.pilot.shape, &known.pilot.claim, now));
         let Some((attempt, offer)) = taken else { return Ok(false) };
         known.given += 1;
         known.at = At::Moving;
-        let (sender, given, claim) = (self.moved.0.clone(), known.given, known.claim.clone());
+        let (sender, given, claim) = (self.moved.0.clone(), known.given, known.pilot.claim.clone());
         std::thread::spawn(move || {
             let (given, at) = match office.give(&claim.pilot, given, &attempt, &offer) {
                 Ok(()) => (given, At::Work(Work::of(attempt))),
@@ -211,6 +206,16 @@ impl Relay {
         });
         Ok(true)
     }
+}
+
+/// Takes over, on a thread of its own, how the job of a pilot ended, or what it left where it did not come to an end.
+fn settle(office: &Arc<Office>, moved: &Sender<Moved>, known: &Known, work: Work) {
+    let (office, moved, given, claim) = (Arc::clone(office), moved.clone(), known.given, known.pilot.claim.clone());
+    std::thread::spawn(move || {
+        let at = office.settle(&claim, given, work);
+        // Nobody is left to hear it when the run has ended.
+        let _ = moved.send(Moved { pilot: claim.pilot, given, at });
+    });
 }
 
 impl Work {
@@ -230,13 +235,13 @@ impl Office {
 
     /// A pilot that has just come, or was given a job by an earlier run.
     fn meet(&self, report: &Report) -> Result<Known> {
-        let (claim, next) = (report.pilot.claim.clone(), report.ended + 1);
-        Ok(match self.mail().job(&claim.pilot, next)? {
-            None => Known { claim, given: report.ended, at: At::Idle },
+        let (pilot, next) = (report.pilot.clone(), report.ended + 1);
+        Ok(match self.mail().job(&pilot.claim.pilot, next)? {
+            None => Known { pilot, given: report.ended, at: At::Idle },
             Some(errand) => {
                 let attempt = Attempt { key: errand.key, number: errand.attempt };
                 let told = fs::metadata(self.spool.events(&attempt)).map_or(0, |metadata| metadata.len());
-                Known { claim, given: next, at: At::Work(Work { told, ..Work::of(attempt) }) }
+                Known { pilot, given: next, at: At::Work(Work { told, ..Work::of(attempt) }) }
             }
         })
     }
@@ -275,18 +280,25 @@ impl Office {
         told.max(from + events.len() as u64)
     }
 
-    /// Takes over how a job ended; false where the remote does not answer, so that it may be tried again.
-    fn take_ending(&self, pilot: &str, number: u64, told: u64) -> Result<bool> {
-        match self.try_take_ending(pilot, number, told) {
-            Ok(()) => Ok(true),
-            Err(_) if self.cache.remote.as_ref().is_some_and(|remote| remote.is_down()) => Ok(false),
-            Err(error) => Err(error),
+    fn settle(&self, claim: &Claim, number: u64, work: Work) -> At {
+        let taken = self.take_ending(&claim.pilot, number, work.told);
+        let taken = taken.and_then(|was_there| match self.spool.offered(&work.attempt).filter(|_| !was_there) {
+            Some(offer) => self.keep_states(&work.states, &offer.job.partial),
+            None => Ok(()),
+        });
+        match taken {
+            Ok(()) => At::Idle,
+            Err(_) if self.cache.remote.as_ref().is_some_and(|remote| remote.is_down()) => At::Work(work),
+            Err(error) => {
+                self.refuse(&work.attempt, claim, &error);
+                At::Idle
+            }
         }
     }
 
-    /// Brings what a job made, and says in the spool how it ended.
-    fn try_take_ending(&self, pilot: &str, number: u64, told: u64) -> Result<()> {
-        let Some(ending) = self.mail().ending(pilot, number)? else { return Ok(()) };
+    /// Brings what a job made, and says in the spool how it ended; false where nobody has said that it did.
+    fn take_ending(&self, pilot: &str, number: u64, told: u64) -> Result<bool> {
+        let Some(ending) = self.mail().ending(pilot, number)? else { return Ok(false) };
         let Ending { key, attempt, outcome, out, states, events_from, events, log } = ending;
         let attempt = Attempt { key, number: attempt };
         // Of a job that nobody wants any more, nothing is left.
@@ -299,7 +311,7 @@ impl Office {
             append(&offer.log, &log);
             self.spool.end(&attempt, &outcome)?;
         }
-        self.mail().forget(pilot, number)
+        self.mail().forget(pilot, number).map(|()| true)
     }
 
     /// Ends a job that could not be given or whose end could not be taken over, so that nobody waits for it.
