@@ -322,7 +322,9 @@ mod tests {
         let graph = graph(4, &[], &[]);
         let slots = Slots::new(1, 0, None).and_places(vec![1]);
         let mut agenda = Agenda::new(&graph, &[true; 4], slots);
-        [3, 2, 1].map(|at| agenda.ready(id(at), Some(0), None));
+        for at in [3, 2, 1] {
+            agenda.ready(id(at), Some(0), None);
+        }
         agenda.ready(id(0), None, None);
         let mut asked = Vec::new();
         let mut wish = |id: StageId| {
