@@ -126,8 +126,9 @@ impl Shared {
 
     /// What an earlier run left of a job: its outcome, or a pilot that is at it.
     fn left_behind(&self, key: &Digest) -> Option<Attempt> {
-        self.spool.withdraw_all(key);
+        // Where nothing was tried nothing is offered, and the queue can be long.
         let attempt = self.spool.latest(key)?;
+        self.spool.withdraw_all(key);
         if let Some(outcome) = self.spool.outcome(&attempt) {
             return outcome.result.is_ok().then_some(attempt);
         }
@@ -154,6 +155,7 @@ impl Shared {
         let mut events = Tail { path: self.spool.events(attempt), read: 0 };
         let mut pause = LOOKS[0];
         let (began, mut looked) = (Instant::now(), Instant::now());
+        let mut rest = INTERVAL;
         let mut killed: Option<Instant> = None;
         let mut asked = false;
         let mut told = None;
@@ -184,14 +186,14 @@ impl Shared {
             if killed.is_some_and(|killed| killed.elapsed() > KILL_WAIT) {
                 return End::Failed(interrupted());
             }
-            if looked.elapsed() > INTERVAL {
-                if let Some(end) = self.lost(way) {
-                    return end;
+            if looked.elapsed() > rest {
+                match self.look_after(way) {
+                    Err(end) => return end,
+                    Ok(silent) => (looked, rest) = (Instant::now(), policy::check_pause(silent)),
                 }
-                looked = Instant::now();
             }
             std::thread::sleep(pause);
-            pause = pause.mul_f64(1.3).min(LOOKS[1]);
+            pause = pause.mul_f64(1.3).min(policy::follow_pause(self.supply.open()));
         }
     }
 
@@ -215,25 +217,27 @@ impl Shared {
         }
     }
 
-    /// How an attempt ended that somebody took and nobody is at any more; none while somebody is.
-    fn lost(&self, way: &Way<'_>) -> Option<End> {
+    /// How long the pilot of an attempt has been silent; how the attempt ended where nobody is at it any more.
+    fn look_after(&self, way: &Way<'_>) -> Result<Duration, End> {
         let (attempt, now) = (&way.attempt, self.now());
         let Some(claim) = self.spool.claim(attempt) else {
             // Between taking an offer and saying so lies a moment, in which a pilot can die too.
             let is_taken = way.offered.as_ref().is_none_or(|offered| !offered.exists());
             let silent = self.spool.taken_since(attempt, now).unwrap_or_default();
             let why = || End::Lost(Loss::Node, "its pilot was lost as it began".to_owned());
-            return (is_taken && silent > SILENT).then(why);
+            return if is_taken && silent > SILENT { Err(why()) } else { Ok(Duration::ZERO) };
         };
         let silence = self.spool.silence(&claim.pilot, now);
         // It may have written the outcome this very moment.
         if silence.is_none() && self.spool.outcome(attempt).is_some() {
-            return None;
+            return Ok(Duration::ZERO);
         }
-        let state = policy::end_of_pilot(silence, || slurm::state(&claim.slurm).ok())?;
+        let Some(state) = policy::end_of_pilot(silence, || slurm::state(&claim.slurm).ok()) else {
+            return Ok(silence.unwrap_or_default());
+        };
         let state = self.cause(&claim.slurm).unwrap_or(state);
         self.spool.leave_pilot(&claim.pilot);
-        Some(way.lost(state, &claim.node))
+        Err(way.lost(state, &claim.node))
     }
 
     /// Why Slurm ended a pilot, as it wrote beside it.

@@ -17,8 +17,8 @@ use pacer_stages::worker::{Failure, FailureClass};
 use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper};
 use signal_hook::consts::{SIGTERM, SIGUSR1};
 
-use crate::cluster::code;
 use crate::cluster::spool::{Attempt, Claim, Offer, Outcome, Pilot, Spool, StopHow, Stopped};
+use crate::cluster::{code, policy};
 use crate::executor::machine::{self, Machine};
 use crate::executor::{self, Output, Pool, Stop, Surroundings, memory};
 
@@ -28,12 +28,11 @@ pub const BEGAN: &str = "began on";
 /// How often a pilot gives a sign of life.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often an idle pilot looks for a job.
+/// How often it is looked, while that is awaited, whether Slurm ends the pilot.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How soon and how seldom a busy one looks whether its job has ended, and how often whether it shall stop.
+/// How soon and how seldom a busy one looks whether its job has ended.
 const PAUSES: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(50)];
-const STOP_INTERVAL: Duration = Duration::from_millis(200);
 
 /// So long after a job has ended its pilot may hear that Slurm ends both, for all their processes are told, one by one:
 /// where a program may have gone on without one of its own that was ended, and where the job failed.
@@ -72,6 +71,8 @@ pub(super) struct Serving<'a> {
     terminated: Arc<AtomicBool>,
     beaten: Option<Instant>,
     now: SystemTime,
+    /// Pilots that look where this one does.
+    crowd: usize,
 }
 
 /// Takes jobs until there are none, the end of its time is near, or Slurm ends it.
@@ -145,7 +146,7 @@ impl<'a> Serving<'a> {
         let claim = claim();
         // Nobody may read it.
         let _ = writeln!(std::io::stderr(), "pilot {} {BEGAN} {}", claim.pilot, claim.node);
-        Ok(Self { spool, claim, post, machine, pool, near_limit, terminated, beaten: None, now })
+        Ok(Self { spool, claim, post, machine, pool, near_limit, terminated, beaten: None, now, crowd: 0 })
     }
 
     /// Who it is.
@@ -182,7 +183,7 @@ impl<'a> Serving<'a> {
             self.beat(None, None);
             let Some((attempt, offer)) = self.spool.take(&self.post.shape, &self.claim, self.now) else {
                 self.trim();
-                std::thread::sleep(LOOK_INTERVAL);
+                std::thread::sleep(policy::idle_pause(self.crowd));
                 continue;
             };
             self.beaten = None;
@@ -241,7 +242,7 @@ impl<'a> Serving<'a> {
                 std::thread::sleep(pause);
                 pause = pause.mul_f64(1.5).min(PAUSES[1]);
                 self.beat(Some(&offer.stage), None);
-                if looked.elapsed() < STOP_INTERVAL {
+                if looked.elapsed() < policy::follow_pause(self.crowd) {
                     continue;
                 }
                 looked = Instant::now();
@@ -284,7 +285,9 @@ impl<'a> Serving<'a> {
         let (claim, shape) = (self.claim.clone(), self.post.shape.clone());
         let pilot = Pilot { claim, shape, stage: stage.map(str::to_owned), fault };
         match self.spool.beat_pilot(&pilot) {
-            Ok(now) => (self.now, self.beaten) = (now, Some(Instant::now())),
+            Ok(now) => {
+                (self.now, self.beaten, self.crowd) = (now, Some(Instant::now()), self.spool.crowd(&self.post.shape))
+            }
             Err(error) => tracing::warn!("the store cannot be written: {error}"),
         }
     }

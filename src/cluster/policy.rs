@@ -30,6 +30,62 @@ pub fn end_of_pilot(silence: Option<Duration>, state: impl FnOnce() -> Option<St
     }
 }
 
+/// How long an idle pilot waits between two looks for a job. Few look often; many share 200 looks a second, and each
+/// looks once a second at least.
+pub fn idle_pause(pilots: usize) -> Duration {
+    (Duration::from_millis(5) * count(pilots)).clamp(Duration::from_millis(20), Duration::from_secs(1))
+}
+
+/// How long a run waits at most between two looks for an outcome while so many jobs are open, and a busy pilot of as
+/// many between two looks whether it shall stop: above 200, about a thousand looks a second for all of them.
+pub fn follow_pause(many: usize) -> Duration {
+    (Duration::from_millis(1) * count(many)).clamp(Duration::from_millis(200), Duration::from_secs(2))
+}
+
+fn count(many: usize) -> u32 {
+    u32::try_from(many).unwrap_or(u32::MAX).min(10_000)
+}
+
+/// How long a run waits between two looks whether a pilot lives that has been silent for so long; each may ask Slurm.
+pub fn check_pause(silent: Duration) -> Duration {
+    (silent / 4).max(INTERVAL)
+}
+
+/// When a run asks Slurm for the list of its pilots: at once when what it sees itself has changed, ever more seldom while
+/// that stays, and not at all while it has the pilots that it wants.
+#[derive(Debug, Default)]
+pub struct Asking {
+    /// The pilots that were wanted and those that lived when it asked last.
+    seen: Option<(usize, usize)>,
+    /// How many chances to ask it lets pass after each question, and how many are left.
+    passes: u32,
+    left: u32,
+}
+
+impl Asking {
+    /// The most chances that it lets pass.
+    const MOST_PASSES: u32 = 15;
+
+    /// Whether to ask, while so many pilots are wanted and so many live; to be called once in each interval.
+    pub fn is_due(&mut self, wanted: usize, alive: usize) -> bool {
+        if alive >= wanted {
+            *self = Self::default();
+            return false;
+        }
+        if self.seen != Some((wanted, alive)) {
+            *self = Self { seen: Some((wanted, alive)), ..Self::default() };
+            return true;
+        }
+        if self.left > 0 {
+            self.left -= 1;
+            return false;
+        }
+        self.passes = (2 * self.passes + 1).min(Self::MOST_PASSES);
+        self.left = self.passes;
+        true
+    }
+}
+
 /// Why an attempt at a job came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Loss {
@@ -113,6 +169,25 @@ mod tests {
         assert_eq!(further_pilots(10, 4, 1), 3);
         assert_eq!(further_pilots(2, 4, 1), 1);
         assert_eq!(further_pilots(2, 4, 3), 0);
+    }
+
+    #[test]
+    fn few_look_often_and_many_seldom() {
+        let ms = |pause: Duration| pause.as_millis();
+        assert_eq!([1, 4, 100, 1_000].map(|pilots| ms(idle_pause(pilots))), [20, 20, 500, 1_000]);
+        assert_eq!([1, 200, 1_000, 1_000_000].map(|jobs| ms(follow_pause(jobs))), [200, 200, 1_000, 2_000]);
+        assert_eq!([2, 40].map(|silent| check_pause(Duration::from_secs(silent)).as_secs()), [1, 10]);
+    }
+
+    #[test]
+    fn slurm_is_asked_when_something_changes_and_seldom_while_it_stays() {
+        let mut asking = Asking::default();
+        assert!(!asking.is_due(3, 3), "there is nothing to ask for");
+        assert!(asking.is_due(4, 3) && asking.is_due(5, 3) && asking.is_due(5, 4));
+        let asked: Vec<u32> = (1..64).filter(|_| asking.is_due(5, 4)).collect();
+        assert_eq!(asked, [1, 3, 7, 15, 31, 47, 63]);
+        assert!(asking.is_due(5, 3), "a pilot has ended");
+        assert!(!asking.is_due(2, 3) && asking.is_due(5, 3), "and jobs came anew");
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl Cluster {
         let supply = supply(profile, &spool, &store, away.as_ref(), architecture, environment)?;
         let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let runner = format!("{}-{}", started.as_millis(), std::process::id());
-        let now = spool.beat_runner(&runner).with_context(|| format!("`{}` cannot be written", store.display()))?;
+        let now = spool.beat_runner(&runner, 0).with_context(|| format!("`{}` cannot be written", store.display()))?;
         spool.tidy(now);
         let (place, ended, now) = (AtomicU64::new(0), AtomicBool::new(false), Mutex::new(now));
         let shared = Arc::new(Shared { spool, supply, runner, place, ended, now });
@@ -230,7 +230,7 @@ impl Shared {
 
     fn beat(&self) {
         while !self.ended.load(Ordering::Relaxed) {
-            match self.spool.beat_runner(&self.runner) {
+            match self.spool.beat_runner(&self.runner, self.supply.alive()) {
                 Ok(now) => *self.now.lock().unwrap_or_else(PoisonError::into_inner) = now,
                 Err(error) => tracing::warn!("the store cannot be written: {error}"),
             }
@@ -247,7 +247,7 @@ impl Shared {
         let mut warned = false;
         while !self.ended.load(Ordering::Relaxed) {
             std::thread::sleep(DEMAND_INTERVAL);
-            if !self.supply.is_wanted() || interrupted() || asked.is_some_and(|asked| asked.elapsed() < INTERVAL) {
+            if self.supply.open() == 0 || interrupted() || asked.is_some_and(|asked| asked.elapsed() < INTERVAL) {
                 continue;
             }
             let outcome = self.supply.renew(&self.spool, self.now());

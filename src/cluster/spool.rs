@@ -1,7 +1,7 @@
 //! The spool: the files in the store by which a run and the jobs of a cluster talk. Unaware of Slurm and of stages.
 //!
 //! ```text
-//! cluster/queue/<shape>/<runner>/<place>-<key>.<attempt>   an offer; whoever renames it has it
+//! cluster/queue/<shape>/<runner>/<heap>/<place>-<key>.<attempt>   an offer; whoever renames it has it
 //! cluster/jobs/<key>/<attempt>/   job.json, taken, claim.json, events.jsonl, outcome.json, stop, out/
 //! cluster/pilots/<pilot>  cluster/runners/<runner>         written again and again by those who live
 //! ```
@@ -25,7 +25,10 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 
 /// Version of the files of the spool; part of the shape, so that no two versions meet.
-pub const SPOOL_VERSION: u32 = 1;
+pub const SPOOL_VERSION: u32 = 2;
+
+/// Offers of one folder, so that a pilot that takes one reads no more names than these.
+const HEAP: u64 = 100;
 
 /// A runner that has not written for so long is gone.
 pub const RUNNER_LOST: Duration = Duration::from_secs(15);
@@ -179,11 +182,16 @@ impl Spool {
     /// Offers a job to whoever takes jobs of a shape; the lower its place, the sooner.
     pub fn offer(&self, shape: &str, place: u64, attempt: &Attempt, offer: &Offer) -> io::Result<PathBuf> {
         write_json(&self.folder(attempt).join(JOB), offer)?;
-        let folder = self.root.join("queue").join(shape).join(&offer.runner);
-        make_private(&folder)?;
-        let path = folder.join(format!("{place:010}-{}", attempt.name()));
-        File::create(&path)?;
-        Ok(path)
+        let heap = self.root.join("queue").join(shape).join(&offer.runner).join(format!("{:08}", place / HEAP));
+        let path = heap.join(format!("{place:010}-{}", attempt.name()));
+        loop {
+            make_private(&heap)?;
+            match File::create(&path) {
+                // A pilot that found the heap empty has removed it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                made => return made.map(|_| path),
+            }
+        }
     }
 
     /// Takes an offer back; false where somebody has taken it already.
@@ -195,30 +203,34 @@ impl Spool {
     pub fn take(&self, shape: &str, claim: &Claim, now: SystemTime) -> Option<(Attempt, Offer)> {
         let queue = self.root.join("queue").join(shape);
         for runner in names(&queue).iter().filter(|runner| self.is_fresh(runner, now)) {
-            for name in names(&queue.join(runner)) {
-                let Some(attempt) = name.split_once('-').and_then(|(_, name)| Attempt::parse(name)) else { continue };
-                let folder = self.folder(&attempt);
-                // Of all who rename it, one does.
-                if fs::rename(queue.join(runner).join(&name), folder.join(TAKEN)).is_err() {
-                    continue;
+            for heap in folders(&queue.join(runner)) {
+                if let Some(taken) = names(&heap).iter().find_map(|name| self.take_one(&heap, name, claim)) {
+                    return Some(taken);
                 }
-                let Some(offer) = read_json::<Offer>(&folder.join(JOB)) else { continue };
-                if write_json(&folder.join(CLAIM), claim).is_ok() {
-                    return Some((attempt, offer));
-                }
+                // Fails where its runner goes on to fill it.
+                let _ = fs::remove_dir(heap);
             }
         }
         None
     }
 
+    fn take_one(&self, heap: &Path, name: &str, claim: &Claim) -> Option<(Attempt, Offer)> {
+        let attempt = Attempt::parse(name.split_once('-')?.1)?;
+        let folder = self.folder(&attempt);
+        // Of all who rename it, one does.
+        fs::rename(heap.join(name), folder.join(TAKEN)).ok()?;
+        let offer = read_json::<Offer>(&folder.join(JOB))?;
+        write_json(&folder.join(CLAIM), claim).ok()?;
+        Some((attempt, offer))
+    }
+
     /// Takes back whatever is offered for a key, also by runners that are gone.
     pub fn withdraw_all(&self, key: &Digest) {
         let sign = format!("-{key}.");
-        for folder in names(&self.root.join("queue")).iter().map(|shape| self.root.join("queue").join(shape)) {
-            for runner in names(&folder) {
-                let offers = names(&folder.join(&runner)).into_iter().filter(|name| name.contains(&sign));
-                offers.for_each(|name| drop(fs::remove_file(folder.join(&runner).join(name))));
-            }
+        let runners = folders(&self.root.join("queue")).into_iter().flat_map(|shape| folders(&shape));
+        for heap in runners.flat_map(|runner| folders(&runner)) {
+            let offers = names(&heap).into_iter().filter(|name| name.contains(&sign));
+            offers.for_each(|name| drop(fs::remove_file(heap.join(name))));
         }
     }
 
@@ -276,9 +288,15 @@ impl Spool {
         let _ = fs::remove_dir_all(self.root.join("jobs").join(key.hex()));
     }
 
-    /// Gives a sign of life as a runner; the time of this file system.
-    pub fn beat_runner(&self, runner: &str) -> io::Result<SystemTime> {
-        beat(&self.root.join("runners").join(runner), b"")
+    /// Gives a sign of life as a runner that knows of so many pilots; the time of this file system.
+    pub fn beat_runner(&self, runner: &str, pilots: usize) -> io::Result<SystemTime> {
+        beat(&self.root.join("runners").join(runner), pilots.to_string().as_bytes())
+    }
+
+    /// How many pilots take jobs of a shape, as its runners say.
+    pub fn crowd(&self, shape: &str) -> usize {
+        let said = |runner: String| fs::read_to_string(self.root.join("runners").join(runner)).ok()?.parse().ok();
+        names(&self.root.join("queue").join(shape)).into_iter().filter_map(said).max().unwrap_or(0)
     }
 
     /// Takes away all that a runner had here.
@@ -332,6 +350,11 @@ fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = names.filter(|name| !name.starts_with('.')).collect();
     names.sort();
     names
+}
+
+/// What lies in a folder, sorted.
+fn folders(folder: &Path) -> Vec<PathBuf> {
+    names(folder).into_iter().map(|name| folder.join(name)).collect()
 }
 
 fn age(path: &Path, now: SystemTime) -> Option<Duration> {
@@ -401,7 +424,7 @@ mod tests {
     fn an_offer_is_taken_once_in_order_and_only_of_the_living() {
         let folder = tempfile::tempdir().unwrap();
         let spool = Spool::open(folder.path()).unwrap();
-        let now = spool.beat_runner("alive").unwrap();
+        let now = spool.beat_runner("alive", 0).unwrap();
         let (second, _) = offered(&spool, "alive", "b", 2);
         let (first, _) = offered(&spool, "alive", "a", 1);
         offered(&spool, "dead", "c", 0);
@@ -416,10 +439,29 @@ mod tests {
     }
 
     #[test]
+    fn offers_of_many_heaps_are_taken_in_order_and_what_is_empty_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path()).unwrap();
+        let now = spool.beat_runner("r", 7).unwrap();
+        let places = [3 * HEAP, 2, HEAP - 1, HEAP];
+        let attempts = places.map(|place| offered(&spool, "r", &place.to_string(), place).0);
+        assert_eq!(spool.crowd("s"), 7);
+        let take = || spool.take("s", &claim("p"), now).map(|taken| taken.0);
+        for at in [1, 2, 3, 0] {
+            assert_eq!(take(), Some(attempts[at]));
+        }
+        assert!(take().is_none());
+        assert_eq!(names(&folder.path().join("cluster/queue/s/r")), [""; 0]);
+        let (again, _) = offered(&spool, "r", "x", 3 * HEAP + 1);
+        spool.withdraw_all(&attempts[0].key);
+        assert_eq!(take(), Some(again));
+    }
+
+    #[test]
     fn an_offer_is_withdrawn_or_taken_but_not_both() {
         let folder = tempfile::tempdir().unwrap();
         let spool = Spool::open(folder.path()).unwrap();
-        let now = spool.beat_runner("r").unwrap();
+        let now = spool.beat_runner("r", 0).unwrap();
         let (_, path) = offered(&spool, "r", "a", 0);
         assert!(spool.withdraw(&path));
         assert!(spool.take("s", &claim("p"), now).is_none());

@@ -11,9 +11,9 @@ use std::time::SystemTime;
 use anyhow::Result;
 
 use crate::cluster::pilot::BEGAN;
-use crate::cluster::policy::{SILENT, further_pilots};
+use crate::cluster::policy::{Asking, SILENT, further_pilots};
 use crate::cluster::slurm::{self, Batch, Listed, State, Trouble};
-use crate::cluster::spool::Spool;
+use crate::cluster::spool::{Pilot, Spool};
 use crate::digest::Digest;
 use crate::profile::Slurm;
 
@@ -34,6 +34,7 @@ pub struct Lane {
     /// How its jobs stand with Slurm, in words.
     queue: Mutex<Option<String>>,
     last: Mutex<Last>,
+    asking: Mutex<Asking>,
 }
 
 /// The latest pilots of a lane.
@@ -53,6 +54,8 @@ pub struct Supply {
     /// The lanes, the one with the least memory first.
     pub lanes: Vec<Lane>,
     most: usize,
+    /// Pilots that gave signs of life lately.
+    alive: AtomicUsize,
     /// Where nodes write what pilots say, up to the number of the job.
     logs: String,
     /// Why no job can be done.
@@ -73,12 +76,12 @@ impl Supply {
             let shape = serde_json::to_string(&(&profile, identity))?;
             let shape = Digest::of(shape.as_bytes()).short().to_string();
             let (command, open, queue) = (command(&shape), AtomicUsize::new(0), Mutex::default());
-            Ok(Lane { shape, profile, command, open, queue, last: Mutex::default() })
+            Ok(Lane { shape, profile, command, open, queue, last: Mutex::default(), asking: Mutex::default() })
         };
         let lanes = memories(profile).into_iter().map(|memory| lane(Slurm { memory, ..profile.clone() }));
         let lanes = lanes.collect::<Result<_>>()?;
         let name = format!("pacer-{}", Digest::of(store.as_bytes()).short());
-        Ok(Self { name, lanes, most: profile.max_jobs, logs, fault: Mutex::default() })
+        Ok(Self { name, lanes, most: profile.max_jobs, alive: AtomicUsize::new(0), logs, fault: Mutex::default() })
     }
 
     /// How often memory can be raised.
@@ -96,12 +99,18 @@ impl Supply {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether any job is open.
-    pub fn is_wanted(&self) -> bool {
-        self.lanes.iter().any(|lane| lane.open.load(Ordering::Relaxed) > 0)
+    /// How many jobs are open.
+    pub fn open(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.open.load(Ordering::Relaxed)).sum()
     }
 
-    /// Asks Slurm how the pilots stand, and for as many more as there are jobs, one list of them for all jobs.
+    /// How many pilots live.
+    pub fn alive(&self) -> usize {
+        self.alive.load(Ordering::Relaxed)
+    }
+
+    /// Where pilots are wanted, asks Slurm how they stand, and for as many more as there are jobs, one list of them for
+    /// all jobs.
     pub fn renew(&self, spool: &Spool, now: SystemTime) -> Result<(), Trouble> {
         let outcome = self.ask(spool, now);
         if let Err(Trouble::Refused(message)) = &outcome {
@@ -111,18 +120,35 @@ impl Supply {
     }
 
     fn ask(&self, spool: &Spool, now: SystemTime) -> Result<(), Trouble> {
+        let pilots = spool.pilots(now).into_iter().filter(|(_, silent)| *silent < SILENT).map(|(pilot, _)| pilot);
+        let is_ours = |pilot: &Pilot| self.lanes.iter().any(|lane| lane.shape == pilot.shape);
+        let mut pilots: Vec<_> = pilots.filter(is_ours).collect();
+        self.alive.store(pilots.len(), Ordering::Relaxed);
+        if let Some(fault) = pilots.iter_mut().find_map(|pilot| pilot.fault.take()) {
+            return Err(Trouble::Refused(fault));
+        }
+        let of = |lane: &Lane| pilots.iter().filter(|pilot| pilot.shape == lane.shape).count();
+        // Each is told, whatever the others say.
+        let due = self.lanes.iter().filter(|lane| lane.asking().is_due(lane.wanted(self.most), of(lane))).count();
+        if due == 0 {
+            return Ok(());
+        }
+        let submitted = self.supply();
+        if !matches!(submitted, Ok(0)) {
+            self.lanes.iter().for_each(|lane| *lane.asking() = Asking::default());
+        }
+        submitted.map(|_| ())
+    }
+
+    /// Submits the pilots that are missing; how many.
+    fn supply(&self) -> Result<usize, Trouble> {
         let listed = slurm::list(&self.name)?;
         let alive = |lane: &Lane| -> Vec<&Listed> {
             listed.iter().filter(|it| it.comment == lane.shape && !it.state.is_over()).collect()
         };
-        let pilots = spool.pilots(now).into_iter().filter(|(_, silent)| *silent < SILENT);
-        let is_ours = |shape: &str| self.lanes.iter().any(|lane| lane.shape == shape);
-        let fault = pilots.map(|(pilot, _)| pilot).filter(|pilot| is_ours(&pilot.shape)).find_map(|pilot| pilot.fault);
-        if let Some(fault) = fault {
-            return Err(Trouble::Refused(fault));
-        }
         let all: usize = self.lanes.iter().map(|lane| alive(lane).len()).sum();
         let mut room = self.most.saturating_sub(all);
+        let mut submitted = 0;
         for lane in &self.lanes {
             let alive = alive(lane);
             if let Some(job) = lane.failed_again(&alive, &self.logs)? {
@@ -130,12 +156,12 @@ impl Supply {
             }
             lane.say(in_words(&alive));
             let wanted = further_pilots(lane.open.load(Ordering::Relaxed), alive.len() + room, alive.len());
-            room -= wanted;
+            (room, submitted) = (room - wanted, submitted + wanted);
             if wanted > 0 {
                 self.submit(lane, wanted)?;
             }
         }
-        Ok(())
+        Ok(submitted)
     }
 
     fn submit(&self, lane: &Lane, count: usize) -> Result<(), Trouble> {
@@ -170,6 +196,15 @@ impl Lane {
     pub fn open(&self) -> Open<'_> {
         self.open.fetch_add(1, Ordering::Relaxed);
         Open(self)
+    }
+
+    /// How many pilots its jobs can use, of at most so many.
+    fn wanted(&self, most: usize) -> usize {
+        self.open.load(Ordering::Relaxed).min(most)
+    }
+
+    fn asking(&self) -> MutexGuard<'_, Asking> {
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How its jobs stand with Slurm, in words; none where it has listed none yet.
@@ -304,8 +339,8 @@ mod tests {
         assert_ne!(one.lane(0).shape, other.lane(0).shape);
         assert_eq!(one.lane(7).command, [one.lane(1).shape.clone()]);
         let open = one.lane(1).open();
-        assert!(one.is_wanted());
+        assert_eq!(one.open(), 1);
         drop(open);
-        assert!(!one.is_wanted());
+        assert_eq!(one.open(), 0);
     }
 }

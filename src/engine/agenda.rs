@@ -2,7 +2,7 @@
 //! nothing. Unaware of keys and caches, of threads, of the clock, of events and of how a stage is run.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use crate::engine::courses::{Courses, Leg};
 use crate::engine::slots::{Held, Slots, Wish};
@@ -36,9 +36,10 @@ pub struct Agenda<'a> {
     graph: &'a Graph,
     states: Vec<State>,
     remaining_path: Vec<usize>,
-    ready: BinaryHeap<Place>,
+    /// Stages that can start, by the cluster that they run on; where that has no room, none of them is looked at.
+    ready: BTreeMap<Option<usize>, BinaryHeap<Place>>,
     /// Those that were next and could not start; they are looked at again when something else has changed.
-    postponed: Vec<Place>,
+    postponed: Vec<(Option<usize>, Place)>,
     slots: Slots,
     courses: Courses,
     running: usize,
@@ -65,7 +66,7 @@ impl<'a> Agenda<'a> {
             graph,
             states: graph.stages.node_indices().map(state).collect(),
             remaining_path: remaining_paths(graph),
-            ready: BinaryHeap::new(),
+            ready: BTreeMap::new(),
             postponed: Vec::new(),
             slots,
             courses: Courses::default(),
@@ -88,22 +89,26 @@ impl<'a> Agenda<'a> {
         self.running + self.committing > 0
     }
 
-    /// A stage that waits for nothing is to be run.
-    pub fn ready(&mut self, id: StageId, leg: Option<Leg>) {
+    /// A stage that waits for nothing is to be run, here or on a cluster.
+    pub fn ready(&mut self, id: StageId, cluster: Option<usize>, leg: Option<Leg>) {
         leg.into_iter().for_each(|leg| self.courses.wait(leg, id));
         self.states[id.index()] = State::Ready(leg);
-        self.ready.push((self.remaining_path[id.index()], Reverse(id.index())));
+        let place = (self.remaining_path[id.index()], Reverse(id.index()));
+        self.ready.entry(cluster).or_default().push(place);
     }
 
     /// Starts the next stage for which there is room. It is asked anew what a stage wishes each time that it is next.
     pub fn next(&mut self, mut wish: impl FnMut(StageId) -> Wish) -> Option<(StageId, Held)> {
-        while self.slots.any_free() && self.committing < MOST_COMMITTING {
-            let Some(place) = self.ready.pop() else { break };
+        while self.committing < MOST_COMMITTING {
+            let open = self.ready.iter_mut().filter(|(cluster, _)| self.slots.has_room(**cluster));
+            let Some((&cluster, ready)) = open.max_by_key(|(_, ready)| ready.peek().copied()) else { break };
+            let Some(place) = ready.pop() else { break };
+            let waiting = ready.len();
             let id = StageId::new(place.1.0);
             let State::Ready(leg) = self.states[id.index()] else { continue };
             let may = leg.is_none_or(|leg| self.courses.is_next(leg, id));
-            match may.then(|| self.slots.take(&wish(id), self.ready.len())).flatten() {
-                None => self.postponed.push(place),
+            match may.then(|| self.slots.take(&wish(id), waiting)).flatten() {
+                None => self.postponed.push((cluster, place)),
                 Some(held) => {
                     self.states[id.index()] = State::Running(held, leg);
                     leg.into_iter().for_each(|leg| self.courses.start(leg, id));
@@ -112,7 +117,9 @@ impl<'a> Agenda<'a> {
                 }
             }
         }
-        self.ready.extend(self.postponed.drain(..));
+        for (cluster, place) in self.postponed.drain(..) {
+            self.ready.entry(cluster).or_default().push(place);
+        }
         None
     }
 
@@ -285,7 +292,7 @@ mod tests {
     }
 
     fn ready(agenda: &mut Agenda<'_>, ids: &[StageId]) {
-        ids.iter().for_each(|id| agenda.ready(*id, None));
+        ids.iter().for_each(|id| agenda.ready(*id, None, None));
     }
 
     /// All that starts now.
@@ -311,6 +318,26 @@ mod tests {
     }
 
     #[test]
+    fn while_a_cluster_is_full_nobody_who_waits_for_it_is_looked_at() {
+        let graph = graph(4, &[], &[]);
+        let slots = Slots::new(1, 0, None).and_places(vec![1]);
+        let mut agenda = Agenda::new(&graph, &[true; 4], slots);
+        for at in [3, 2, 1] {
+            agenda.ready(id(at), Some(0), None);
+        }
+        agenda.ready(id(0), None, None);
+        let mut asked = Vec::new();
+        let mut wish = |id: StageId| {
+            asked.push(id.index());
+            Wish { cluster: (id.index() > 0).then_some(0), threads: Some(1), gpu: None, memory: 0 }
+        };
+        let started = std::iter::from_fn(|| Some(agenda.next(&mut wish)?.0.index())).collect::<Vec<_>>();
+        assert_eq!((started, asked), (vec![0, 1], vec![0, 1]));
+        agenda.ended(id(1));
+        assert!(agenda.next(|_| Wish { cluster: Some(0), threads: None, gpu: None, memory: 0 }).is_some());
+    }
+
+    #[test]
     fn what_is_made_sets_its_slots_and_its_consumers_free_once() {
         let graph = graph(2, &[(0, 1)], &[]);
         let mut agenda = agenda(&graph, 1);
@@ -329,9 +356,9 @@ mod tests {
         let graph = graph(3, &[], &[]);
         let mut agenda = agenda(&graph, 3);
         let leg = |epochs| Some(Leg { course: Digest::of(b"c"), epochs });
-        agenda.ready(id(0), leg(60));
-        agenda.ready(id(1), leg(30));
-        agenda.ready(id(2), None);
+        agenda.ready(id(0), None, leg(60));
+        agenda.ready(id(1), None, leg(30));
+        agenda.ready(id(2), None, None);
         assert_eq!(start(&mut agenda), [1, 2]);
         agenda.made(id(1));
         assert_eq!(start(&mut agenda), [0; 0], "what it keeps is not on the disk yet");

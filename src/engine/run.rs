@@ -244,7 +244,9 @@ impl<'a> Scheduler<'a> {
                         queue.extend(self.failed_before(id, known));
                         continue;
                     }
-                    self.agenda.ready(id, records::leg(&self.graph.stages[id], &prepared));
+                    let stage = &self.graph.stages[id];
+                    let cluster = find(self.clusters, &stage.resources).map(|(at, _)| at);
+                    self.agenda.ready(id, cluster, records::leg(stage, &prepared));
                     self.prepared.insert(id, prepared);
                 }
             }

@@ -55,9 +55,9 @@ impl Slots {
         Self { places, ..self }
     }
 
-    /// Whether any job at all could start.
-    pub fn any_free(&self) -> bool {
-        self.threads > 0 || self.places.iter().any(|free| *free > 0)
+    /// Whether any job at all could start on a cluster, or here.
+    pub fn has_room(&self, cluster: Option<usize>) -> bool {
+        cluster.map_or(self.threads, |cluster| self.places[cluster]) > 0
     }
 
     /// Takes what a job asks for; a job that asks for more than there is gets all of it. `waiting` other jobs
@@ -161,12 +161,12 @@ mod tests {
         let mut slots = Slots::new(1, 0, None).and_places(vec![0, 1]);
         let on = |cluster| Wish { cluster, threads: Some(8), gpu: Some(1.0), memory: 0 };
         let here = slots.take(&Wish { gpu: None, ..on(None) }, 0).unwrap();
-        assert!(slots.any_free() && slots.take(&on(Some(0)), 0).is_none());
+        assert!(!slots.has_room(None) && !slots.has_room(Some(0)) && slots.take(&on(Some(0)), 0).is_none());
         let there = slots.take(&on(Some(1)), 0).unwrap();
         assert_eq!((there.threads, there.gpu), (8, Some((0, 1.0))));
-        assert!(!slots.any_free() && slots.take(&on(Some(1)), 0).is_none());
+        assert!(!slots.has_room(Some(1)) && slots.take(&on(Some(1)), 0).is_none());
         slots.give_back(there);
         slots.give_back(here);
-        assert!(slots.take(&on(Some(1)), 0).is_some() && slots.any_free());
+        assert!(slots.take(&on(Some(1)), 0).is_some() && slots.has_room(None));
     }
 }

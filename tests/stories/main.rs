@@ -26,6 +26,7 @@ mod many;
 mod memory;
 mod paths;
 mod pipelines;
+mod planning;
 mod properties;
 mod python;
 mod readme;
