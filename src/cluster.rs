@@ -10,6 +10,7 @@ pub mod pilot;
 pub mod runner;
 pub mod slurm;
 pub mod spool;
+pub mod tidy;
 
 use pacer_stages::{fingerprint, kinds};
 
