@@ -3,6 +3,7 @@
 
 pub mod afar;
 pub mod push;
+mod ranges;
 
 use std::fs::{self, File};
 use std::io;
