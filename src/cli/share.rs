@@ -114,7 +114,11 @@ pub fn push(args: &PushArgs, session: &Session) -> Result<Exit> {
         }
         meter.moved()
     };
-    let work = || side_by_side(&keys, PUSHERS, |key| cache.push(key, Trust::Nothing, &looker));
+    let work = || {
+        let lists = cache.look_over(keys.len());
+        let trust = lists.as_ref().map_or(Trust::Nothing, Trust::Lists);
+        side_by_side(&keys, PUSHERS, |key| cache.push(key, trust, &looker))
+    };
     let (outcomes, seconds) = transfer::watch("push", None, &moved, work);
     let (mut pushed, mut faults) = (Pushed::default(), Vec::new());
     for outcome in outcomes {
