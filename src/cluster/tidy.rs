@@ -40,7 +40,7 @@ pub fn left_behind(store: &Path, grace: Duration) -> Vec<PathBuf> {
     // may not write here will not be able to remove anything either.
     let written = tempfile::tempfile_in(&root).and_then(|file| file.metadata()?.modified());
     let search = Search { root, now: written.unwrap_or_else(|_| SystemTime::now()), grace };
-    [search.signs(), search.queue(), search.attempts(), search.logs()].concat()
+    [search.signs(), search.queue(), search.attempts(), search.logs(), search.states()].concat()
 }
 
 impl Search {
@@ -84,6 +84,11 @@ impl Search {
         };
         let logs = entries(&self.root.join("logs")).into_iter();
         logs.filter(|log| self.is_old(log) && !is_read(log)).collect()
+    }
+
+    /// States of trainings that a pilot worked with which does not see the store of its run.
+    fn states(&self) -> Vec<PathBuf> {
+        entries(&self.root.join("states")).into_iter().filter(|path| self.is_old(path)).collect()
     }
 
     fn is_wanted(&self, attempt: &Path) -> bool {
@@ -143,6 +148,15 @@ mod tests {
         for entry in walkdir::WalkDir::new(store.join("cluster").join(path)) {
             File::open(entry.unwrap().path()).unwrap().set_modified(then).unwrap();
         }
+    }
+
+    #[test]
+    fn states_of_distant_trainings_go_when_they_are_old() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "states/old/state", "x");
+        write(folder.path(), "states/young/state", "x");
+        age(folder.path(), "states/old");
+        assert_eq!(found(folder.path()), ["states/old"]);
     }
 
     fn found(store: &Path) -> Vec<String> {
