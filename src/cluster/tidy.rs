@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn a_store_that_no_cluster_saw_has_no_spool_and_gets_none() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(left_behind(folder.path(), GRACE), [PathBuf::new(); 0]);
+        assert_eq!(left_behind(folder.path(), GRACE), Vec::<PathBuf>::new());
         assert!(!folder.path().join("cluster").exists());
     }
 }
