@@ -22,17 +22,14 @@ use crate::executor::{Output, Surroundings};
 /// How soon and how seldom a job's outcome is looked for.
 const LOOKS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(200)];
 
-/// A job that has waited no longer than this is not said to wait.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// A job that has waited no longer than this is not said to wait, and longer as long as nobody can say why.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
 
 /// How long a job that was told to end at once may still take.
 const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// So long Slurm is asked again and again what it ended a job for.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-
-/// What Slurm writes into the log of a job that takes more memory than it was given.
-const OVER_MEMORY: [&str; 3] = ["xceeded memory limit", "xceeded job memory limit", "oom-kill event"];
 
 /// How an attempt went.
 enum End {
@@ -165,7 +162,7 @@ impl Shared {
         loop {
             // First, so that all that was told before it is told.
             let outcome = self.spool.outcome(attempt);
-            self.tell_where(way, began.elapsed() > PATIENCE, &mut told, tell);
+            self.tell_where(way, began.elapsed(), &mut told, tell);
             events.read().into_iter().for_each(around.sink);
             if let Some(outcome) = outcome {
                 return End::Outcome(outcome);
@@ -201,14 +198,18 @@ impl Shared {
     }
 
     /// Tells where a job is, where that is news; that it waits only when it has for a while.
-    fn tell_where(&self, way: &Way<'_>, has_waited: bool, told: &mut Option<Whereabouts>, tell: &dyn Fn(Whereabouts)) {
+    fn tell_where(&self, way: &Way<'_>, waited: Duration, told: &mut Option<Whereabouts>, tell: &dyn Fn(Whereabouts)) {
         if matches!(told, Some(Whereabouts::On { .. })) {
             return;
         }
         let now = match self.spool.claim(&way.attempt) {
             Some(Claim { node, slurm: job, .. }) => Whereabouts::On { node, job },
-            None if has_waited => Whereabouts::Queued(way.lane.queue()),
-            None => return,
+            None if waited < PATIENCE[0] => return,
+            None => match way.lane.queue() {
+                Some(words) => Whereabouts::Queued(words),
+                None if waited < PATIENCE[1] => return,
+                None => Whereabouts::Queued("Slurm has not listed its job yet".to_owned()),
+            },
         };
         if told.as_ref() != Some(&now) {
             tell(now.clone());
@@ -234,25 +235,24 @@ impl Shared {
         let Some(state) = policy::end_of_pilot(silence, || slurm::state(&claim.slurm).ok()) else {
             return Ok(silence.unwrap_or_default());
         };
-        let state = if self.tells_of_memory(&claim.slurm) { State::OutOfMemory } else { state };
+        let state = self.cause(&claim.slurm).unwrap_or(state);
         self.spool.leave_pilot(&claim.pilot);
         Err(way.lost(state, &claim.node))
     }
 
-    /// Whether Slurm wrote beside a pilot that it took too much memory: without control groups, its state does not tell.
-    fn tells_of_memory(&self, job: &str) -> bool {
-        let log = fs::read(self.spool.logs().join(format!("{job}.log"))).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        log.lines().any(|line| line.starts_with("slurmstepd") && OVER_MEMORY.iter().any(|sign| line.contains(sign)))
+    /// Why Slurm ended a pilot, as it wrote beside it.
+    fn cause(&self, job: &str) -> Option<State> {
+        let log = fs::read(self.spool.logs().join(format!("{job}.log"))).ok()?;
+        slurm::cause(&String::from_utf8_lossy(&log))
     }
 
     /// What an outcome comes to: one that Slurm or a lack of memory brought about is a loss.
     fn judge(&self, way: &Way<'_>, outcome: Outcome) -> End {
         let Err(failure) = &outcome.result else { return End::Outcome(outcome) };
-        let node = &outcome.claim.node;
+        let Claim { node, slurm: job, .. } = &outcome.claim;
         match outcome.stopped {
             Some(Stopped::Limit) => way.lost(State::Timeout, node),
-            Some(Stopped::Terminated) => way.lost(last_words(&outcome.claim.slurm), node),
+            Some(Stopped::Terminated) => way.lost(self.cause(job).unwrap_or_else(|| last_words(job)), node),
             _ if failure.class == FailureClass::OutOfMemory => End::Lost(Loss::Memory, failure.message.clone()),
             _ => End::Outcome(outcome),
         }

@@ -34,8 +34,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// How soon and how seldom a busy one looks whether its job has ended.
 const PAUSES: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(50)];
 
-/// So long after a job has failed its pilot may hear that Slurm ends both: all their processes are told, one by one.
-const HEARSAY: Duration = Duration::from_millis(300);
+/// So long after a job has ended its pilot may hear that Slurm ends both, for all their processes are told, one by one:
+/// where a program may have gone on without one of its own that was ended, and where the job failed.
+const HEARSAY: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(300)];
 
 /// So long a job that was asked to stop is left alone; workers, which write their state, longer.
 const ORDERLY: Duration = Duration::from_secs(1);
@@ -263,9 +264,13 @@ impl<'a> Serving<'a> {
             job.join().unwrap_or_else(|_| Err(broken("the pilot broke, which is a bug of pacer".to_owned())))
         });
         self.pool = pool;
-        if result.is_err() && stopped.is_none() {
-            stopped = self.reason_within(HEARSAY);
+        let runs_programs = kinds::find(&offer.job.kind).is_some_and(|kind| kind.runs_programs);
+        if stopped.is_none() && (result.is_err() || runs_programs) {
+            stopped = self.reason_within(HEARSAY[usize::from(result.is_err())]);
         }
+        // A shell whose command was ended by a signal may go on to what looks like a good end.
+        let is_doubtful = runs_programs && stopped == Some(Stopped::Terminated);
+        let result = if is_doubtful { result.and_then(|_| Err(cut_short())) } else { result };
         let peak_bytes = result.as_ref().ok().and_then(|output| output.peak_bytes);
         let result = result.map(|Output { metrics, .. }| metrics);
         // The kernel takes the largest process, which may be a program of the stage whose end it did not notice.
@@ -290,6 +295,11 @@ impl<'a> Serving<'a> {
 
 fn place(kind: &str) -> Result<Place, Failure> {
     kinds::find(kind).map(|kind| kind.place).ok_or_else(|| broken(format!("there is no kind `{kind}` on the node")))
+}
+
+fn cut_short() -> Failure {
+    let message = "Slurm ended it before its end".to_owned();
+    Failure { class: FailureClass::Interrupted, message, parameter: None }
 }
 
 fn out_of_memory(node: &str) -> Failure {

@@ -15,7 +15,7 @@ use crate::cache::Cache;
 use crate::cluster::code;
 use crate::cluster::mail::Secret;
 use crate::cluster::outpost::SECRET;
-use crate::cluster::policy::INTERVAL;
+use crate::cluster::policy::{INTERVAL, SILENT};
 use crate::cluster::relay::Relay;
 use crate::cluster::slurm::{self, Trouble};
 use crate::cluster::spool::Spool;
@@ -132,10 +132,13 @@ impl Cluster {
         self.shared.run(key, stage, job, around, tell)
     }
 
-    /// Ends the run's part. Pilots end by themselves when they have been idle; those that have not begun, and after an
-    /// interruption all, are cancelled.
+    /// Ends the run's part. Pilots end by themselves when they have been idle; those that give no sign of life, and after
+    /// an interruption all, are cancelled. Slurm may take one for running that waits on a lost node, to begin later.
     pub fn finish(self, interrupted: bool) {
         self.shared.ended.store(true, Ordering::Relaxed);
+        if interrupted {
+            slurm::hurry();
+        }
         for thread in self.threads {
             let _ = thread.join();
         }
@@ -143,7 +146,9 @@ impl Cluster {
         spool.leave(runner);
         let now = self.shared.now();
         // Another run of the same shape lives on the same pilots.
-        if supply.cancel(interrupted, |shape| spool.has_offers(shape, now)).is_err() {
+        let pilots = spool.pilots(now).into_iter().filter(|(_, silent)| *silent < SILENT);
+        let alive: Vec<_> = pilots.map(|(pilot, _)| pilot.claim.slurm).filter(|_| !interrupted).collect();
+        if supply.cancel(&alive, |shape| spool.has_offers(shape, now)).is_err() {
             tracing::warn!("Slurm does not answer; pilots on the cluster end by themselves when idle");
         }
     }

@@ -6,6 +6,7 @@
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::profile::Slurm;
@@ -13,18 +14,36 @@ use crate::profile::Slurm;
 /// A command that has not answered by then is given up; where the controller is down, each takes about 9 seconds.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// So long where somebody waits for the end.
+const HURRIED_PATIENCE: Duration = Duration::from_secs(3);
+
+static HURRIED: AtomicBool = AtomicBool::new(false);
+
 /// How often a command's end is looked for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What the commands say where the controller did not answer, so that asking again may help.
-const UNREACHABLE: [&str; 6] = [
+const UNREACHABLE: [&str; 15] = [
     "Unable to contact slurm controller",
+    "Communication connection failure",
+    "Communication shutdown failure",
+    "Message send failure",
+    "Message receive failure",
+    // While the controller goes down or comes up.
+    "Zero Bytes were transmitted or received",
+    "Insane message length",
+    "Unexpected message received",
+    "backup controller in standby mode",
     "Socket timed out",
     "Connection refused",
+    "Connection reset",
     "Transport endpoint",
     "did not answer",
     "Slurm temporarily unable to accept job",
 ];
+
+/// What Slurm writes into the log of a job that takes more memory than it was given.
+const OVER_MEMORY: [&str; 3] = ["xceeded memory limit", "xceeded job memory limit", "oom-kill event"];
 
 /// So many jobs are named in one command.
 const AT_ONCE: usize = 500;
@@ -203,6 +222,22 @@ fn all_failed(text: &str) -> bool {
     jobs.peek().is_some() && jobs.all(|job| job.split_whitespace().any(|word| word == "JobState=FAILED"))
 }
 
+/// Why Slurm ended a job, by what it wrote into the job's log before it signalled; none where it did not say.
+pub fn cause(log: &str) -> Option<State> {
+    let mut said = log.lines().filter(|line| line.starts_with("slurmstepd"));
+    // Without control groups, this alone tells it.
+    if said.clone().any(|line| OVER_MEMORY.iter().any(|sign| line.contains(sign))) {
+        return Some(State::OutOfMemory);
+    }
+    let line = said.rfind(|line| line.contains(" CANCELLED AT "))?;
+    let causes = [
+        ("DUE TO PREEMPTION", State::Preempted),
+        ("DUE TO TIME LIMIT", State::Timeout),
+        ("DUE TO NODE FAILURE", State::NodeFail),
+    ];
+    Some(causes.iter().find(|(words, _)| line.contains(words)).map_or(State::Cancelled, |(_, state)| *state))
+}
+
 /// Cancels jobs; those that are over already are no trouble.
 pub fn cancel(ids: &[String]) -> Result<(), Trouble> {
     for ids in ids.chunks(AT_ONCE) {
@@ -218,6 +253,15 @@ pub fn cancel(ids: &[String]) -> Result<(), Trouble> {
 pub fn find() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join("sbatch")).find(|path| path.is_file())
+}
+
+/// Gives commands up soon from now on, also those that are asked already.
+pub fn hurry() {
+    HURRIED.store(true, Ordering::Relaxed);
+}
+
+fn patience() -> Duration {
+    if HURRIED.load(Ordering::Relaxed) { HURRIED_PATIENCE } else { PATIENCE }
 }
 
 /// Runs a command to its end, or gives it up.
@@ -245,10 +289,11 @@ fn run(program: &str, arguments: &[String], input: &[u8]) -> Result<String, Trou
     let status = loop {
         match child.try_wait().map_err(refused)? {
             Some(status) => break status,
-            None if began.elapsed() > PATIENCE => {
+            None if began.elapsed() > patience() => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(Trouble::Unreachable(format!("`{program}` did not answer in {} s", PATIENCE.as_secs())));
+                let seconds = began.elapsed().as_secs();
+                return Err(Trouble::Unreachable(format!("`{program}` did not answer in {seconds} s")));
             }
             None => std::thread::sleep(LOOK_INTERVAL),
         }
@@ -290,6 +335,20 @@ mod tests {
         assert!(all_failed("JobId=1 JobState=FAILED Reason=x\nJobId=2 JobState=FAILED\n"));
         assert!(!all_failed("JobId=1 JobState=FAILED\nJobId=2 JobState=COMPLETED\n"));
         assert!(!all_failed("\n"));
+    }
+
+    #[test]
+    fn a_log_tells_why_slurm_ended_its_job() {
+        let line =
+            |why: &str| format!("a\nslurmstepd-n1: error: *** JOB 2 ON n1 CANCELLED AT 2026-11-27T05:43:29{why} ***\n");
+        let causes =
+            ["", " DUE TO PREEMPTION", " DUE TO TIME LIMIT", " DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS"];
+        let states = [State::Cancelled, State::Preempted, State::Timeout, State::NodeFail];
+        assert_eq!(causes.map(|why| cause(&line(why)).unwrap()), states);
+        assert_eq!(cause("Terminated\n"), None);
+        let killed = "slurmstepd-n1: error: StepId=1.batch exceeded memory limit (133 > 104), being killed\n";
+        assert_eq!(cause(&(killed.to_owned() + &line(""))), Some(State::OutOfMemory));
+        assert_eq!(cause("the stage says: exceeded memory limit\n"), None);
     }
 
     #[test]

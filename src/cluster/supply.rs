@@ -32,7 +32,7 @@ pub struct Lane {
     /// Jobs that want a pilot, or have one.
     open: AtomicUsize,
     /// How its jobs stand with Slurm, in words.
-    queue: Mutex<String>,
+    queue: Mutex<Option<String>>,
     last: Mutex<Last>,
     asking: Mutex<Asking>,
 }
@@ -182,11 +182,11 @@ impl Supply {
         format!("jobs fail on their nodes as soon as they begin, the last {STILLBORN} arrays as a whole{last}")
     }
 
-    /// Cancels the pilots of this run that have not begun, or all of them; those of lanes that others live on stay.
-    pub fn cancel(&self, all: bool, is_shared: impl Fn(&str) -> bool) -> Result<(), Trouble> {
+    /// Cancels the pilots of this run but those that are alive; those of lanes that others live on stay.
+    pub fn cancel(&self, alive: &[String], is_shared: impl Fn(&str) -> bool) -> Result<(), Trouble> {
         let own = |shape: &str| self.lanes.iter().any(|lane| lane.shape == shape) && !is_shared(shape);
         let listed = slurm::list(&self.name)?;
-        let wanted = listed.into_iter().filter(|it| own(&it.comment) && (all || it.state == State::Pending));
+        let wanted = listed.into_iter().filter(|it| own(&it.comment) && !alive.contains(&it.id));
         slurm::cancel(&wanted.map(|pilot| pilot.id).collect::<Vec<_>>())
     }
 }
@@ -207,8 +207,8 @@ impl Lane {
         self.asking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How its jobs stand with Slurm, in words.
-    pub fn queue(&self) -> String {
+    /// How its jobs stand with Slurm, in words; none where it has listed none yet.
+    pub fn queue(&self) -> Option<String> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -230,7 +230,7 @@ impl Lane {
         Ok((last.failed >= STILLBORN).then_some(array))
     }
 
-    fn say(&self, words: String) {
+    fn say(&self, words: Option<String>) {
         *self.queue.lock().unwrap_or_else(PoisonError::into_inner) = words;
     }
 
@@ -260,13 +260,14 @@ fn memories(profile: &Slurm) -> Vec<Option<u64>> {
 }
 
 /// What it is that a job without a pilot waits for.
-fn in_words(pilots: &[&Listed]) -> String {
+fn in_words(pilots: &[&Listed]) -> Option<String> {
     let pending: Vec<_> = pilots.iter().filter(|pilot| pilot.state == State::Pending).collect();
     match (pending.first(), pilots.len() - pending.len()) {
-        (None, 0) => "a job is asked for".to_owned(),
-        (None, running) => format!("{} busy", jobs(running, "is", "are")),
+        (None, 0) => None,
+        (None, running) => Some(format!("{} busy", jobs(running, "is", "are"))),
         (Some(first), _) => {
-            format!("{} in the queue of Slurm: {}", jobs(pending.len(), "waits", "wait"), reason(&first.reason))
+            let jobs = jobs(pending.len(), "waits", "wait");
+            Some(format!("{jobs} in the queue of Slurm: {}", reason(&first.reason)))
         }
     }
 }
@@ -308,10 +309,10 @@ mod tests {
     #[test]
     fn why_a_job_waits_is_told_in_words_with_that_of_slurm() {
         let (waiting, running) = (listed(State::Pending, "Resources"), listed(State::Running, "None"));
-        assert_eq!(in_words(&[]), "a job is asked for");
-        assert_eq!(in_words(&[&running, &running]), "2 jobs are busy");
+        assert_eq!(in_words(&[]), None);
+        assert_eq!(in_words(&[&running, &running]).unwrap(), "2 jobs are busy");
         let words = "1 job waits in the queue of Slurm: no node is free (Resources)";
-        assert_eq!(in_words(&[&running, &waiting]), words);
+        assert_eq!(in_words(&[&running, &waiting]).unwrap(), words);
         assert_eq!(reason("QOSMaxJobsPerUserLimit"), "a limit of the account is reached (QOSMaxJobsPerUserLimit)");
         assert_eq!(reason("SomethingNew"), "SomethingNew");
     }
