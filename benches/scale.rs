@@ -9,12 +9,11 @@ mod simulation;
 mod world;
 
 use std::io::Write as _;
-use std::time::Instant;
 
 use pacer::cluster::policy::Loss;
 
 use crate::simulation::Figures;
-use crate::world::{HOUR, SECOND, World};
+use crate::world::{HOUR, World};
 
 const TRIALS: usize = 10_000;
 
@@ -34,14 +33,12 @@ fn main() {
 
 fn simulated() {
     tell(&format!("{TRIALS} trials, {} jobs; each row is a run on a simulated cluster", jobs()));
-    tell(
-        "                              makespan   over the    node time   lost     offered again        longest   commands   \
-         in the     simulated",
-    );
-    tell(
-        "nodes                                h   bound        used       h        lost/limit/gave way  queue     of Slurm   \
-         busiest s  in s",
-    );
+    let head = |words: [&str; 9]| {
+        let [name, rest @ ..] = words;
+        tell(&format!("{name:18}{}", rest.map(|word| format!("{word:>14}")).concat()));
+    };
+    head(["", "makespan", "over the", "node time", "lost", "offered again:", "longest", "commands", "in busiest"]);
+    head(["nodes", "h", "bound", "of use", "h", "lost/late/gave", "queue", "of Slurm", "second"]);
     for nodes in [10, 100, 1_000] {
         let calm = World::calm(nodes);
         let worlds = [
@@ -51,11 +48,10 @@ fn simulated() {
             ("both", calm.with_losses().with_stragglers()),
         ];
         for (name, world) in worlds {
-            let began = Instant::now();
             let work = world::sweep(TRIALS, &world);
             let figures = simulation::run(&work, &world);
             assert!(figures.done.iter().all(|times| *times == 1), "each job is done once");
-            tell(&row(&format!("{nodes:5} {name}"), &figures, began.elapsed().as_secs_f64()));
+            tell(&row(&format!("{nodes:5} {name}"), &figures));
         }
     }
 }
@@ -64,23 +60,24 @@ fn jobs() -> usize {
     world::sweep(TRIALS, &World::calm(1)).jobs.len()
 }
 
-fn row(name: &str, figures: &Figures, seconds: f64) -> String {
+fn row(name: &str, figures: &Figures) -> String {
     let hours = |ms: u64| ms as f64 / HOUR as f64;
     let again = |is: fn(&Loss) -> bool| figures.again.iter().filter(|(loss, _)| is(loss)).map(|it| it.1).sum::<usize>();
     let lost = again(|loss| *loss == Loss::Node);
     let limit = again(|loss| matches!(loss, Loss::Limit { .. }));
     let gave_way = again(|loss| *loss == Loss::Preempted);
     let commands: usize = figures.commands.values().sum();
-    format!(
-        "{name:26} {:11.3} {:9.1} % {:9.2} % {:8.1} {:>20} {:10} {commands:10} {:10} {seconds:10.2}",
-        hours(figures.makespan),
-        100.0 * (figures.makespan as f64 / figures.lower_bound as f64 - 1.0),
-        100.0 * figures.useful as f64 / figures.held as f64,
-        hours(figures.lost),
+    let cells = [
+        format!("{:.2}", hours(figures.makespan)),
+        format!("{:.1} %", 100.0 * (figures.makespan as f64 / figures.lower_bound as f64 - 1.0)),
+        format!("{:.2} %", 100.0 * figures.useful as f64 / figures.held as f64),
+        format!("{:.1}", hours(figures.lost)),
         format!("{lost}/{limit}/{gave_way}"),
-        figures.longest_queue,
-        figures.most_commands,
-    ) + &format!("   {:.3} a second", commands as f64 / (figures.makespan as f64 / SECOND as f64))
+        figures.longest_queue.to_string(),
+        commands.to_string(),
+        figures.most_commands.to_string(),
+    ];
+    format!("{name:18}{}", cells.map(|cell| format!("{cell:>14}")).concat())
 }
 
 fn tell(line: &str) {

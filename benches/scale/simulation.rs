@@ -15,7 +15,7 @@ use pacer::engine::slots::{Slots, Wish};
 use pacer::graph::StageId;
 use pacer::profile::Slurm;
 
-use super::world::{HOUR, Job, Ms, SECOND, Work, World, lower_bound};
+use super::world::{DAY, HOUR, Job, Ms, SECOND, Work, World, lower_bound};
 
 /// How long `sbatch` takes until Slurm knows of the pilots.
 const SUBMISSION: Ms = 200;
@@ -166,14 +166,15 @@ pub fn run(work: &Work, world: &World) -> Figures {
         busiest: (0, 0),
         figures: Figures { done: vec![0; work.jobs.len()], ..Figures::default() },
     };
+    simulation.figures.lower_bound = lower_bound(work, world.nodes);
     simulation.begin();
     while simulation.agenda.is_busy() {
         let Reverse((at, _, event)) = simulation.events.pop().expect("the run asks again and again");
         simulation.now = at;
+        assert!(at < 10 * simulation.figures.lower_bound + DAY, "a job is lost, for the run does not come to its end");
         simulation.handle(event);
     }
     simulation.end();
-    simulation.figures.lower_bound = lower_bound(work, world.nodes);
     simulation.figures
 }
 
