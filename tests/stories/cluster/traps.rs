@@ -182,8 +182,12 @@ fn a_run_goes_on_while_the_controller_is_down_and_after_it() {
 
 #[test]
 fn an_interrupted_run_ends_within_seconds_even_if_the_controller_does_not_answer() {
-    let Some(mut lab) = Lab::new(&SLOW.replace("sleep 3", "sleep 86397")) else { return };
-    let run = lab.start_until(1);
+    let long = SLOW.replace("sleep 3", "sleep 86397");
+    let stage = |name: &str| long.replace("stages.slow", &format!("stages.{name}")).replace("done", name);
+    let three = ["slow", "slower", "slowest"].map(stage);
+    // One of them waits for a node, so that Slurm is asked again and again.
+    let Some(mut lab) = Lab::with(&Options::default(), &three.concat(), "cpus = 4\n") else { return };
+    let run = lab.start_until(2);
     lab.rig.kill("slurmctld");
     // Long enough to be met in the midst of asking.
     assert!(wait_for(Duration::from_secs(20), || run.err().contains("the run goes on")), "{}", run.err());
