@@ -8,7 +8,7 @@
 that moves the same files by boto3 on ten threads, as `aws s3 cp --recursive` does. They take turns, each time with a
 prefix and a folder of their own; medians of --runs. `pacer` hashes each blob when it leaves and when it arrives, and
 syncs what arrives to the disk; boto3 does neither. Ratios are boto3's time to pacer's: above 1 pacer is faster.
-Afterwards a second machine, that is another store, runs the whole pipeline.
+Afterwards a second machine, that is another store, runs the whole pipeline. What was put is removed again.
 """
 
 import argparse
@@ -31,13 +31,14 @@ way, endpoint, bucket, prefix, folder = sys.argv[1:]
 client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
 def up(name): client.upload_file(os.path.join(folder, name), bucket, prefix + "/" + name)
 def down(name): client.download_file(bucket, prefix + "/" + name, os.path.join(folder, name))
+def gone(name): client.delete_object(Bucket=bucket, Key=prefix + "/" + name)
 if way == "up":
     names = os.listdir(folder)
 else:
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix + "/")
-    names = [row["Key"].split("/")[-1] for page in pages for row in page["Contents"]]
+    names = [row["Key"][len(prefix) + 1 :] for page in pages for row in page["Contents"]]
 with ThreadPoolExecutor(10) as threads:
-    list(threads.map(up if way == "up" else down, names))
+    list(threads.map({"up": up, "down": down, "gone": gone}[way], names))
 """
 
 
@@ -104,10 +105,13 @@ def measure(bench):
         times["boto3", "pull"].append(bench.peer("down", f"{prefix}/boto3", bench.folder / f"down{turn}"))
         shutil.rmtree(second)
         shutil.rmtree(bench.folder / f"down{turn}")
+        if turn + 1 < bench.arguments.runs:
+            bench.peer("gone", prefix, files)
     third = bench.project("third", f"{bench.run}/{bench.arguments.runs - 1}/pacer")
     seconds, out = bench.call(third, "run", "p.toml", "--format", "json")
     done = json.loads(out.splitlines()[-1])
     here = sum(file.stat().st_size for file in (third / "artifacts" / "objects").glob("*/*"))
+    bench.peer("gone", bench.run, files)
     return times, (seconds, done["ran"], done["reused"], here)
 
 
@@ -124,11 +128,13 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         times, (seconds, ran, reused, here) = measure(Bench(arguments, Path(folder)))
     megabytes = arguments.blobs * arguments.bytes / 1e6
-    print(f"{arguments.blobs} blobs, {megabytes:.0f} MB, medians of {arguments.runs}")
+    load = os.getloadavg()[1]
+    print(f"{arguments.blobs} blobs, {megabytes:.0f} MB, medians of {arguments.runs}, load {load:.1f} on {os.cpu_count()} cores")
     for way in ("push", "pull"):
         pacer, peer = (statistics.median(times[tool, way]) for tool in ("pacer", "boto3"))
         rates = f"pacer {pacer:.2f} s ({megabytes / pacer:.0f} MB/s), boto3 {peer:.2f} s"
-        print(f"{way}: {rates}, ratio {peer / pacer:.2f} (must 1.0, goal 1.5)")
+        turns = ", ".join(f"{b / a:.2f}" for a, b in zip(times["pacer", way], times["boto3", way]))
+        print(f"{way}: {rates}, ratio {peer / pacer:.2f} (must 1.0, goal 1.5; turn by turn {turns})")
     print(f"second machine: {seconds:.2f} s, {ran} ran, {reused} reused, {here} bytes of artifacts downloaded")
 
 

@@ -4,6 +4,7 @@
 pub mod afar;
 pub mod pieces;
 pub mod push;
+mod ranges;
 
 use std::fs::{self, File};
 use std::io;

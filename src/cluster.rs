@@ -17,6 +17,7 @@ pub mod runner;
 pub mod slurm;
 pub mod spool;
 mod supply;
+pub mod tidy;
 
 use pacer_stages::{fingerprint, kinds};
 

@@ -1,6 +1,6 @@
 //! Digests of files, as fast as the memory gives them. Unaware of stores.
 //!
-//! A large file is mapped and hashed on all threads. A file that is cut short meanwhile would end the process with
+//! A large file is mapped, and a very large one hashed on all threads. A file that is cut short meanwhile would end the process with
 //! SIGBUS where its pages are gone; here such pages read as zeros instead, and the digest is refused.
 
 use std::fs::{self, File};
@@ -14,8 +14,12 @@ use memmap2::{Mmap, MmapOptions};
 
 use crate::digest::Digest;
 
-/// Files larger than this are mapped and hashed on all threads.
+/// Files larger than this are mapped.
 const MAPPED_BYTES: u64 = 1 << 20;
+
+/// Files larger than this are hashed on all threads. Below, which takes 10 ms, those who hash many files side by side
+/// would wait for each other's threads.
+const SHARED_BYTES: u64 = 32 << 20;
 
 /// Bytes that are mapped at a time, a multiple of the page: all pages that a process has mapped and read count as its
 /// memory, so that a file of many gigabytes would seem to need as much.
@@ -70,7 +74,11 @@ fn hash_large(file: &File, bytes: u64, hasher: &mut blake3::Hasher) -> io::Resul
             io::copy(&mut rest, hasher)?;
             return Ok(());
         };
-        hasher.update_rayon(&map);
+        if bytes > SHARED_BYTES {
+            hasher.update_rayon(&map)
+        } else {
+            hasher.update(&map)
+        };
         if guard.replaced() > 0 {
             return Err(io::Error::other("it was cut short, or its disk failed, while it was read"));
         }

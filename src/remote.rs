@@ -13,6 +13,7 @@ pub mod sign;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Read;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -238,6 +239,19 @@ impl Remote {
         })
     }
 
+    /// Opens a range of an object, or the whole of it where the remote knows no ranges; `None` where there is none.
+    pub fn get_range(&self, name: &str, range: Range<u64>) -> Result<Option<Reading>> {
+        self.attempt(Act::Read, || match &self.site {
+            Site::Folder(folder) => folder.get(name, range.start),
+            Site::Bucket(bucket) => bucket.get_range(name, range.clone()),
+        })
+    }
+
+    /// Whether ranges of an object come faster side by side than one after another.
+    pub fn gives_ranges(&self) -> bool {
+        matches!(self.site, Site::Bucket(_))
+    }
+
     /// Reads a small object whole; `None` where there is none.
     pub fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         self.attempt(Act::Read, || {
@@ -285,6 +299,14 @@ impl Remote {
             Site::Folder(folder) => folder.list(prefix),
             Site::Bucket(bucket) => bucket.list(prefix),
         })
+    }
+
+    /// Every object below a prefix, where one list costs less than many questions and there are not more than this.
+    pub fn list_few(&self, prefix: &str, most: usize) -> Result<Option<Vec<Listed>>> {
+        match &self.site {
+            Site::Folder(_) => Ok(None),
+            Site::Bucket(bucket) => self.attempt(Act::Read, || bucket.list_few(prefix, most)),
+        }
     }
 
     /// Removes an object; one that is gone is no fault.
@@ -406,6 +428,10 @@ fn bucket(place: &str, settings: &RemoteSettings) -> Result<Bucket> {
 
 /// Does something with each item on a few threads; the answers are in the order of the items.
 pub fn side_by_side<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    // No thread is needed for what has nothing beside it.
+    if let [item] = items {
+        return vec![work(item)];
+    }
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     std::thread::scope(|scope| {

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
 
+use crate::cache::ranges::{self, Came};
 use crate::cache::{Artifact, Cache, Hit, RESULT_BYTES, RESULT_VERSION, StageResult, parse_result, read_result};
 use crate::digest::Digest;
 use crate::lock::Lock;
@@ -27,10 +28,10 @@ const QUESTIONS: usize = 16;
 const TRANSFERS: usize = 8;
 
 /// How often a transfer that breaks off goes on.
-const TRIES: usize = 5;
+pub(super) const TRIES: usize = 5;
 
 /// Bytes that are moved at a time.
-const BUFFER: usize = 1 << 18;
+pub(super) const BUFFER: usize = 1 << 18;
 
 /// What came of bringing blobs.
 #[derive(Debug, Default)]
@@ -184,6 +185,13 @@ impl Cache {
     /// Brings the bytes of a blob into a file, which may hold the first of them.
     fn fetch(&self, remote: &Remote, artifact: &Artifact, part: &Path, looker: &Looker<'_>) -> Result<()> {
         let (name, wanted) = (blob_name(&artifact.digest), artifact.bytes);
+        if wanted >= ranges::LARGE && remote.gives_ranges() {
+            match ranges::fetch(remote, &name, part, wanted, looker)? {
+                Came::Whole => return Ok(()),
+                Came::NotInRanges => {}
+                Came::Broken(broken) => return Err(self.broken_off(broken, &name, part)),
+            }
+        }
         let mut tries = TRIES;
         loop {
             let there = fs::metadata(part).map_or(0, |metadata| metadata.len());
@@ -200,11 +208,17 @@ impl Cache {
                     let has = if length > wanted { "more".to_owned() } else { length.to_string() };
                     return Err(refused(remote, &artifact.digest, &format!("it has {has} of {wanted} bytes")));
                 }
-                Err(Broken::Here(error)) => return Err(self.store.cannot_write(error, part)),
-                Err(Broken::Stopped) => bail!("it was interrupted; what came is kept"),
-                Err(Broken::There(error)) if tries <= 1 => bail!("`{name}` breaks off again and again: {error}"),
-                Err(Broken::There(_)) => tries -= 1,
+                Err(Broken::There(_)) if tries > 1 => tries -= 1,
+                Err(broken) => return Err(self.broken_off(broken, &name, part)),
             }
+        }
+    }
+
+    fn broken_off(&self, broken: Broken, name: &str, part: &Path) -> anyhow::Error {
+        match broken {
+            Broken::Here(error) => self.store.cannot_write(error, part),
+            Broken::Stopped => anyhow!("it was interrupted; what came is kept"),
+            Broken::There(error) => anyhow!("`{name}` breaks off again and again: {error}"),
         }
     }
 
@@ -243,7 +257,7 @@ fn refused(remote: &Remote, digest: &Digest, why: &str) -> anyhow::Error {
 }
 
 /// Why a transfer broke off.
-enum Broken {
+pub(super) enum Broken {
     /// This machine cannot keep it.
     Here(io::Error),
     /// The remote ended it.

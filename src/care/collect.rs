@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result};
 
 use crate::cache::{Cache, StageResult, read_result};
 use crate::care::{files_below, remove, size};
+use crate::cluster::tidy;
 use crate::digest::Digest;
 use crate::journal;
 use crate::lock::{self, Lock};
@@ -42,7 +43,7 @@ pub struct Freed {
     pub results: Vec<Doomed>,
     /// Blobs that no other result names.
     pub blobs: usize,
-    /// Scratch folders, states of trainings and runs left behind.
+    /// Scratch folders, states of trainings and runs left behind, and what a cluster's jobs and pilots left.
     pub leftovers: usize,
     /// Bytes of all that.
     pub bytes: u64,
@@ -116,13 +117,18 @@ pub fn collect(cache: &Cache, policy: Policy) -> Result<Freed> {
     }
     let mut taken = Vec::new();
     let leftovers = leftovers(store, &runs, policy.older_than.unwrap_or(ABANDONED), &mut taken);
-    freed.leftovers = leftovers.len();
-    freed.bytes = files.iter().chain(&leftovers).map(|path| size(path)).sum();
+    let spooled = tidy::left_behind(store.root(), tidy::GRACE);
+    freed.leftovers = leftovers.len() + spooled.len();
+    freed.bytes = files.iter().chain(&leftovers).chain(&spooled).map(|path| size(path)).sum();
     freed.kept_bytes = total;
     if !policy.dry_run {
         // Links are taken for what they are, not for what they lead to.
         let there = |path: &&PathBuf| path.symlink_metadata().is_ok();
         files.iter().chain(&leftovers).filter(there).try_for_each(|path| remove(store, path))?;
+        // A run that begins tidies up too, and may be faster.
+        spooled
+            .iter()
+            .try_for_each(|path| remove(store, path).or_else(|error| if there(&path) { Err(error) } else { Ok(()) }))?;
     }
     Ok(freed)
 }

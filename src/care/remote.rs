@@ -39,6 +39,8 @@ pub struct Freed {
     pub blobs: usize,
     /// Puts that were begun and not finished.
     pub unfinished: usize,
+    /// What runs and nodes that do not see their store wrote to each other and nobody reads any more.
+    pub letters: usize,
     /// Bytes of the results and the blobs.
     pub bytes: u64,
     /// Results that stay.
@@ -88,8 +90,21 @@ pub fn collect(remote: &Remote, policy: Policy) -> Result<Freed> {
         remove(remote, &doomed, Duration::ZERO)?;
         remove(remote, &old, policy.grace)?;
     }
+    let letters = remote.list("cluster/")?;
+    let letters = unread(&letters, policy.grace);
+    freed.letters = letters.len();
+    if !policy.dry_run {
+        remove(remote, &letters, policy.grace)?;
+    }
     freed.unfinished = remote.give_up_unfinished(policy.grace, policy.dry_run)?;
     Ok(freed)
+}
+
+/// All letters of sessions in which nobody has written within the time of grace.
+fn unread(letters: &[Listed], grace: Duration) -> Vec<&Listed> {
+    let session = |listed: &Listed| listed.name.split('/').nth(1).unwrap_or_default().to_owned();
+    let alive: BTreeSet<String> = letters.iter().filter(|it| it.seen.age < grace).map(session).collect();
+    letters.iter().filter(|listed| !alive.contains(&session(listed))).collect()
 }
 
 fn standing(remote: &Remote, listed: &Listed, policy: Policy) -> Result<Standing> {
@@ -120,4 +135,21 @@ fn remove(remote: &Remote, doomed: &[&Listed], grace: Duration) -> Result<()> {
         _ => Ok(()),
     });
     removed.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remote::Seen;
+
+    #[test]
+    fn letters_of_a_session_stay_as_long_as_anybody_writes_there() {
+        let letter = |name: &str, days: u64| {
+            let age = Duration::from_secs(days * 86_400);
+            Listed { name: name.to_owned(), seen: Seen { bytes: 1, age } }
+        };
+        let all = [letter("cluster/a/jobs/p/1", 9), letter("cluster/a/pilots/p", 0), letter("cluster/b/ends/p/1", 9)];
+        let unread = unread(&all, Duration::from_secs(7 * 86_400));
+        assert_eq!(unread.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["cluster/b/ends/p/1"]);
+    }
 }

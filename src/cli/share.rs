@@ -114,7 +114,11 @@ pub fn push(args: &PushArgs, session: &Session) -> Result<Exit> {
         }
         meter.moved()
     };
-    let work = || side_by_side(&keys, PUSHERS, |key| cache.push(key, Trust::Nothing, &looker));
+    let work = || {
+        let lists = cache.look_over(keys.len());
+        let trust = lists.as_ref().map_or(Trust::Nothing, Trust::Lists);
+        side_by_side(&keys, PUSHERS, |key| cache.push(key, trust, &looker))
+    };
     let (outcomes, seconds) = transfer::watch("push", None, &moved, work);
     let (mut pushed, mut faults) = (Pushed::default(), Vec::new());
     for outcome in outcomes {
@@ -263,17 +267,17 @@ pub fn gc(grace: Duration, older_than: Option<Duration>, dry_run: bool, session:
     }
     let cache = project::cache(session, None)?;
     let freed = collect(remote(&cache)?, Policy { grace, older_than, dry_run })?;
-    let Freed { results, damaged, blobs, unfinished, bytes, kept, kept_bytes, young } = freed;
+    let Freed { results, damaged, blobs, unfinished, letters, bytes, kept, kept_bytes, young } = freed;
     if session.format == Format::Json {
         output::print_json(&json!({
-            "v": 1, "results": results, "damaged": damaged, "blobs": blobs, "unfinished": unfinished, "bytes": bytes,
+            "v": 1, "results": results, "damaged": damaged, "blobs": blobs, "unfinished": unfinished, "letters": letters, "bytes": bytes,
             "kept": kept, "kept_bytes": kept_bytes, "young": young, "dry_run": dry_run,
         }))?;
         return Ok(Exit::Done);
     }
     output::print(&format!(
         "{} {}: {results} results ({damaged} damaged), {blobs} blobs that no result reaches, {unfinished} unfinished \
-         uploads; {kept} results of {} stay, with {young} loose blobs that are too young to go\n",
+         uploads, {letters} letters of clusters; {kept} results of {} stay, with {young} loose blobs that are too young to go\n",
         if dry_run { "would free" } else { "freed" },
         output::bytes(bytes),
         output::bytes(kept_bytes),

@@ -3,6 +3,8 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -123,7 +125,9 @@ impl Bucket {
 
     fn new_agent(&self) -> Agent {
         let config = Agent::config_builder().http_status_as_error(false).max_redirects(0);
-        let config = config.timeout_resolve(Some(CONNECTING)).timeout_connect(Some(CONNECTING));
+        // A look-up that may be given up takes a thread each time; an address needs none.
+        let is_address = self.host.parse::<SocketAddr>().is_ok() || self.host.parse::<IpAddr>().is_ok();
+        let config = config.timeout_resolve((!is_address).then_some(CONNECTING)).timeout_connect(Some(CONNECTING));
         let config = config.timeout_per_read(Some(PATIENCE)).timeout_per_write(Some(PATIENCE));
         let config = config.max_idle_connections(64).max_idle_connections_per_host(64);
         #[cfg(feature = "tls")]
@@ -254,9 +258,18 @@ impl Bucket {
 
     /// Opens an object from some byte on; a server that knows no ranges begins at the start.
     pub fn get(&self, name: &str, from: u64) -> Result<Option<Reading>, Fault> {
-        let range = [("range", format!("bytes={from}-"))];
+        self.open(name, from, (from > 0).then(|| format!("bytes={from}-")))
+    }
+
+    /// Opens a range of an object, or the whole of it where the server knows no ranges.
+    pub fn get_range(&self, name: &str, range: Range<u64>) -> Result<Option<Reading>, Fault> {
+        self.open(name, range.start, Some(format!("bytes={}-{}", range.start, range.end - 1)))
+    }
+
+    fn open(&self, name: &str, from: u64, range: Option<String>) -> Result<Option<Reading>, Fault> {
+        let range: Vec<_> = range.into_iter().map(|range| ("range", range)).collect();
         let key = self.key(name);
-        let asked = Asked { headers: &range[..usize::from(from > 0)], ..Asked::new("GET", &key) };
+        let asked = Asked { headers: &range, ..Asked::new("GET", &key) };
         let answer = self.send(&asked)?;
         match answer.status().as_u16() {
             200 | 206 => {
@@ -327,6 +340,11 @@ impl Bucket {
 
     /// Every object below a prefix.
     pub fn list(&self, prefix: &str) -> Result<Vec<Listed>, Fault> {
+        self.list_few(prefix, usize::MAX).map(Option::unwrap_or_default)
+    }
+
+    /// Every object below a prefix; none where there are more than this.
+    pub fn list_few(&self, prefix: &str, most: usize) -> Result<Option<Vec<Listed>>, Fault> {
         let (mut listed, mut next) = (Vec::new(), None::<String>);
         loop {
             let mut query = vec![("list-type", "2".to_owned()), ("prefix", self.key(prefix))];
@@ -344,8 +362,10 @@ impl Bucket {
             }
             next = field(&text, "NextContinuationToken")
                 .filter(|_| field(&text, "IsTruncated").as_deref() == Some("true"));
-            if next.is_none() {
-                return Ok(listed);
+            match next {
+                _ if listed.len() > most => return Ok(None),
+                None => return Ok(Some(listed)),
+                Some(_) => {}
             }
         }
     }

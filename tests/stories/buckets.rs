@@ -1,12 +1,13 @@
 //! Results are shared through a bucket of S3: a server of the Python package `moto`, behind a proxy of our own that
-//! breaks connections, answers that it is busy, and hides conditions from the server.
+//! breaks connections, answers that it is busy, holds requests back, and hides conditions and ranges from the server.
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::harness::{Project, Said, within_a_moment};
 use crate::python;
@@ -54,6 +55,42 @@ fn server(story: &str) -> Option<Server> {
     Some(server)
 }
 
+/// Makes a bucket and a user who may do everything, and prints the user's key; four acts that nobody checks.
+const SET_UP: &str = r#"
+import boto3, sys
+of = lambda name: boto3.client(name, endpoint_url="http://127.0.0.1:" + sys.argv[1], region_name="us-east-1",
+                               aws_access_key_id="x", aws_secret_access_key="x")
+of("s3").create_bucket(Bucket="lab")
+of("iam").create_user(UserName="u")
+all = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
+of("iam").put_user_policy(UserName="u", PolicyName="all", PolicyDocument=all)
+key = of("iam").create_access_key(UserName="u")["AccessKey"]
+print(key["AccessKeyId"], key["SecretAccessKey"])
+"#;
+
+/// Cuts an object short as one who may write.
+const CUT: &str = r#"
+import boto3, sys
+client = boto3.client("s3", endpoint_url="http://127.0.0.1:" + sys.argv[1], region_name="us-east-1",
+                      aws_access_key_id="x", aws_secret_access_key="x")
+client.put_object(Bucket="lab", Key=sys.argv[2], Body=b"3")
+"#;
+
+/// Starts a server that checks every signature, and a key that it knows.
+fn strict_server(story: &str) -> Option<(Server, Key)> {
+    let python = python::with("moto", story)?;
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let start = "import os, sys; os.environ['INITIAL_NO_AUTH_ACTION_COUNT'] = '4'; import moto.server; \
+                 moto.server.main(['-p', sys.argv[1]])";
+    let process = python.start(folder.path(), &["-c", start, &port.to_string()]);
+    let server = Server { process, port, _folder: folder };
+    within_a_moment("the server does not start", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let told = python.run(&["-c", SET_UP, &port.to_string()]);
+    let (id, secret) = told.trim().split_once(' ').expect("a key is told");
+    Some((server, Key { id: id.to_owned(), secret: secret.to_owned() }))
+}
+
 /// Puts an object past pacer; without a name, makes the bucket.
 fn put(server: &Server, name: &str, bytes: &[u8]) {
     let answer = ureq::put(format!("http://127.0.0.1:{}/lab/{name}", server.port)).send(bytes);
@@ -69,8 +106,16 @@ struct Mischief {
     broken: usize,
     /// The next parts of uploads that do not get through.
     lost_parts: usize,
+    /// Requests whose heads hold this get through to nobody before it is taken away, nor then.
+    held: Option<&'static str>,
+    /// Whether nobody may list what is there.
+    denies_lists: bool,
+    /// Whether the server sees no ranges.
+    hides_ranges: bool,
     /// First lines of the requests so far.
     seen: Vec<String>,
+    /// How many parts and ranges were answered.
+    answered: usize,
 }
 
 /// A proxy before a server, and what it is to do.
@@ -118,13 +163,51 @@ fn pass_on(mut client: TcpStream, upstream: u16, mischief: &Mutex<Mischief>) -> 
         let answer = b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         return if lost { client.shutdown(Shutdown::Both) } else { client.write_all(answer) };
     }
+    if lines[0].contains("list-type=2") && mischief.lock().unwrap().denies_lists {
+        return client.write_all(b"HTTP/1.1 403 Denied\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    }
+    if is_held(&head, mischief) {
+        while is_held(&head, mischief) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        return client.shutdown(Shutdown::Both);
+    }
     let mut server = TcpStream::connect(("127.0.0.1", upstream))?;
-    let kept = lines.iter().filter(|line| !line.starts_with("if-none-match") && !line.starts_with("connection"));
+    let mut hidden = vec!["if-none-match", "connection"];
+    hidden.extend(mischief.lock().unwrap().hides_ranges.then_some("range"));
+    let kept = lines.iter().filter(|line| !hidden.iter().any(|name| line.starts_with(name)));
     let head: String = kept.map(|line| format!("{line}\r\n")).collect();
     server.write_all(format!("{head}connection: close\r\n\r\n").as_bytes())?;
     std::io::copy(&mut (&client).take(length), &mut server)?;
     std::io::copy(&mut (&server).take(if broken { 1 << 20 } else { u64::MAX }), &mut client)?;
+    mischief.lock().unwrap().answered += usize::from(is_part || of("range: ").is_some());
     client.shutdown(Shutdown::Both)
+}
+
+fn is_held(head: &str, mischief: &Mutex<Mischief>) -> bool {
+    mischief.lock().unwrap().held.is_some_and(|text| head.contains(text))
+}
+
+/// Starts the program, and kills it when two parts or ranges got through and nothing else can.
+fn kill_in_the_midst(project: &Project, arguments: &[&str], held: &'static str, mischief: &Mutex<Mischief>) {
+    let set = |held| {
+        let mut mischief = mischief.lock().unwrap();
+        (mischief.held, mischief.answered) = (held, 0);
+        mischief.seen.clear();
+    };
+    set(Some(held));
+    let mut command = command(project, arguments, &Key::default());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("pacer can be started");
+    within_a_moment("two of three do not get through", || mischief.lock().unwrap().answered == 2);
+    assert!(child.try_wait().unwrap().is_none(), "it does not wait for the third");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    set(None);
+}
+
+/// How many requests had this in their first lines.
+fn seen(mischief: &Mutex<Mischief>, text: &str) -> usize {
+    mischief.lock().unwrap().seen.iter().filter(|line| line.contains(text)).count()
 }
 
 /// A project that shares its results in the bucket of a server behind this port.
@@ -135,15 +218,35 @@ fn sharing(port: u16) -> Project {
     project
 }
 
-/// Calls the program with credentials, and sees that it keeps them to itself.
-fn pacer(project: &Project, arguments: &[&str]) -> Said {
+/// A key of S3.
+struct Key {
+    id: String,
+    secret: String,
+}
+
+impl Default for Key {
+    fn default() -> Self {
+        Self { id: "key".into(), secret: SECRET.into() }
+    }
+}
+
+fn command(project: &Project, arguments: &[&str], key: &Key) -> Command {
     let mut command = project.command(arguments);
-    command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", SECRET);
+    command.env("AWS_ACCESS_KEY_ID", &key.id).env("AWS_SECRET_ACCESS_KEY", &key.secret);
     for other in ["AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"] {
         command.env_remove(other);
     }
-    let said = crate::harness::said(&command.output().expect("pacer can be started"));
-    assert!(!said.out.contains(SECRET) && !said.err.contains(SECRET), "the secret was printed");
+    command
+}
+
+/// Calls the program with credentials, and sees that it keeps them to itself.
+fn pacer(project: &Project, arguments: &[&str]) -> Said {
+    pacer_with(&Key::default(), project, arguments)
+}
+
+fn pacer_with(key: &Key, project: &Project, arguments: &[&str]) -> Said {
+    let said = crate::harness::said(&command(project, arguments, key).output().expect("pacer can be started"));
+    assert!(!said.out.contains(&key.secret) && !said.err.contains(&key.secret), "the secret was printed");
     said
 }
 
@@ -239,4 +342,124 @@ fn a_server_that_keeps_no_first_result_does_no_harm() {
     assert_eq!(third.pacer(&["verify"]).code, 0);
     let digest = |project: &Project| project.show("small")["artifacts"][0]["digest"].clone();
     assert!(projects.iter().any(|project| digest(project) == digest(&third)));
+}
+
+#[test]
+fn a_push_in_parts_that_is_killed_is_believed_by_nobody_and_goes_on() {
+    let Some(server) = server("a killed push") else { return };
+    let (port, mischief) = proxy(&server);
+    let (first, second) = (sharing(port), sharing(port));
+    assert_eq!(first.run(&["--no-remote"])["ran"], 2);
+    kill_in_the_midst(&first, &["push"], "partNumber=3", &mischief);
+    let said = pacer(&second, &["pull", "pipeline.toml", "large"]);
+    assert!(said.code == 1 && said.err.contains("neither here nor in"), "{}{}", said.out, said.err);
+    assert_eq!(second.stored("objects").len(), 0);
+    let said = pacer(&first, &["push"]);
+    assert_eq!((said.code, seen(&mischief, "partNumber=")), (0, 1), "two parts were there: {}", said.err);
+    let said = pacer(&second, &["pull", "pipeline.toml"]);
+    assert_eq!((said.code, second.pacer(&["verify"]).code), (0, 0), "{}", said.err);
+}
+
+#[test]
+fn what_a_killed_run_began_to_push_is_given_up_by_a_collection_of_the_remote() {
+    let Some(server) = server("a killed run that pushes") else { return };
+    let (port, mischief) = proxy(&server);
+    let project = sharing(port);
+    kill_in_the_midst(&project, &["run", "pipeline.toml", "--push"], "partNumber=3", &mischief);
+    let unfinished = |arguments: &[&str]| {
+        let said = pacer(&project, &[&["gc", "--remote", "--format", "json"], arguments].concat());
+        let told: serde_json::Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err));
+        told["unfinished"].as_u64().expect("it is counted")
+    };
+    // This server says of every upload that it was begun in 2010, so none has any grace.
+    assert_eq!(unfinished(&["--grace", "0s", "--dry-run"]), 1);
+    assert_eq!(unfinished(&["--grace", "0s"]), 1);
+    assert_eq!(unfinished(&["--grace", "0s"]), 0, "it is gone");
+    mischief.lock().unwrap().seen.clear();
+    let said = pacer(&project, &["run", "pipeline.toml", "--push"]);
+    assert!(said.code == 0 && said.err.contains("0 ran, 2 reused"), "{}", said.err);
+    // A run puts what it makes; what it found made is put by a push.
+    let said = pacer(&project, &["push"]);
+    assert_eq!((said.code, seen(&mischief, "partNumber=")), (0, 3), "{}", said.err);
+    assert_eq!(pacer(&sharing(port), &["pull", "pipeline.toml"]).code, 0);
+}
+
+#[test]
+fn a_pull_in_ranges_that_is_killed_goes_on_where_each_of_them_stood() {
+    let Some(server) = server("a killed pull") else { return };
+    let (port, mischief) = proxy(&server);
+    let (first, second) = (sharing(port), sharing(port));
+    assert_eq!(pacer(&first, &["run", "pipeline.toml", "--push"]).code, 0);
+    kill_in_the_midst(&second, &["pull", "pipeline.toml", "large"], "range: bytes=16777216-", &mischief);
+    let said = pacer(&second, &["pull", "pipeline.toml", "large", "--format", "json"]);
+    assert_eq!((said.code, second.pacer(&["verify"]).code), (0, 0), "{}", said.err);
+    let told: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    // The one that was held, and perhaps the end of what was under way.
+    let moved = told["moved"].as_u64().unwrap();
+    assert!((16 << 20..40_000_000).contains(&moved), "{told}");
+}
+
+#[test]
+fn a_server_that_knows_no_ranges_gives_a_large_blob_in_one_piece() {
+    let Some(server) = server("a server without ranges") else { return };
+    let (port, mischief) = proxy(&server);
+    let (first, second) = (sharing(port), sharing(port));
+    assert_eq!(pacer(&first, &["run", "pipeline.toml", "--push"]).code, 0);
+    mischief.lock().unwrap().hides_ranges = true;
+    let said = pacer(&second, &["pull", "pipeline.toml"]);
+    assert_eq!((said.code, second.stored("objects").len()), (0, 2), "{}", said.err);
+    assert_eq!(second.pacer(&["verify"]).code, 0);
+}
+
+#[test]
+fn every_request_is_signed_as_a_server_checks_it_and_a_wrong_secret_harms_no_run() {
+    let Some((server, key)) = strict_server("signatures that are checked") else { return };
+    let (first, second, third) = (sharing(server.port), sharing(server.port), sharing(server.port));
+    let said = pacer_with(&key, &first, &["run", "pipeline.toml", "--push"]);
+    assert!(said.code == 0 && said.err.contains("pushed 2 results, 40.0 MB"), "{}", said.err);
+    let said = pacer_with(&key, &second, &["pull", "pipeline.toml"]);
+    assert!(said.code == 0 && said.out.starts_with("pulled 2 blobs"), "{}{}", said.out, said.err);
+    let said = pacer_with(&key, &second, &["gc", "--remote", "--grace", "0s", "--older-than", "0s"]);
+    assert!(said.code == 0 && said.out.contains("2 results"), "{}{}", said.out, said.err);
+    let said = pacer_with(&key, &first, &["push"]);
+    assert!(said.code == 0 && said.out.starts_with("pushed 2 results, 2 blobs"), "{}{}", said.out, said.err);
+
+    let wrong = Key { id: key.id, ..Key::default() };
+    let said = pacer_with(&wrong, &third, &["run", "pipeline.toml", "--push"]);
+    assert!(said.code == 0 && said.err.contains("2 ran"), "{}", said.err);
+    assert_eq!(said.err.matches("going on without it").count(), 1, "{}", said.err);
+    let said = pacer_with(&wrong, &third, &["push"]);
+    assert!(said.code == 2 && said.err.contains("signature"), "{}", said.err);
+}
+
+#[test]
+fn many_results_are_pushed_by_a_list_of_what_is_there_where_that_may_be_had() {
+    let Some(server) = server("a push of many") else { return };
+    let (port, mischief) = proxy(&server);
+    let project = sharing(port);
+    let stage = |number| {
+        let run = format!("run = [\"sh\", \"-c\", \"echo {number} > {{outputs.text}}\"]");
+        format!("[stages.s{number}]\nkind = \"command\"\n{run}\noutputs = {{ text = \"file\" }}\n")
+    };
+    project.write("pipeline.toml", &(0..10).map(stage).collect::<String>());
+    assert_eq!(project.run(&["--no-remote"])["ran"], 10);
+    let push = || {
+        mischief.lock().unwrap().seen.clear();
+        let said = pacer(&project, &["push", "--format", "json"]);
+        let told: serde_json::Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err));
+        let asked = [seen(&mischief, "list-type=2"), seen(&mischief, "HEAD ")];
+        (told["results"].as_u64().unwrap(), told["blobs"].as_u64().unwrap(), asked)
+    };
+    assert_eq!(push(), (10, 10, [2, 0]));
+    assert_eq!(push(), (0, 0, [2, 0]));
+    // What somebody cut short is seen in the list.
+    let digest = project.show("s3")["artifacts"][0]["digest"].as_str().unwrap().to_owned();
+    let key = format!("a team/x/objects/{}/{}", &digest[..2], &digest[2..]);
+    let python = python::with("moto", "a blob that was cut short").expect("the server runs on it");
+    let cut = || drop(python.run(&["-c", CUT, &server.port.to_string(), &key]));
+    cut();
+    assert_eq!(push(), (0, 1, [2, 0]));
+    mischief.lock().unwrap().denies_lists = true;
+    cut();
+    assert_eq!(push(), (0, 1, [1, 10]), "each is asked for");
 }

@@ -61,6 +61,29 @@ fn what_was_noted_of_failed_trials_and_searches_goes_when_it_is_old() {
 }
 
 #[test]
+fn what_a_cluster_left_goes_when_nobody_was_at_it_for_a_day() {
+    let project = chain();
+    project.run(&[]);
+    let path = |name: &str| project.path(&format!("store/cluster/{name}"));
+    let written = ["jobs/ab/1/job.json", "jobs/cd/1/job.json", "runners/gone", "runners/alive", "logs/7_0.log"];
+    let (gone, stay) = (["jobs/ab/1", "runners/gone", "logs/7_0.log"], ["jobs/cd/1", "runners/alive"]);
+    for (name, runner) in written.iter().zip(["gone", "alive", "", "", ""]) {
+        std::fs::create_dir_all(path(name).parent().unwrap()).unwrap();
+        std::fs::write(path(name), format!("{{\"runner\":\"{runner}\"}}")).unwrap();
+    }
+    assert_eq!(gc(&project, &[])["leftovers"], 0, "what is young stays");
+    let then = std::time::SystemTime::now() - Duration::from_secs(2 * 24 * 3600);
+    for name in written.iter().chain(&["jobs/ab/1", "jobs/cd/1"]).filter(|name| **name != "runners/alive") {
+        std::fs::File::open(path(name)).unwrap().set_modified(then).unwrap();
+    }
+    assert_eq!(gc(&project, &["--dry-run"])["leftovers"], 3);
+    assert!(gone.iter().chain(&stay).all(|name| path(name).exists()), "a dry run takes nothing");
+    let freed = gc(&project, &[]);
+    assert_eq!((freed["leftovers"].as_u64(), freed["kept"].as_u64()), (Some(3), Some(3)));
+    assert!(gone.iter().all(|name| !path(name).exists()) && stay.iter().all(|name| path(name).exists()));
+}
+
+#[test]
 fn under_a_size_what_is_cheap_to_make_again_goes_first() {
     let project = Project::new(UNEQUAL);
     project.run(&[]);

@@ -32,9 +32,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("journal", &["digest", "event", "store"]),
     ("index", &["cache", "digest", "journal", "store"]),
     ("lockfile", &["cache", "digest"]),
-    ("care", &["cache", "digest", "hash", "journal", "lock", "remote", "store"]),
     ("executor", &["stat_cache", "store"]),
     ("cluster", &["cache", "digest", "executor", "lock", "profile", "remote"]),
+    ("care", &["cache", "cluster", "digest", "hash", "journal", "lock", "remote", "store"]),
     ("export", &["cache", "event", "journal", "store"]),
     (
         "engine",
