@@ -138,6 +138,7 @@
 //! - That a consumer's result means that its producer's is there: after a power cut the producer may have to run again.
 //! - The form of files below the store. Scripts rely on `--format json` and on exit codes.
 #![doc = include_str!("threat_model.md")]
+#![doc = include_str!("planning.md")]
 
 pub mod cache;
 pub mod care;

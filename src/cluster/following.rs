@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
@@ -188,8 +189,8 @@ impl Shared {
             }
             if looked.elapsed() > rest {
                 match self.look_after(way) {
-                    Err(end) => return end,
-                    Ok(silent) => (looked, rest) = (Instant::now(), policy::check_pause(silent)),
+                    ControlFlow::Break(end) => return end,
+                    ControlFlow::Continue(silent) => (looked, rest) = (Instant::now(), policy::check_pause(silent)),
                 }
             }
             std::thread::sleep(pause);
@@ -218,26 +219,29 @@ impl Shared {
     }
 
     /// How long the pilot of an attempt has been silent; how the attempt ended where nobody is at it any more.
-    fn look_after(&self, way: &Way<'_>) -> Result<Duration, End> {
+    fn look_after(&self, way: &Way<'_>) -> ControlFlow<End, Duration> {
         let (attempt, now) = (&way.attempt, self.now());
         let Some(claim) = self.spool.claim(attempt) else {
             // Between taking an offer and saying so lies a moment, in which a pilot can die too.
             let is_taken = way.offered.as_ref().is_none_or(|offered| !offered.exists());
             let silent = self.spool.taken_since(attempt, now).unwrap_or_default();
             let why = || End::Lost(Loss::Node, "its pilot was lost as it began".to_owned());
-            return if is_taken && silent > SILENT { Err(why()) } else { Ok(Duration::ZERO) };
+            return match is_taken && silent > SILENT {
+                true => ControlFlow::Break(why()),
+                false => ControlFlow::Continue(Duration::ZERO),
+            };
         };
         let silence = self.spool.silence(&claim.pilot, now);
         // It may have written the outcome this very moment.
         if silence.is_none() && self.spool.outcome(attempt).is_some() {
-            return Ok(Duration::ZERO);
+            return ControlFlow::Continue(Duration::ZERO);
         }
         let Some(state) = policy::end_of_pilot(silence, || slurm::state(&claim.slurm).ok()) else {
-            return Ok(silence.unwrap_or_default());
+            return ControlFlow::Continue(silence.unwrap_or_default());
         };
         let state = self.cause(&claim.slurm).unwrap_or(state);
         self.spool.leave_pilot(&claim.pilot);
-        Err(way.lost(state, &claim.node))
+        ControlFlow::Break(way.lost(state, &claim.node))
     }
 
     /// Why Slurm ended a pilot, as it wrote beside it.

@@ -286,7 +286,7 @@ impl<'a> Serving<'a> {
         let pilot = Pilot { claim, shape, stage: stage.map(str::to_owned), fault };
         match self.spool.beat_pilot(&pilot) {
             Ok(now) => {
-                (self.now, self.beaten, self.crowd) = (now, Some(Instant::now()), self.spool.crowd(&self.post.shape))
+                (self.now, self.beaten, self.crowd) = (now, Some(Instant::now()), self.spool.crowd(&self.post.shape));
             }
             Err(error) => tracing::warn!("the store cannot be written: {error}"),
         }

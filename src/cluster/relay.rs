@@ -341,13 +341,11 @@ impl Office {
 
 /// The files that a job reads.
 fn paths(job: &Job) -> Vec<&PathBuf> {
-    let of = |slot| -> Vec<&PathBuf> {
-        match slot {
-            &Slot::One(ref path) => vec![path],
-            Slot::Named(files) => files.values().collect(),
-        }
-    };
-    job.inputs.values().flat_map(of).collect()
+    let of = job.inputs.values().map(|slot| match slot {
+        Slot::One(path) => vec![path],
+        Slot::Named(files) => files.values().collect(),
+    });
+    of.flatten().collect()
 }
 
 /// Adds to a file; what is lost is progress on a screen or the end of a log.
