@@ -57,6 +57,13 @@ pub enum Trouble {
     Refused(String),
 }
 
+impl Trouble {
+    /// Whether it is refused because the user has too many jobs.
+    pub fn is_limit(&self) -> bool {
+        matches!(self, Self::Refused(message) if message.contains("submit limit"))
+    }
+}
+
 /// A job that Slurm knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {

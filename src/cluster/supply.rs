@@ -20,6 +20,9 @@ use crate::profile::Slurm;
 /// So many arrays may fail as a whole, one after the other.
 const STILLBORN: u32 = 3;
 
+/// So many pilots are in one array; Slurm takes no larger ones unless its `MaxArraySize` was raised.
+const MOST_AT_ONCE: usize = 1000;
+
 /// Pilots that are alike.
 #[derive(Debug)]
 pub struct Lane {
@@ -156,21 +159,28 @@ impl Supply {
             }
             lane.say(in_words(&alive));
             let wanted = further_pilots(lane.open.load(Ordering::Relaxed), alive.len() + room, alive.len());
-            (room, submitted) = (room - wanted, submitted + wanted);
-            if wanted > 0 {
-                self.submit(lane, wanted)?;
-            }
+            let wanted = wanted.min(MOST_AT_ONCE);
+            let count = if wanted > 0 { self.submit(lane, wanted, all)? } else { 0 };
+            (room, submitted) = (room - count, submitted + count);
         }
         Ok(submitted)
     }
 
-    fn submit(&self, lane: &Lane, count: usize) -> Result<(), Trouble> {
+    /// Submits some pilots, or fewer where a user may not have so many jobs; how many.
+    fn submit(&self, lane: &Lane, count: usize, have: usize) -> Result<usize, Trouble> {
         let Lane { profile, shape, command, .. } = lane;
-        let array =
-            slurm::submit(&Batch { profile, count, name: &self.name, comment: shape, logs: &self.logs, command })?;
-        tracing::debug!("{count} pilots were submitted as job {array}");
-        lane.last().array = Some(array);
-        Ok(())
+        let batch = Batch { profile, count, name: &self.name, comment: shape, logs: &self.logs, command };
+        match slurm::submit(&batch) {
+            Ok(array) => {
+                lane.last().array = Some(array);
+                Ok(count)
+            }
+            Err(trouble) if !trouble.is_limit() => Err(trouble),
+            Err(_) if count > 1 => self.submit(lane, count / 2, have),
+            // Those that there are take one job after another.
+            Err(_) if have > 0 => Ok(0),
+            Err(trouble) => Err(trouble),
+        }
     }
 
     /// What is said of pilots that end as soon as they begin.

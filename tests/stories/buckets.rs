@@ -30,9 +30,9 @@ outputs = { count = "file" }
 "#;
 
 /// A server with a bucket; it ends with the story.
-struct Server {
+pub struct Server {
     process: Child,
-    port: u16,
+    pub port: u16,
     _folder: tempfile::TempDir,
 }
 
@@ -44,7 +44,7 @@ impl Drop for Server {
 }
 
 /// Starts a server; `None` where there is none on this machine.
-fn server(story: &str) -> Option<Server> {
+pub fn server(story: &str) -> Option<Server> {
     let python = python::with("moto", story)?;
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::buckets;
 use crate::cluster::conf::Options;
 use crate::cluster::lab::Lab;
 use crate::cluster::rig::wait_for;
@@ -70,6 +71,23 @@ fn a_distant_training_whose_time_is_nearly_over_goes_on_elsewhere_from_its_state
     };
     assert!(begun("lstm") <= 1 && begun("gru") <= 1, "one began anew");
     lab.assert_as_here(&longer);
+}
+
+#[test]
+fn a_bucket_of_s3_carries_jobs_inputs_and_results() {
+    let Some(server) = buckets::server("distant nodes reach their run through a bucket") else { return };
+    let Some(lab) = away(DIAMOND) else { return };
+    let profile = std::fs::read_to_string(lab.project.path("pacer.toml")).unwrap();
+    let (executor, _) = profile.split_once("[remote]").unwrap();
+    let remote = format!("[remote]\nurl = \"s3://lab/x\"\nendpoint = \"http://127.0.0.1:{}\"\n", server.port);
+    lab.project.write("pacer.toml", &format!("{executor}{remote}"));
+    let mut command = lab.command(&[]);
+    command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "secret").env("AWS_REGION", "us-east-1");
+    let said = lab.start_command(command).end();
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert_eq!(std::fs::read_to_string(lab.project.blob("bottom")).unwrap(), "top\nleft\ntop\nright\n");
+    assert!(lab.project.path("node/objects").exists(), "it was made in another store");
+    lab.assert_nothing_left();
 }
 
 #[test]

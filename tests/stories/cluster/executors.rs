@@ -148,3 +148,23 @@ fn jobs_that_fail_as_soon_as_they_begin_are_not_asked_for_without_end() {
     assert!(said.err.contains("/nowhere/pacer: not found"), "{}", said.err);
     lab.assert_nothing_left();
 }
+
+#[test]
+fn fewer_jobs_are_asked_for_where_a_user_may_not_have_so_many() {
+    let stage = |name: &&str| SLOW.replace("stages.slow", &format!("stages.{name}")).replace("done", name);
+    let pipeline: String = ["a", "b", "c"].iter().map(stage).collect();
+    let Some(lab) = Lab::new(&pipeline.replace("sleep 3", "sleep 0.1")) else { return };
+    // What a site says whose accounting limits the jobs of a user, here for arrays of more than one.
+    let refusal = "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size)";
+    let script = "#!/bin/sh\ncase \"$*\" in *--array=0-0*) PATH=${PATH#*:} exec sbatch \"$@\";; esac\n";
+    let bin = lab.project.path("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let note = format!("echo >> '{}'", bin.join("refused").display());
+    lab.project.write("bin/sbatch", &format!("{script}{note}\necho \"sbatch: error: {refusal}\" >&2\nexit 1\n"));
+    std::fs::set_permissions(bin.join("sbatch"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut command = lab.command(&[]);
+    command.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
+    let said = lab.start_command(command).end();
+    assert_eq!((said.code, lab.starts()), (0, 3), "{}", said.err);
+    assert!(bin.join("refused").exists(), "nothing was refused");
+}
