@@ -182,7 +182,12 @@ fn a_run_goes_on_while_the_controller_is_down_and_after_it() {
 
 #[test]
 fn an_interrupted_run_ends_within_seconds_even_if_the_controller_does_not_answer() {
-    let Some(mut lab) = Lab::new(&SLOW.replace("sleep 3", "sleep 86397")) else { return };
+    // After the first, two stages want a pilot that only one has, so that Slurm is asked.
+    let long = |name: &str| {
+        let stage = SLOW.replace("slow", name).replace("sleep 3", "sleep 86397").replace("done", name);
+        stage + "inputs.files.x = \"slow.x\"\n"
+    };
+    let Some(mut lab) = Lab::new(&[SLOW.to_owned(), long("one"), long("other")].concat()) else { return };
     let run = lab.start_until(1);
     lab.rig.kill("slurmctld");
     // Long enough to be met in the midst of asking.
