@@ -12,7 +12,7 @@ pub mod outpost;
 pub mod pilot;
 pub mod policy;
 pub mod probing;
-mod relay;
+pub mod relay;
 pub mod runner;
 pub mod slurm;
 pub mod spool;

@@ -6,6 +6,7 @@
 
 pub mod credentials;
 pub mod folder;
+mod meter;
 mod parts;
 pub mod s3;
 pub mod sign;
@@ -16,7 +17,7 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -24,6 +25,7 @@ use anyhow::{Result, bail};
 use crate::digest::Digest;
 use crate::profile::RemoteSettings;
 use crate::remote::folder::{Body, Folder};
+pub use crate::remote::meter::Meter;
 use crate::remote::s3::{Address, Bucket};
 
 /// How often a call is tried that found nobody, and one that failed for a passing reason.
@@ -112,35 +114,6 @@ pub enum Existing {
     Replace,
 }
 
-/// How much was moved, for those who look on.
-#[derive(Debug, Default)]
-pub struct Meter {
-    moved: AtomicU64,
-    ended: AtomicBool,
-}
-
-impl Meter {
-    /// Adds bytes.
-    pub fn add(&self, bytes: u64) {
-        self.moved.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Asks what is being sent to break off.
-    pub fn end(&self) {
-        self.ended.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether what is being sent shall break off.
-    pub fn is_ended(&self) -> bool {
-        self.ended.load(Ordering::Relaxed)
-    }
-
-    /// Bytes so far.
-    pub fn moved(&self) -> u64 {
-        self.moved.load(Ordering::Relaxed)
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Act {
     Read,
@@ -157,6 +130,8 @@ enum Site {
 pub struct Remote {
     site: Site,
     settings: RemoteSettings,
+    /// So long it is not asked when it did not answer.
+    rest: Duration,
     /// Whether a run puts what it made there.
     push: AtomicBool,
     failures: AtomicUsize,
@@ -186,6 +161,7 @@ impl Remote {
         Ok(Self {
             site,
             settings: settings.clone(),
+            rest: REST,
             push: AtomicBool::new(settings.push),
             failures: AtomicUsize::new(0),
             down_since: Mutex::new(None),
@@ -194,6 +170,11 @@ impl Remote {
             asked: Mutex::default(),
             disowned: Mutex::default(),
         })
+    }
+
+    /// The same, which is asked again so soon after it did not answer.
+    pub fn with_rest(self, rest: Duration) -> Self {
+        Self { rest, ..self }
     }
 
     /// Where it is; holds no secret.
@@ -228,7 +209,7 @@ impl Remote {
     /// Whether it was found to be down a while ago, so that nobody is asked.
     pub fn is_down(&self) -> bool {
         let since = *self.down_since.lock().expect("nothing panics with it");
-        since.is_some_and(|since| since.elapsed() < REST)
+        since.is_some_and(|since| since.elapsed() < self.rest)
     }
 
     /// Opens an object from some byte on; `None` where there is none.

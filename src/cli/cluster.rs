@@ -55,11 +55,11 @@ fn wanted(graph: &Graph) -> Result<Executors> {
 pub fn meet(graph: &Graph, machine: &mut Machine, store: &Store) -> Result<()> {
     for (name, profile) in wanted(graph)? {
         let Some(probe) = &machine.probe else { continue };
-        let cuda = match &profile.gpus {
-            None => Vec::new(),
-            Some(_) => store.recall::<Probe>(&kept(store, &profile)).map_or_else(|| vec![unknown()], |kept| kept.cuda),
+        let kept = || store.recall::<Probe>(&kept(store, &profile));
+        let probe = match &profile.gpus {
+            None => Probe { cuda: Vec::new(), without_cuda: None, ..probe.clone() },
+            Some(_) => kept().unwrap_or_else(|| Probe { cuda: vec![unknown()], ..probe.clone() }),
         };
-        let probe = Probe { cuda, without_cuda: None, ..probe.clone() };
         let wants_gpu = |stage: &&Stage| {
             stage.resources.cluster() == Some(name.as_str()) && stage.resources.device == DeviceWish::Gpu
         };
@@ -75,29 +75,32 @@ fn kept(store: &Store, profile: &Slurm) -> std::path::PathBuf {
     store.path(&probing::name(profile))
 }
 
+fn is_unknown(probe: &Probe) -> bool {
+    probe.cuda.first().is_some_and(|gpu| gpu.architecture == UNKNOWN)
+}
+
 fn unknown() -> CudaDevice {
     CudaDevice { index: 0, name: UNKNOWN.to_owned(), architecture: UNKNOWN.to_owned(), memory: 0 }
 }
 
 /// Asks a node of each executor whose GPUs stages use and nobody has asked yet.
-pub fn ask(project: &mut Project) -> Result<()> {
+pub fn ask(project: &mut Project, needed: &[bool]) -> Result<()> {
     let Project { graph, cache, machine, .. } = project;
     for (name, profile) in wanted(graph)? {
-        let is_unknown = |probe: &Probe| probe.cuda.first().is_some_and(|gpu| gpu.architecture == UNKNOWN);
         let computes = |stage: &Stage| {
             stage.resources.cluster() == Some(name.as_str())
                 && matches!(stage.kind.place, Place::Worker)
                 && stage.resources.device != DeviceWish::Cpu
         };
         let Some(probe) = machine.nodes.get_mut(&name).filter(|probe| is_unknown(probe)) else { continue };
-        if !graph.stages.node_weights().any(computes) {
+        if !graph.order.iter().any(|id| needed[id.index()] && computes(&graph.stages[*id])) {
             continue;
         }
         output::say(&format!("asking a node of `{name}` for its GPU, which is part of keys; once Slurm has a place"));
         let answer = probing::ask(&profile)?;
         cache.store.remember(&kept(&cache.store, &profile), &answer);
         output::say(&format!("it has: {}", answer.cuda[0].name));
-        probe.cuda = answer.cuda;
+        *probe = answer;
     }
     Ok(())
 }
@@ -112,10 +115,9 @@ pub fn open(project: &Project, needed: &[bool], stop: &Arc<Stop>) -> Result<BTre
     let mut clusters = BTreeMap::new();
     for (name, profile) in wanted(graph)?.into_iter().filter(|(name, _)| is_needed(name)) {
         let stop = Arc::clone(stop);
-        let gpu = machine.nodes.get(&name).and_then(|probe| probe.cuda.first());
-        let architecture = gpu.map(|gpu| gpu.architecture.as_str()).filter(|it| *it != UNKNOWN);
+        let probe = machine.nodes.get(&name).filter(|probe| !is_unknown(probe));
         let environment = environment(graph);
-        let cluster = Cluster::open(&profile, cache, architecture, &environment, move || stop.requested());
+        let cluster = Cluster::open(&profile, cache, probe, &environment, move || stop.requested());
         clusters.insert(name, cluster?);
     }
     Ok(clusters)

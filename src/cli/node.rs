@@ -11,7 +11,7 @@ use crate::cache::Cache;
 use crate::cli::{Exit, Session, project};
 use crate::cluster::mail::Secret;
 use crate::cluster::pilot::{self, Post};
-use crate::cluster::{outpost, probing};
+use crate::cluster::{outpost, probing, relay};
 use crate::remote::Remote;
 use crate::store::Store;
 use crate::ui::output;
@@ -31,6 +31,8 @@ pub struct NodeArgs {
     share: bool,
     #[arg(long)]
     architecture: Option<String>,
+    #[arg(long)]
+    libtorch: Option<String>,
     #[arg(long, requires = "session")]
     remote: Option<String>,
     #[arg(long)]
@@ -47,11 +49,12 @@ pub fn node(args: &NodeArgs, session: &Session) -> Result<Exit> {
         idle: Duration::try_from_secs_f64(args.idle)?,
         share: args.share,
         architecture: args.architecture.clone(),
+        libtorch: args.libtorch.clone(),
     };
     match (&args.remote, &args.session) {
         (Some(settings), Some(session)) => {
             let remote = Arc::new(Remote::open(&serde_json::from_str(settings)?)?);
-            let cache = Cache { store: Store::open(&post.store)?, remote: Some(remote) };
+            let cache = relay::impatient(&Cache { store: Store::open(&post.store)?, remote: Some(remote) })?;
             let secret = std::env::var(outpost::SECRET).ok().and_then(|secret| Secret::parse(&secret));
             let secret = secret.with_context(|| format!("`{}` is not set", outpost::SECRET))?;
             outpost::serve(&post, &cache, session, &secret)?;

@@ -77,7 +77,7 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
         bail!("--push needs a remote: name one in `pacer.toml`, [remote] url = \"/shared/folder\" or \"s3://…\"");
     }
     if !args.dry_run {
-        cluster::ask(&mut selection.project)?;
+        cluster::ask(&mut selection.project, &selection.needed)?;
     }
     if args.no_commands {
         refuse_commands(&selection.project.graph, &selection.needed)?;

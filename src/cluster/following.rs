@@ -87,6 +87,8 @@ impl Shared {
                     return Err(failure);
                 }
                 End::Outcome(Outcome { result, peak_bytes, .. }) => {
+                    // Should this run die now, the next one must not take what is half moved for whole.
+                    self.spool.stop(&attempt, StopHow::Kill);
                     let taken = result.map(|metrics| (metrics, take_over(&self.spool.out(&attempt), &job.out)));
                     self.spool.forget(&key);
                     let (metrics, taken) = taken?;
@@ -121,7 +123,8 @@ impl Shared {
             return error_of(format!("{why}, {times} times in a row; run again to go on"));
         }
         let had = lane.memory().map_or_else(String::new, |memory| format!("; jobs of this executor have {memory} MB"));
-        let message = format!("{why}{had}: raise its `memory`, or let it be doubled up to `most_memory`");
+        let message =
+            format!("{why}{had}: raise its `memory`, or let it be doubled up to `most_memory`, and run again");
         Failure { class: FailureClass::OutOfMemory, message, parameter: None }
     }
 
@@ -130,16 +133,21 @@ impl Shared {
         // Where nothing was tried nothing is offered, and the queue can be long.
         let attempt = self.spool.latest(key)?;
         self.spool.withdraw_all(key);
+        let asked = self.spool.stop_asked(&attempt);
         if let Some(outcome) = self.spool.outcome(&attempt) {
-            return outcome.result.is_ok().then_some(attempt);
+            return (outcome.result.is_ok() && asked != Some(StopHow::Kill)).then_some(attempt);
         }
         let silent = self.spool.silence(&self.spool.claim(&attempt)?.pilot, self.now())?;
+        let is_known = self.adopted.get().is_none_or(|adopted| adopted.contains(&attempt));
         // One that was asked to stop will not come to the end.
-        (silent < SILENT && self.spool.stop_asked(&attempt).is_none()).then_some(attempt)
+        (silent < SILENT && asked.is_none() && is_known).then_some(attempt)
     }
 
     fn offer(&self, lane: &Lane, key: Digest, stage: &str, job: &Job, log: &Path) -> io::Result<(Attempt, PathBuf)> {
-        let number = self.spool.latest(&key).map_or(1, |attempt| attempt.number + 1);
+        // Never one that was before, for who is still at that would write into the same folder.
+        let seconds = self.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let latest = self.spool.latest(&key).map_or(0, |attempt| attempt.number);
+        let number = (latest + 1).max(u32::try_from(seconds).unwrap_or(u32::MAX));
         let attempt = Attempt { key, number };
         self.spool.prepare(&attempt)?;
         let job = Job { out: std::path::absolute(self.spool.out(&attempt))?, ..job.clone() };
@@ -160,6 +168,7 @@ impl Shared {
         let mut killed: Option<Instant> = None;
         let mut asked = false;
         let mut told = None;
+        let mut gone = None;
         loop {
             // First, so that all that was told before it is told.
             let outcome = self.spool.outcome(attempt);
@@ -178,7 +187,7 @@ impl Shared {
             } else if let Some(message) = self.supply.fault()
                 && withdrawn()
             {
-                return End::Failed(error_of(message));
+                return End::Failed(error_of(format!("{message}; when that is mended, run again")));
             }
             if around.stop.kill() && killed.is_none() {
                 self.spool.stop(attempt, StopHow::Kill);
@@ -188,7 +197,7 @@ impl Shared {
                 return End::Failed(interrupted());
             }
             if looked.elapsed() > rest {
-                match self.look_after(way) {
+                match self.look_after(way, &mut gone) {
                     ControlFlow::Break(end) => return end,
                     ControlFlow::Continue(silent) => (looked, rest) = (Instant::now(), policy::check_pause(silent)),
                 }
@@ -219,14 +228,14 @@ impl Shared {
     }
 
     /// How long the pilot of an attempt has been silent; how the attempt ended where nobody is at it any more.
-    fn look_after(&self, way: &Way<'_>) -> ControlFlow<End, Duration> {
+    fn look_after(&self, way: &Way<'_>, gone: &mut Option<Instant>) -> ControlFlow<End, Duration> {
         let (attempt, now) = (&way.attempt, self.now());
         let Some(claim) = self.spool.claim(attempt) else {
-            // Between taking an offer and saying so lies a moment, in which a pilot can die too.
-            let is_taken = way.offered.as_ref().is_none_or(|offered| !offered.exists());
-            let silent = self.spool.taken_since(attempt, now).unwrap_or_default();
-            let why = || End::Lost(Loss::Node, "its pilot was lost as it began".to_owned());
-            return match is_taken && silent > SILENT {
+            // Between taking an offer and saying so lies a moment, in which a pilot can die too; and another run takes an
+            // offer away whose own run it thinks dead.
+            let is_gone = way.offered.as_ref().is_none_or(|offered| !offered.exists());
+            let why = || End::Lost(Loss::Node, "its offer was lost before a pilot began".to_owned());
+            return match is_gone && gone.get_or_insert_with(Instant::now).elapsed() > SILENT {
                 true => ControlFlow::Break(why()),
                 false => ControlFlow::Continue(Duration::ZERO),
             };
@@ -256,6 +265,7 @@ impl Shared {
         let Claim { node, slurm: job, .. } = &outcome.claim;
         match outcome.stopped {
             Some(Stopped::Limit) => way.lost(State::Timeout, node),
+            Some(Stopped::Transfer) => End::Lost(Loss::Node, failure.message.clone()),
             Some(Stopped::Terminated) => way.lost(self.cause(job).unwrap_or_else(|| last_words(job)), node),
             _ if failure.class == FailureClass::OutOfMemory => End::Lost(Loss::Memory, failure.message.clone()),
             _ => End::Outcome(outcome),

@@ -10,7 +10,8 @@
 //!
 //! Whoever may write to the remote could write such objects, so each bears a digest that only the run and its pilots
 //! can make, and files are named by their content. Each object has one writer, and the run says which pilot gets which job: so nothing rests on a server that keeps the
-//! first of two puts, which some do not. Ages are told by the server, so no two clocks need agree.
+//! first of two puts, which some do not. Ages are told by the server, so no two clocks need agree; those in a folder by
+//! the clock of who looks, which may be wrong by some seconds.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

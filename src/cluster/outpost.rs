@@ -16,8 +16,8 @@ use crate::cache::Cache;
 use crate::cache::afar::Looker;
 use crate::cache::pieces::{Piece, files_below};
 use crate::cluster::mail::{Ending, Errand, Mail, Report, SIGN_INTERVAL, Secret};
-use crate::cluster::pilot::{Post, Serving};
-use crate::cluster::spool::{Attempt, Claim, Offer, Outcome, Pilot, Spool};
+use crate::cluster::pilot::{self, Post, Serving};
+use crate::cluster::spool::{Attempt, Claim, Offer, Outcome, Pilot, Spool, Stopped};
 use crate::digest::Digest;
 use crate::remote::Meter;
 
@@ -40,9 +40,8 @@ struct Now {
     ended: u64,
     fault: Option<String>,
     stage: Option<String>,
-    /// The folder of states, when they were sent last, and as what.
+    /// The folder of states, and those that were sent.
     partial: Option<PathBuf>,
-    sent: Option<Instant>,
     states: Vec<Piece>,
 }
 
@@ -61,7 +60,9 @@ struct Desk<'a> {
 /// Takes jobs by way of the remote until there are none, the end of its time is near, or Slurm ends it.
 pub fn serve(post: &Post, cache: &Cache, session: &str, secret: &Secret) -> Result<()> {
     let remote = cache.remote.as_ref().context("a pilot that does not see the store needs a remote")?;
-    let spool = Spool::open(cache.store.root())
+    // Apart from other pilots of this node, which may be at the same key for another store.
+    let own = cache.store.root().join("cluster/outposts").join(pilot::claim().pilot);
+    let spool = Spool::open(&own)
         .with_context(|| format!("the store `{}` cannot be written on this node", cache.store.root().display()))?;
     let mut serving = Serving::begin(post, spool.clone())?;
     let desk = Desk {
@@ -75,12 +76,14 @@ pub fn serve(post: &Post, cache: &Cache, session: &str, secret: &Secret) -> Resu
         over: AtomicBool::new(false),
     };
     std::thread::scope(|scope| {
-        let courier = scope.spawn(|| desk.carry());
+        // Apart, for states may be large, and who reports seldom counts as lost.
+        let helpers = [scope.spawn(|| desk.carry()), scope.spawn(|| desk.carry_states())];
         desk.work(&mut serving, post);
         desk.over.store(true, Ordering::Relaxed);
-        courier.thread().unpark();
+        helpers.iter().for_each(|helper| helper.thread().unpark());
     });
     serving.end();
+    let _ = fs::remove_dir_all(own);
     desk.mail.leave_pilot(&desk.claim.pilot)
 }
 
@@ -94,7 +97,6 @@ impl Desk<'_> {
         while !self.over.load(Ordering::Relaxed) {
             let at = self.now().at;
             if let Some((number, attempt)) = at {
-                self.send_states_in_time();
                 if let Ok(Some(how)) = self.mail.stop_asked(&self.claim.pilot, number) {
                     self.spool.stop(&attempt, how);
                 }
@@ -128,23 +130,24 @@ impl Desk<'_> {
         tail(&self.spool.events(attempt))
     }
 
-    /// Puts states into the remote that are new since some time.
-    fn send_states_in_time(&self) {
-        let (partial, sent) = {
-            let now = self.now();
-            (now.partial.clone(), now.sent)
-        };
-        let is_due = sent.is_none_or(|sent| sent.elapsed() > STATES_INTERVAL);
-        let Some(partial) = partial.filter(|_| is_due) else { return };
-        match self.send_states(&partial) {
-            Ok(states) => {
-                let mut now = self.now();
+    /// Puts the states of a training into the remote now and then, the more seldom the longer that takes.
+    fn carry_states(&self) {
+        let (mut waited, mut rest) = (Instant::now(), STATES_INTERVAL);
+        while !self.over.load(Ordering::Relaxed) {
+            std::thread::park_timeout(SIGN_INTERVAL);
+            let (at, partial) = {
+                let now = self.now();
+                (now.at, now.partial.clone())
+            };
+            let Some(partial) = partial.filter(|_| waited.elapsed() > rest) else { continue };
+            let began = Instant::now();
+            match self.send_states(&partial) {
                 // Another job may be under way by now.
-                if now.partial.as_ref() == Some(&partial) {
-                    (now.states, now.sent) = (states, Some(Instant::now()));
-                }
+                Ok(states) if self.now().at == at => self.now().states = states,
+                Ok(_) => {}
+                Err(error) => tracing::warn!("the states of a training are not in the remote: {error:#}"),
             }
-            Err(error) => tracing::warn!("the states of a training are not in the remote: {error:#}"),
+            (waited, rest) = (Instant::now(), STATES_INTERVAL.max(began.elapsed() * 20));
         }
     }
 
@@ -192,33 +195,41 @@ impl Desk<'_> {
     /// Does one job, and puts what it made and how it ended into the remote.
     fn run(&self, serving: &mut Serving<'_>, number: u64, errand: Errand) {
         let attempt = Attempt { key: errand.key, number: errand.attempt };
-        let ending = match self.prepare(&attempt, errand) {
-            Err(error) => self.failed(&attempt, &error),
+        match self.prepare(&attempt, errand) {
+            Err(error) => {
+                self.insist(serving, || self.mail.end(&self.claim.pilot, number, &self.failed(&attempt, &error)))
+            }
             Ok(offer) => {
                 {
                     let mut now = self.now();
                     now.at = Some((number, attempt));
                     now.stage = Some(offer.stage.clone());
-                    (now.partial, now.sent) = (Some(offer.job.partial.clone()), Some(Instant::now()));
+                    now.partial = Some(offer.job.partial.clone());
                 }
                 let outcome = serving.serve(&attempt, &offer);
                 serving.clear();
-                self.ending(&attempt, &offer, outcome).unwrap_or_else(|error| self.failed(&attempt, &error))
+                self.insist(serving, || {
+                    let ending = self.ending(&attempt, &offer, outcome.clone())?;
+                    self.mail.end(&self.claim.pilot, number, &ending)
+                });
             }
-        };
-        // Without it the run would wait for ever; so it is tried as long as there is time.
-        while let Err(error) = self.mail.end(&self.claim.pilot, number, &ending) {
-            tracing::warn!("how a job ended cannot be told: {error:#}");
-            if serving.reason_to_stop().is_some() {
-                return;
-            }
-            std::thread::sleep(SIGN_INTERVAL);
         }
         let fault = self.now().fault.clone();
         *self.now() = Now { ended: number, fault, ..Now::default() };
         self.spool.forget(&attempt.key);
         if let Err(error) = self.report() {
             tracing::warn!("{error:#}");
+        }
+    }
+
+    /// Tells how a job ended, again and again as long as there is time: what it made may have taken long.
+    fn insist(&self, serving: &Serving<'_>, tell: impl Fn() -> Result<()>) {
+        while let Err(error) = tell() {
+            tracing::warn!("how a job ended cannot be told: {error:#}");
+            if serving.reason_to_stop().is_some() {
+                return;
+            }
+            std::thread::sleep(SIGN_INTERVAL);
         }
     }
 
@@ -232,8 +243,7 @@ impl Desk<'_> {
         let paths: BTreeMap<_, _> = inputs.into_iter().map(|(piece, path)| (PathBuf::from(piece.name), path)).collect();
         // A folder for each course of training: jobs of several keys may share it.
         let course = Digest::of(errand.offer.job.partial.to_string_lossy().as_bytes());
-        let partial = self.cache.store.path("cluster").join("states").join(course.hex());
-        let _ = fs::remove_dir_all(&partial);
+        let partial = folder.join("states").join(course.hex());
         let states: Vec<_> = errand.states.into_iter().map(|piece| (piece.clone(), partial.join(piece.name))).collect();
         if let Err(error) = self.cache.receive(&states, &self.looker()) {
             tracing::warn!("`{}` begins anew, for its states could not be brought: {error:#}", errand.offer.stage);
@@ -247,21 +257,21 @@ impl Desk<'_> {
 
     fn ending(&self, attempt: &Attempt, offer: &Offer, outcome: Outcome) -> Result<Ending> {
         let (out, states) = match &outcome.result {
-            Ok(_) => (self.cache.send(&files_below(&offer.job.out), &self.looker())?, Vec::new()),
+            Ok(_) => (self.cache.send(&outputs(&offer.job.out), &self.looker())?, Vec::new()),
             Err(_) => (Vec::new(), self.send_states(&offer.job.partial)?),
         };
         let ((events_from, events), (_, log)) = (self.told(attempt), tail(&offer.log));
         Ok(Ending { key: attempt.key, attempt: attempt.number, outcome, out, states, events_from, events, log })
     }
 
-    /// The end of a job that could not be begun, or whose outputs could not be given.
+    /// The end of a job that could not be begun.
     fn failed(&self, attempt: &Attempt, error: &anyhow::Error) -> Ending {
         let message = format!("on {}: {error:#}", self.claim.node);
         let result = Err(Failure { class: FailureClass::Error, message, parameter: None });
         Ending {
             key: attempt.key,
             attempt: attempt.number,
-            outcome: Outcome { claim: self.claim.clone(), result, peak_bytes: None, stopped: None },
+            outcome: Outcome { claim: self.claim.clone(), result, peak_bytes: None, stopped: Some(Stopped::Transfer) },
             out: Vec::new(),
             states: Vec::new(),
             events_from: 0,
@@ -269,6 +279,11 @@ impl Desk<'_> {
             log: String::new(),
         }
     }
+}
+
+/// What a job made; what lies deeper is a stray file of its program.
+fn outputs(folder: &Path) -> Vec<(String, PathBuf)> {
+    files_below(folder).into_iter().filter(|(name, _)| !name.contains('/')).collect()
 }
 
 /// Where an input lies within a job's folder: under its own name, by which some kinds know its format.

@@ -13,7 +13,7 @@ use pacer_stages::job::Device;
 use pacer_stages::kind::Place;
 use pacer_stages::kinds;
 use pacer_stages::stage::Notice;
-use pacer_stages::worker::{Failure, FailureClass};
+use pacer_stages::worker::{Failure, FailureClass, Probe};
 use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper};
 use signal_hook::consts::{SIGTERM, SIGUSR1};
 
@@ -58,6 +58,8 @@ pub struct Post {
     pub share: bool,
     /// The architecture of its GPU, which keys hold, where it shall have one.
     pub architecture: Option<String>,
+    /// The version of LibTorch, which keys hold, where it may be another here.
+    pub libtorch: Option<String>,
 }
 
 /// A pilot at work.
@@ -100,16 +102,22 @@ fn fault(post: &Post, worker: Option<&Path>) -> Option<String> {
     if let Err(error) = std::env::set_current_dir(&post.folder) {
         return Some(format!("the folder `{}` is not there on the node: {error}", post.folder.display()));
     }
-    other_gpu(post.architecture.as_deref()?, worker)
+    let libtorch = post.libtorch.as_deref()?;
+    let probe = match worker.map(machine::ask) {
+        Some(Ok(probe)) => probe,
+        Some(Err(error)) => return Some(format!("{error:#}")),
+        // Programs can be run without it.
+        None if post.architecture.is_none() => return None,
+        None => return Some("`pacer-worker` is not beside `pacer` on the node".to_owned()),
+    };
+    if probe.libtorch != libtorch {
+        return Some(format!("a node has LibTorch {}, and keys of its stages hold {libtorch}", probe.libtorch));
+    }
+    other_gpu(post.architecture.as_deref()?, &probe)
 }
 
 /// What is wrong with the GPU of the node: results of another would be told apart by nobody.
-fn other_gpu(wanted: &str, worker: Option<&Path>) -> Option<String> {
-    let Some(worker) = worker else { return Some("`pacer-worker` is not beside `pacer` on the node".to_owned()) };
-    let probe = match machine::ask(worker) {
-        Ok(probe) => probe,
-        Err(error) => return Some(format!("{error:#}")),
-    };
+fn other_gpu(wanted: &str, probe: &Probe) -> Option<String> {
     match probe.cuda.first() {
         Some(gpu) if gpu.architecture == wanted => None,
         Some(gpu) => Some(format!(
@@ -123,9 +131,12 @@ fn other_gpu(wanted: &str, worker: Option<&Path>) -> Option<String> {
     }
 }
 
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// Who this pilot is, by what Slurm says.
-fn claim() -> Claim {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+pub(super) fn claim() -> Claim {
     let array = || Some(format!("{}_{}", variable("SLURM_ARRAY_JOB_ID")?, variable("SLURM_ARRAY_TASK_ID")?));
     let slurm = array().or_else(|| variable("SLURM_JOB_ID")).unwrap_or_else(|| "0".to_owned());
     let node = variable("SLURMD_NODENAME").unwrap_or_else(|| "this machine".to_owned());
@@ -225,7 +236,8 @@ impl<'a> Serving<'a> {
         let (mut stopped, mut stopping) = (None, None::<Instant>);
         let events = File::options().create(true).append(true).open(self.spool.events(attempt)).ok();
         let events = Mutex::new(events);
-        let killed = memory::kills();
+        let own_group = format!("/job_{}/", variable("SLURM_JOB_ID").unwrap_or_else(|| "none".to_owned()));
+        let killed = memory::kills(&own_group);
         let (worker, pool) = (self.machine.worker.clone(), std::mem::take(&mut self.pool));
         let result = std::thread::scope(|scope| {
             let (stop, events, pool, worker) = (&stop, &events, &pool, worker.as_deref());
@@ -274,7 +286,7 @@ impl<'a> Serving<'a> {
         let peak_bytes = result.as_ref().ok().and_then(|output| output.peak_bytes);
         let result = result.map(|Output { metrics, .. }| metrics);
         // The kernel takes the largest process, which may be a program of the stage whose end it did not notice.
-        let result = if memory::kills() > killed { Err(out_of_memory(&self.claim.node)) } else { result };
+        let result = if memory::kills(&own_group) > killed { Err(out_of_memory(&self.claim.node)) } else { result };
         Outcome { claim: self.claim.clone(), result, peak_bytes, stopped }
     }
 

@@ -17,7 +17,7 @@ pub const UNKNOWN: &str = "not known yet";
 pub fn name(profile: &Slurm) -> String {
     let Slurm { partition, gpus, arguments, setup, program, .. } = profile;
     let text = serde_json::to_string(&(code(), partition, gpus, arguments, setup, program)).unwrap_or_default();
-    format!("probe-{}.json", Digest::of(text.as_bytes()).short())
+    format!("probe-{}", Digest::of(text.as_bytes()).short())
 }
 
 /// Lets Slurm start this program on a node to say what it computes with, and waits for that.

@@ -2,7 +2,7 @@
 //! of the remote, and writes into the spool what comes back. So to the run they are pilots like others. Unaware of why
 //! a job is offered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,11 +19,14 @@ use crate::cache::Cache;
 use crate::cache::afar::Looker;
 use crate::cache::pieces::{Piece, files_below};
 use crate::cluster::mail::{Ending, Errand, Mail, Report, SIGN_LOST, Secret};
-use crate::cluster::spool::{Attempt, Claim, Offer, Outcome, Pilot, Spool, StopHow};
-use crate::remote::{Meter, side_by_side};
+use crate::cluster::spool::{Attempt, Claim, Offer, Outcome, Pilot, Spool, StopHow, Stopped};
+use crate::remote::{Meter, Remote, side_by_side};
 
 /// How soon and how seldom the remote is asked for news.
 const LOOKS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
+
+/// So long a remote that does not answer is not asked.
+const REST: Duration = Duration::from_secs(3);
 
 /// Reports that are read at once.
 const READERS: usize = 16;
@@ -85,7 +88,8 @@ struct Moved {
 impl Relay {
     /// A relay for the pilots of a session, with those that an earlier run left.
     pub fn open(cache: &Cache, spool: &Spool, session: &str, secret: &Secret) -> Result<Self> {
-        let (cache, spool, session, secret) = (cache.clone(), spool.clone(), session.to_owned(), secret.clone());
+        let cache = impatient(cache)?;
+        let (spool, session, secret) = (spool.clone(), session.to_owned(), secret.clone());
         let office = Arc::new(Office { cache, spool, session, secret, meter: Meter::default() });
         let mut relay = Self { office, pilots: BTreeMap::new(), moved: channel(), warned: false };
         relay.look(None).context("pilots that do not see the store are reached through the remote")?;
@@ -97,7 +101,7 @@ impl Relay {
     fn take_up(&mut self) -> Result<()> {
         let (office, mail) = (&self.office, self.office.mail());
         for (pilot, number) in mail.endings()? {
-            match office.take_ending(&pilot, number, 0) {
+            match office.take_ending(&pilot, number, None) {
                 Err(error) => tracing::warn!("what a node made before is left: {error:#}"),
                 Ok(_) => {
                     let known = self.pilots.get_mut(&pilot).filter(|known| known.given == number);
@@ -109,6 +113,12 @@ impl Relay {
         gone.into_iter().try_for_each(|(pilot, number)| mail.forget(&pilot, number))
     }
 
+    /// The attempts that pilots are at.
+    pub fn at_work(&self) -> BTreeSet<Attempt> {
+        let at = |known: &Known| if let At::Work(work) = &known.at { Some(work.attempt) } else { None };
+        self.pilots.values().filter_map(at).collect()
+    }
+
     /// Goes to and fro until the run has ended.
     pub fn work(mut self, now: impl Fn() -> SystemTime, ended: &AtomicBool) {
         let mut pause = LOOKS[0];
@@ -116,11 +126,14 @@ impl Relay {
             match self.look(Some(now())) {
                 Ok(true) => (pause, self.warned) = (LOOKS[0], false),
                 Ok(false) => (pause, self.warned) = (pause.mul_f64(1.3).min(LOOKS[1]), false),
-                Err(error) if !self.warned => {
-                    self.warned = true;
-                    tracing::warn!("{error:#}; the run asks again and again");
+                Err(error) => {
+                    if !self.warned {
+                        tracing::warn!("{error:#}; the run asks again and again");
+                    }
+                    (pause, self.warned) = (LOOKS[1], true);
+                    // As long as nobody can be heard, nobody is known to be gone.
+                    self.pilots.values().for_each(|known| drop(self.office.spool.beat_pilot(&known.pilot)));
                 }
-                Err(_) => pause = LOOKS[1],
             }
             std::thread::sleep(pause);
         }
@@ -142,9 +155,12 @@ impl Relay {
             mail.pilots()?.into_iter().filter(|(_, silent)| *silent < SIGN_LOST).map(|(pilot, _)| pilot).collect();
         self.bury(&fresh);
         for report in side_by_side(&fresh, READERS, |pilot| mail.report_of(pilot)) {
-            // One that has just said that it ends has none.
-            if let Some(report) = report? {
-                news |= self.heed(&report, now)?;
+            match report {
+                Ok(Some(report)) => news |= self.heed(&report, now)?,
+                // One that has just said that it ends has none.
+                Ok(None) => {}
+                // The others are heard all the same.
+                Err(error) => tracing::warn!("{error:#}"),
             }
         }
         Ok(news)
@@ -187,7 +203,7 @@ impl Relay {
             At::Work(work) => return office.follow(&pilot, known.given, report, work),
             At::Idle => {}
         }
-        let is_free = report.pilot.fault.is_none() && report.ended == known.given;
+        let is_free = report.pilot.fault.is_none() && report.at.is_none() && report.ended == known.given;
         let taken =
             now.filter(|_| is_free).and_then(|now| office.spool.take(&report.pilot.shape, &known.pilot.claim, now));
         let Some((attempt, offer)) = taken else { return Ok(false) };
@@ -206,6 +222,13 @@ impl Relay {
         });
         Ok(true)
     }
+}
+
+/// The same, with a remote that is asked again soon after it did not answer, for others wait for what it carries.
+pub fn impatient(cache: &Cache) -> Result<Cache> {
+    let remote = cache.remote.as_ref().map(|remote| Remote::open(remote.settings())).transpose()?;
+    let remote = remote.map(|remote| Arc::new(remote.with_rest(REST)));
+    Ok(Cache { store: cache.store.clone(), remote })
 }
 
 /// Takes over, on a thread of its own, how the job of a pilot ended, or what it left where it did not come to an end.
@@ -281,13 +304,20 @@ impl Office {
     }
 
     fn settle(&self, claim: &Claim, number: u64, work: Work) -> At {
-        let taken = self.take_ending(&claim.pilot, number, work.told);
-        let taken = taken.and_then(|was_there| match self.spool.offered(&work.attempt).filter(|_| !was_there) {
-            Some(offer) => self.keep_states(&work.states, &offer.job.partial),
-            None => Ok(()),
-        });
+        let taken = self.take_ending(&claim.pilot, number, Some(&work));
+        let offer = self.spool.offered(&work.attempt);
         match taken {
-            Ok(()) => At::Idle,
+            Ok(true) => At::Idle,
+            // It did not come to an end.
+            Ok(false) => {
+                let is_open = self.spool.outcome(&work.attempt).is_none();
+                if let Some(offer) = offer.filter(|_| is_open) {
+                    let kept = self.keep_states(&work.states, &offer.job.partial);
+                    let error = kept.err().unwrap_or_else(|| anyhow::anyhow!("its pilot on {} ended", claim.node));
+                    self.refuse(&work.attempt, claim, &error);
+                }
+                At::Idle
+            }
             Err(_) if self.cache.remote.as_ref().is_some_and(|remote| remote.is_down()) => At::Work(work),
             Err(error) => {
                 self.refuse(&work.attempt, claim, &error);
@@ -297,7 +327,7 @@ impl Office {
     }
 
     /// Brings what a job made, and says in the spool how it ended; false where nobody has said that it did.
-    fn take_ending(&self, pilot: &str, number: u64, told: u64) -> Result<bool> {
+    fn take_ending(&self, pilot: &str, number: u64, work: Option<&Work>) -> Result<bool> {
         let Some(ending) = self.mail().ending(pilot, number)? else { return Ok(false) };
         let Ending { key, attempt, outcome, out, states, events_from, events, log } = ending;
         let attempt = Attempt { key, number: attempt };
@@ -307,18 +337,22 @@ impl Office {
             let out: Vec<_> = out.into_iter().map(|piece| (piece.clone(), folder.join(piece.name))).collect();
             self.cache.receive(&out, &self.looker()).context("what a node made could not be brought")?;
             self.keep_states(&states, &offer.job.partial)?;
+            let told = work.filter(|work| work.attempt == attempt).map_or(0, |work| work.told);
             self.write_down(&attempt, told, events_from, &events);
             append(&offer.log, &log);
             self.spool.end(&attempt, &outcome)?;
         }
-        self.mail().forget(pilot, number).map(|()| true)
+        // What stays is forgotten by the next run.
+        let _ = self.mail().forget(pilot, number);
+        // One of another attempt says nothing of this one.
+        Ok(work.is_none_or(|work| work.attempt == attempt))
     }
 
     /// Ends a job that could not be given or whose end could not be taken over, so that nobody waits for it.
     fn refuse(&self, attempt: &Attempt, claim: &Claim, error: &anyhow::Error) {
-        let message = format!("{error:#}; run again to go on");
-        let result = Err(Failure { class: FailureClass::Error, message, parameter: None });
-        let outcome = Outcome { claim: claim.clone(), result, peak_bytes: None, stopped: None };
+        let result = Err(Failure { class: FailureClass::Error, message: format!("{error:#}"), parameter: None });
+        let stopped = Some(Stopped::Transfer);
+        let outcome = Outcome { claim: claim.clone(), result, peak_bytes: None, stopped };
         if let Err(error) = self.spool.end(attempt, &outcome) {
             tracing::warn!("the store cannot be written: {error}");
         }

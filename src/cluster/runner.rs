@@ -1,15 +1,15 @@
 //! The run's side: a cluster as one run uses it. Unaware of stages and of where results go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
 use pacer_stages::job::Job;
-use pacer_stages::worker::Failure;
+use pacer_stages::worker::{Failure, Probe};
 
 use crate::cache::Cache;
 use crate::cluster::code;
@@ -18,7 +18,7 @@ use crate::cluster::outpost::SECRET;
 use crate::cluster::policy::{INTERVAL, SILENT};
 use crate::cluster::relay::Relay;
 use crate::cluster::slurm::{self, Trouble};
-use crate::cluster::spool::Spool;
+use crate::cluster::spool::{Attempt, Spool};
 use crate::cluster::supply::Supply;
 use crate::digest::Digest;
 use crate::executor::{Output, Surroundings};
@@ -57,6 +57,8 @@ pub(super) struct Shared {
     pub(super) runner: String,
     /// The order of offers.
     pub(super) place: AtomicU64,
+    /// What distant pilots were found to be at, where there are such.
+    pub(super) adopted: OnceLock<BTreeSet<Attempt>>,
     ended: AtomicBool,
     /// The time of the store's file system.
     now: Mutex<SystemTime>,
@@ -82,7 +84,7 @@ impl Cluster {
     pub fn open(
         profile: &Slurm,
         cache: &Cache,
-        architecture: Option<&str>,
+        probe: Option<&Probe>,
         environment: &BTreeMap<String, Option<String>>,
         interrupted: impl Fn() -> bool + Send + 'static,
     ) -> Result<Self> {
@@ -92,15 +94,18 @@ impl Cluster {
         let store = std::path::absolute(cache.store.root())?;
         let spool = Spool::open(&store).with_context(|| format!("`{}` cannot be written", store.display()))?;
         let away = if profile.shared { None } else { Some(Away::take(cache)?) };
-        let supply = supply(profile, &spool, &store, away.as_ref(), architecture, environment)?;
+        let supply = supply(profile, &spool, &store, away.as_ref(), probe, environment)?;
         let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let runner = format!("{}-{}", started.as_millis(), std::process::id());
         let now = spool.beat_runner(&runner, 0).with_context(|| format!("`{}` cannot be written", store.display()))?;
         spool.tidy(now);
         let (place, ended, now) = (AtomicU64::new(0), AtomicBool::new(false), Mutex::new(now));
-        let shared = Arc::new(Shared { spool, supply, runner, place, ended, now });
+        let shared = Arc::new(Shared { spool, supply, runner, place, adopted: OnceLock::new(), ended, now });
         let relay =
             away.as_ref().map(|away| Relay::open(cache, &shared.spool, &away.session, &away.secret)).transpose()?;
+        if let Some(relay) = &relay {
+            let _ = shared.adopted.set(relay.at_work());
+        }
         let [beating, asking, relaying] = [(); 3].map(|()| Arc::clone(&shared));
         // Apart, for a controller that is down takes seconds to say so.
         let mut threads =
@@ -189,7 +194,7 @@ fn supply(
     spool: &Spool,
     store: &Path,
     away: Option<&Away>,
-    architecture: Option<&str>,
+    probe: Option<&Probe>,
     environment: &BTreeMap<String, Option<String>>,
 ) -> Result<Supply> {
     let text = |path: &Path| path.to_str().map(str::to_owned).context("a path of the cluster is not UTF-8");
@@ -197,7 +202,11 @@ fn supply(
     let here = text(&std::env::current_exe().context("this program cannot be found")?)?;
     let program = profile.program.clone().unwrap_or(here);
     let (store, code, session) = (text(store)?, code(), away.map(|away| &away.session));
-    let identity = (&code, &folder, &program, architecture, environment, session);
+    let architecture = probe.and_then(|probe| probe.cuda.first()).map(|gpu| &gpu.architecture);
+    // Where the program is the same file, LibTorch is the same too.
+    let is_elsewhere = profile.program.is_some() || away.is_some() || architecture.is_some();
+    let libtorch = probe.map(|probe| &probe.libtorch).filter(|_| is_elsewhere);
+    let identity = (&code, &folder, &program, architecture, libtorch, environment, session);
     let settings = away.map(|away| serde_json::to_string(&away.settings)).transpose()?;
     // Nodes that do not see the store work in one of their own.
     let (on_node, folder, logs) = match &profile.node_store {
@@ -206,7 +215,9 @@ fn supply(
     };
     // To the nodes it goes in the batch script, which others cannot read, and not in a command line, which they can.
     let export = away.map(|away| format!("export {SECRET}={}", away.secret.reveal()));
-    let profile = Slurm { setup: profile.setup.iter().cloned().chain(export).collect(), ..profile.clone() };
+    let declared = environment.iter().filter(|(name, _)| !is_of_slurm(name)).map(|(name, value)| set(name, value));
+    let setup = profile.setup.iter().cloned().chain(declared).chain(export).collect();
+    let profile = Slurm { setup, ..profile.clone() };
     Supply::new(&profile, &store, logs, &identity, |shape| {
         let idle = profile.pilot_idle.to_string();
         let mut command = vec![program.clone(), "--store".into(), on_node.clone(), "node".into()];
@@ -216,10 +227,25 @@ fn supply(
         for (name, value) in [("shape", shape), ("code", &code), ("folder", &folder), ("idle", &idle)] {
             command.extend([format!("--{name}"), value.to_owned()]);
         }
-        command.extend(architecture.into_iter().flat_map(|it| ["--architecture".to_owned(), it.to_owned()]));
+        for (name, value) in [("architecture", architecture), ("libtorch", libtorch)] {
+            command.extend(value.into_iter().flat_map(|value| [format!("--{name}"), value.clone()]));
+        }
         command.extend(profile.share.then(|| "--share".to_owned()));
         command
     })
+}
+
+/// Whether Slurm says on the node what a variable is.
+fn is_of_slurm(name: &str) -> bool {
+    name.starts_with("SLURM_") || ["CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL"].contains(&name)
+}
+
+/// A line of shell that gives a declared variable the value that stands in keys, whatever it is on the node.
+fn set(name: &str, value: &Option<String>) -> String {
+    match value {
+        Some(value) => format!("export {name}={}", slurm::quoted(value)),
+        None => format!("unset {name}"),
+    }
 }
 
 impl Shared {

@@ -181,9 +181,14 @@ pub fn wishes(profile: &Slurm) -> Vec<String> {
     arguments
 }
 
+/// A word as a shell takes it for itself.
+pub fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
 /// The batch script: what the profile sets up, and then the pilot in place of the shell, so that signals reach it.
 pub fn script(setup: &[String], command: &[String]) -> String {
-    let words: Vec<_> = command.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
+    let words: Vec<_> = command.iter().map(|word| quoted(word)).collect();
     let mut lines = vec!["#!/bin/sh".to_owned()];
     lines.extend(setup.iter().cloned());
     lines.push(format!("exec {}", words.join(" ")));

@@ -96,6 +96,8 @@ pub enum Stopped {
     Limit,
     /// Slurm ends the job, because somebody cancelled it or it gives way to another.
     Terminated,
+    /// What it reads or what it made could not be carried to or fro.
+    Transfer,
 }
 
 /// A pilot's sign of life.
@@ -237,11 +239,6 @@ impl Spool {
     /// Who has taken an attempt.
     pub fn claim(&self, attempt: &Attempt) -> Option<Claim> {
         read_json(&self.folder(attempt).join(CLAIM))
-    }
-
-    /// How long ago an attempt was offered that somebody has taken, even if nobody said who did.
-    pub fn taken_since(&self, attempt: &Attempt, now: SystemTime) -> Option<Duration> {
-        age(&self.folder(attempt).join(TAKEN), now)
     }
 
     /// Whether any runner that lives has a place in the queue of a shape.
@@ -467,7 +464,7 @@ mod tests {
         assert!(spool.take("s", &claim("p"), now).is_none());
         let (attempt, path) = offered(&spool, "r", "b", 0);
         assert!(spool.take("s", &claim("p"), now).is_some());
-        assert!(!spool.withdraw(&path) && spool.taken_since(&attempt, now).is_some());
+        assert!(!spool.withdraw(&path) && spool.claim(&attempt).is_some());
     }
 
     #[test]

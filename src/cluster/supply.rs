@@ -4,7 +4,7 @@
 //! have twice as much.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -61,6 +61,8 @@ pub struct Supply {
     alive: AtomicUsize,
     /// Where nodes write what pilots say, up to the number of the job.
     logs: String,
+    /// Whether it was told that a node cannot serve.
+    warned: AtomicBool,
     /// Why no job can be done.
     fault: Mutex<Option<String>>,
 }
@@ -84,7 +86,15 @@ impl Supply {
         let lanes = memories(profile).into_iter().map(|memory| lane(Slurm { memory, ..profile.clone() }));
         let lanes = lanes.collect::<Result<_>>()?;
         let name = format!("pacer-{}", Digest::of(store.as_bytes()).short());
-        Ok(Self { name, lanes, most: profile.max_jobs, alive: AtomicUsize::new(0), logs, fault: Mutex::default() })
+        Ok(Self {
+            name,
+            lanes,
+            most: profile.max_jobs,
+            alive: AtomicUsize::new(0),
+            warned: AtomicBool::new(false),
+            logs,
+            fault: Mutex::default(),
+        })
     }
 
     /// How often memory can be raised.
@@ -127,8 +137,12 @@ impl Supply {
         let is_ours = |pilot: &Pilot| self.lanes.iter().any(|lane| lane.shape == pilot.shape);
         let mut pilots: Vec<_> = pilots.filter(is_ours).collect();
         self.alive.store(pilots.len(), Ordering::Relaxed);
-        if let Some(fault) = pilots.iter_mut().find_map(|pilot| pilot.fault.take()) {
-            return Err(Trouble::Refused(fault));
+        let is_served = pilots.iter().any(|pilot| pilot.fault.is_none());
+        match pilots.iter_mut().find_map(|pilot| pilot.fault.take()) {
+            Some(fault) if !is_served => return Err(Trouble::Refused(fault)),
+            // One node alone may be so.
+            Some(fault) if !self.warned.swap(true, Ordering::Relaxed) => tracing::warn!("{fault}; others serve"),
+            _ => {}
         }
         let of = |lane: &Lane| pilots.iter().filter(|pilot| pilot.shape == lane.shape).count();
         // Each is told, whatever the others say.

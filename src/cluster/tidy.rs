@@ -40,7 +40,7 @@ pub fn left_behind(store: &Path, grace: Duration) -> Vec<PathBuf> {
     // may not write here will not be able to remove anything either.
     let written = tempfile::tempfile_in(&root).and_then(|file| file.metadata()?.modified());
     let search = Search { root, now: written.unwrap_or_else(|_| SystemTime::now()), grace };
-    [search.signs(), search.queue(), search.attempts(), search.logs(), search.states()].concat()
+    [search.signs(), search.queue(), search.attempts(), search.logs(), search.outposts()].concat()
 }
 
 impl Search {
@@ -86,9 +86,9 @@ impl Search {
         logs.filter(|log| self.is_old(log) && !is_read(log)).collect()
     }
 
-    /// States of trainings that a pilot worked with which does not see the store of its run.
-    fn states(&self) -> Vec<PathBuf> {
-        entries(&self.root.join("states")).into_iter().filter(|path| self.is_old(path)).collect()
+    /// Where pilots worked that do not see the store of their run, and did not come to their end.
+    fn outposts(&self) -> Vec<PathBuf> {
+        entries(&self.root.join("outposts")).into_iter().filter(|path| self.is_old(path)).collect()
     }
 
     fn is_wanted(&self, attempt: &Path) -> bool {
@@ -151,12 +151,12 @@ mod tests {
     }
 
     #[test]
-    fn states_of_distant_trainings_go_when_they_are_old() {
+    fn what_a_distant_pilot_left_goes_when_it_is_old() {
         let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), "states/old/state", "x");
-        write(folder.path(), "states/young/state", "x");
-        age(folder.path(), "states/old");
-        assert_eq!(found(folder.path()), ["states/old"]);
+        write(folder.path(), "outposts/old/x", "x");
+        write(folder.path(), "outposts/young/x", "x");
+        age(folder.path(), "outposts/old");
+        assert_eq!(found(folder.path()), ["outposts/old"]);
     }
 
     fn found(store: &Path) -> Vec<String> {

@@ -20,15 +20,16 @@ pub fn free() -> Option<u64> {
     machine.into_iter().chain(left).min()
 }
 
-/// How often the kernel has killed a process of this control group because its memory ran out.
-pub fn kills() -> u64 {
+/// How often the kernel has killed a process of this control group because its memory ran out; of a group whose path does
+/// not hold some sign, that of others too, it is not told.
+pub fn kills(sign: &str) -> u64 {
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let told = |path: PathBuf| kills_in(&std::fs::read_to_string(path).ok()?);
     let of = |group: String| {
         let told = KILLS.map(|(top, name)| told(Path::new(top).join(&group).join(name)));
         told.into_iter().flatten().max()
     };
-    groups.lines().filter_map(group).filter_map(of).max().unwrap_or(0)
+    groups.lines().filter_map(group).filter(|group| group.contains(sign)).filter_map(of).max().unwrap_or(0)
 }
 
 fn kills_in(text: &str) -> Option<u64> {
