@@ -4,8 +4,9 @@
   make build && python3 benches/cluster.py --rig [--only diamond,many,sweep,chaos]
 
 With --rig it brings a cluster of two nodes on loopback up by itself (Debian: slurm-wlm, munge). Without, SLURM_CONF
-names one that is up, and sees this folder and a temporary one. Each measure begins with an empty store and no job of
-pacer in the queue, so that the start of the first job is counted; whole processes are timed; medians of --runs.
+names one that is up, and sees this folder and a temporary one. With --away nodes do not see the store, and all goes
+through a remote in a folder. Each measure begins with an empty store and no job of pacer in the queue, so that the start
+of the first job is counted; whole processes are timed; medians of --runs.
 
 diamond  4 stages in three steps
 many     200 stages that write a line, 8 jobs at once
@@ -105,9 +106,10 @@ class Lab:
         self.arguments = arguments
         self.folder = tempfile.TemporaryDirectory(prefix="pacer-bench-", dir=arguments.folder)
         self.path = Path(self.folder.name)
-        (self.path / "pacer.toml").write_text(
-            f'[executor.lab]\ntype = "slurm"\nmax_jobs = {jobs}\npilot_idle = 2.0\n'
-        )
+        profile = f'[executor.lab]\ntype = "slurm"\nmax_jobs = {jobs}\npilot_idle = 2.0\n'
+        if arguments.away:
+            profile += f'shared = false\nnode_store = "{self.path}/node"\n[remote]\nurl = "{self.path}/remote"\n'
+        (self.path / "pacer.toml").write_text(profile)
         (self.path / "p.toml").write_text(pipeline)
 
     def command(self, *words):
@@ -142,7 +144,8 @@ class Lab:
                 words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
             except OSError:
                 continue
-            if str(self.path / "store").encode() in words and b"node" in words:
+            own = any(word.startswith(str(self.path).encode() + b"/") for word in words)
+            if own and b"node" in words:
                 found.append(int(entry.name))
         return found
 
@@ -309,6 +312,7 @@ def main():
     parser.add_argument("--folder", help="where temporary projects lie; all nodes must see it")
     parser.add_argument("--rig", action="store_true", help="bring up a cluster for the measures")
     parser.add_argument("--verbose", action="store_true", help="tell every round of chaos")
+    parser.add_argument("--away", action="store_true", help="let nodes have a store of their own")
     parser.add_argument("--only", default="diamond,many,sweep,chaos")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="jobs at once in the sweep, and slots beside it")

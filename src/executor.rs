@@ -49,6 +49,8 @@ pub struct Output {
     pub metrics: Metrics,
     /// The most memory that its process held, where it had one of its own.
     pub peak_bytes: Option<u64>,
+    /// Seconds that it took, where it was not begun at once.
+    pub seconds: Option<f64>,
 }
 
 /// All that a job needs beside its description.
@@ -79,7 +81,7 @@ pub fn execute(place: Place, job: &Job, surroundings: &Surroundings<'_>) -> Resu
 fn here(run: RunFn, job: &Job, surroundings: &Surroundings<'_>) -> Result<Output, Failure> {
     let context = Context { job, sink: surroundings.sink, cancelled: &surroundings.stop.requested };
     match catch_unwind(AssertUnwindSafe(|| run(&job.params, &context))) {
-        Ok(Ok(metrics)) => Ok(Output { metrics, peak_bytes: None }),
+        Ok(Ok(metrics)) => Ok(Output { metrics, peak_bytes: None, seconds: None }),
         Ok(Err(error)) => Err(failure(&error)),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);

@@ -86,14 +86,14 @@ impl Shared {
                     self.spool.forget(&key);
                     return Err(failure);
                 }
-                End::Outcome(Outcome { result, peak_bytes, .. }) => {
+                End::Outcome(Outcome { result, peak_bytes, seconds, .. }) => {
                     // Should this run die now, the next one must not take what is half moved for whole.
                     self.spool.stop(&attempt, StopHow::Kill);
                     let taken = result.map(|metrics| (metrics, take_over(&self.spool.out(&attempt), &job.out)));
                     self.spool.forget(&key);
                     let (metrics, taken) = taken?;
                     taken.map_err(|error| error_of(format!("what the node wrote cannot be taken over: {error}")))?;
-                    return Ok(Output { metrics, peak_bytes });
+                    return Ok(Output { metrics, peak_bytes, seconds: Some(seconds) });
                 }
                 End::Lost(loss, why) => {
                     // Should its pilot come to life again, it must not write beside the next one.

@@ -271,7 +271,13 @@ impl Desk<'_> {
         Ending {
             key: attempt.key,
             attempt: attempt.number,
-            outcome: Outcome { claim: self.claim.clone(), result, peak_bytes: None, stopped: Some(Stopped::Transfer) },
+            outcome: Outcome {
+                claim: self.claim.clone(),
+                result,
+                peak_bytes: None,
+                seconds: 0.0,
+                stopped: Some(Stopped::Transfer),
+            },
             out: Vec::new(),
             states: Vec::new(),
             events_from: 0,

@@ -232,7 +232,7 @@ impl<'a> Serving<'a> {
 
     /// Does one job, and gives signs of life meanwhile.
     pub(super) fn serve(&mut self, attempt: &Attempt, offer: &Offer) -> Outcome {
-        let stop = Stop::default();
+        let (stop, began) = (Stop::default(), Instant::now());
         let (mut stopped, mut stopping) = (None, None::<Instant>);
         let events = File::options().create(true).append(true).open(self.spool.events(attempt)).ok();
         let events = Mutex::new(events);
@@ -287,7 +287,7 @@ impl<'a> Serving<'a> {
         let result = result.map(|Output { metrics, .. }| metrics);
         // The kernel takes the largest process, which may be a program of the stage whose end it did not notice.
         let result = if memory::kills(&own_group) > killed { Err(out_of_memory(&self.claim.node)) } else { result };
-        Outcome { claim: self.claim.clone(), result, peak_bytes, stopped }
+        Outcome { claim: self.claim.clone(), result, peak_bytes, seconds: began.elapsed().as_secs_f64(), stopped }
     }
 
     fn beat(&mut self, stage: Option<&str>, fault: Option<String>) {

@@ -352,7 +352,7 @@ impl Office {
     fn refuse(&self, attempt: &Attempt, claim: &Claim, error: &anyhow::Error) {
         let result = Err(Failure { class: FailureClass::Error, message: format!("{error:#}"), parameter: None });
         let stopped = Some(Stopped::Transfer);
-        let outcome = Outcome { claim: claim.clone(), result, peak_bytes: None, stopped };
+        let outcome = Outcome { claim: claim.clone(), result, peak_bytes: None, seconds: 0.0, stopped };
         if let Err(error) = self.spool.end(attempt, &outcome) {
             tracing::warn!("the store cannot be written: {error}");
         }

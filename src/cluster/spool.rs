@@ -82,6 +82,8 @@ pub struct Outcome {
     pub result: Result<Metrics, Failure>,
     /// The most memory that its process held.
     pub peak_bytes: Option<u64>,
+    /// Seconds that it took on the node.
+    pub seconds: f64,
     /// Why it was stopped, where it was.
     pub stopped: Option<Stopped>,
 }

@@ -189,7 +189,8 @@ impl Task<'_> {
         let warnings = Mutex::new(Vec::new());
         let began = Instant::now();
         let output = self.execute(prepared.key, &job, &warnings)?;
-        let seconds = began.elapsed().as_secs_f64();
+        // On a cluster it may have waited long.
+        let seconds = output.seconds.unwrap_or_else(|| began.elapsed().as_secs_f64());
         let warnings = warnings.into_inner().expect("no thread panicked with it");
         self.commit(&prepared, ticket, output, warnings, seconds).map_err(plain)
     }

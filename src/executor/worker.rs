@@ -208,7 +208,9 @@ fn listen(stdout: &mut impl BufRead, surroundings: &Surroundings<'_>) -> Option<
     for line in stdout.lines().map_while(Result::ok) {
         match serde_json::from_str(&line) {
             Ok(Event::Notice(notice)) => (surroundings.sink)(notice),
-            Ok(Event::Done { metrics, peak_rss }) => return Some(Ok(Output { metrics, peak_bytes: Some(peak_rss) })),
+            Ok(Event::Done { metrics, peak_rss }) => {
+                return Some(Ok(Output { metrics, peak_bytes: Some(peak_rss), seconds: None }));
+            }
             Ok(Event::Failed(failure)) if failure.class == FailureClass::OutOfMemory => {
                 return Some(Err(out_of_memory(&failure.message)));
             }
