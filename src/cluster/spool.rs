@@ -33,6 +33,9 @@ const HEAP: u64 = 100;
 /// A runner that has not written for so long is gone.
 pub const RUNNER_LOST: Duration = Duration::from_secs(15);
 
+/// How often an offer is put into a heap that is removed at that moment.
+const OFFER_TRIES: u32 = 1000;
+
 /// The files of an attempt.
 const JOB: &str = "job.json";
 const TAKEN: &str = "taken";
@@ -188,11 +191,16 @@ impl Spool {
         write_json(&self.folder(attempt).join(JOB), offer)?;
         let heap = self.root.join("queue").join(shape).join(&offer.runner).join(format!("{:08}", place / HEAP));
         let path = heap.join(format!("{place:010}-{}", attempt.name()));
+        let mut tries = OFFER_TRIES;
         loop {
-            make_private(&heap)?;
-            match File::create(&path) {
-                // A pilot that found the heap empty has removed it.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            let made = make_private(&heap).and_then(|()| File::create(&path));
+            match made {
+                // A pilot that found the heap empty has removed it, before the file was made or in the midst of making it.
+                Err(error)
+                    if tries > 0 && [io::ErrorKind::NotFound, io::ErrorKind::AlreadyExists].contains(&error.kind()) =>
+                {
+                    tries -= 1;
+                }
                 made => return made.map(|_| path),
             }
         }
@@ -454,6 +462,28 @@ mod tests {
         let (again, _) = offered(&spool, "r", "x", 3 * HEAP + 1);
         spool.withdraw_all(&attempts[0].key);
         assert_eq!(take(), Some(again));
+    }
+
+    #[test]
+    fn offers_are_made_while_pilots_remove_the_heaps_that_they_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path()).unwrap();
+        let now = spool.beat_runner("r", 1).unwrap();
+        let (attempt, _) = offered(&spool, "r", "x", 0);
+        let offer = spool.offered(&attempt).unwrap();
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                        spool.take("s", &claim("p"), now);
+                    }
+                });
+            }
+            let failed = (0..1000).find_map(|place| spool.offer("s", place, &attempt, &offer).err());
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(failed.is_none(), "{failed:?}");
+        });
     }
 
     #[test]
