@@ -136,7 +136,8 @@ fn open_jobs(spool: &Spool) {
         "a look whether its pilot lives",
     );
     line(median(OPEN, |at| assert!(spool.latest(&attempt(at).key).is_some())), "the latest attempt of a key");
-    let outcome = Outcome { claim: claim(0), result: Ok(Metrics::new()), peak_bytes: None, stopped: None };
+    let outcome =
+        Outcome { claim: claim(0), result: Ok(Metrics::new()), peak_bytes: None, seconds: 0.0, stopped: None };
     line(
         median(OPEN, |at| spool.end(&attempt(at), &outcome).expect("an outcome can be written")),
         "an outcome, written",

@@ -96,10 +96,10 @@ impl Desk<'_> {
     fn carry(&self) {
         while !self.over.load(Ordering::Relaxed) {
             let at = self.now().at;
-            if let Some((number, attempt)) = at {
-                if let Ok(Some(how)) = self.mail.stop_asked(&self.claim.pilot, number) {
-                    self.spool.stop(&attempt, how);
-                }
+            if let Some((number, attempt)) = at
+                && let Ok(Some(how)) = self.mail.stop_asked(&self.claim.pilot, number)
+            {
+                self.spool.stop(&attempt, how);
             }
             if let Err(error) = self.report() {
                 tracing::warn!("{error:#}");
@@ -197,7 +197,7 @@ impl Desk<'_> {
         let attempt = Attempt { key: errand.key, number: errand.attempt };
         match self.prepare(&attempt, errand) {
             Err(error) => {
-                self.insist(serving, || self.mail.end(&self.claim.pilot, number, &self.failed(&attempt, &error)))
+                self.insist(serving, || self.mail.end(&self.claim.pilot, number, &self.failed(&attempt, &error)));
             }
             Ok(offer) => {
                 {

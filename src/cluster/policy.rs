@@ -37,9 +37,9 @@ pub fn idle_pause(pilots: usize) -> Duration {
 }
 
 /// How long a run waits at most between two looks for an outcome while so many jobs are open, and a busy pilot of as
-/// many between two looks whether it shall stop: above 200, about a thousand looks a second for all of them.
+/// many between two looks whether it shall stop: above 50, about a thousand looks a second for all of them.
 pub fn follow_pause(many: usize) -> Duration {
-    (Duration::from_millis(1) * count(many)).clamp(Duration::from_millis(200), Duration::from_secs(2))
+    (Duration::from_millis(1) * count(many)).clamp(Duration::from_millis(50), Duration::from_secs(2))
 }
 
 fn count(many: usize) -> u32 {
@@ -175,7 +175,7 @@ mod tests {
     fn few_look_often_and_many_seldom() {
         let ms = |pause: Duration| pause.as_millis();
         assert_eq!([1, 4, 100, 1_000].map(|pilots| ms(idle_pause(pilots))), [20, 20, 500, 1_000]);
-        assert_eq!([1, 200, 1_000, 1_000_000].map(|jobs| ms(follow_pause(jobs))), [200, 200, 1_000, 2_000]);
+        assert_eq!([1, 200, 1_000, 1_000_000].map(|jobs| ms(follow_pause(jobs))), [50, 200, 1_000, 2_000]);
         assert_eq!([2, 40].map(|silent| check_pause(Duration::from_secs(silent)).as_secs()), [1, 10]);
     }
 
