@@ -10,18 +10,19 @@
 //! is lost with the power is done again. Ages are differences of two time stamps of this file system, so the clocks of
 //! the machines need not agree.
 
+mod files;
+
 use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use pacer_stages::job::Job;
 use pacer_stages::stage::Metrics;
 use pacer_stages::worker::Failure;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::spool::files::{age, beat, folders, make_private, names, read_json, write_json, write_whole};
 use crate::digest::Digest;
 
 /// Version of the files of the spool; part of the shape, so that no two versions meet.
@@ -348,51 +349,6 @@ impl Spool {
         let read = |name: String| Some((read_json(&folder.join(&name))?, age(&folder.join(&name), now)?));
         names(&folder).into_iter().filter_map(read).collect()
     }
-}
-
-/// The names in a folder, sorted; none where there is no folder.
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let mut names: Vec<_> = names.filter(|name| !name.starts_with('.')).collect();
-    names.sort();
-    names
-}
-
-/// What lies in a folder, sorted.
-fn folders(folder: &Path) -> Vec<PathBuf> {
-    names(folder).into_iter().map(|name| folder.join(name)).collect()
-}
-
-fn age(path: &Path, now: SystemTime) -> Option<Duration> {
-    let written = fs::metadata(path).and_then(|metadata| metadata.modified()).ok()?;
-    Some(now.duration_since(written).unwrap_or_default())
-}
-
-/// Writes a file anew; when that was, by the clock of its file system.
-fn beat(path: &Path, content: &[u8]) -> io::Result<SystemTime> {
-    write_whole(path, content)?;
-    fs::metadata(path)?.modified()
-}
-
-fn make_private(folder: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
-}
-
-fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
-    write_whole(path, &serde_json::to_vec(value)?)
-}
-
-fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = path.parent().expect("files of the spool lie in folders");
-    let mut file = tempfile::Builder::new().prefix(".").tempfile_in(folder)?;
-    file.write_all(content)?;
-    file.persist(path)?;
-    Ok(())
-}
-
-fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
 #[cfg(test)]
