@@ -104,7 +104,10 @@ class Lab:
 
     def __init__(self, arguments, pipeline, jobs):
         self.arguments = arguments
-        self.folder = tempfile.TemporaryDirectory(prefix="pacer-bench-", dir=arguments.folder)
+        # A job that ends later may still write there.
+        self.folder = tempfile.TemporaryDirectory(
+            prefix="pacer-bench-", dir=arguments.folder, ignore_cleanup_errors=True
+        )
         self.path = Path(self.folder.name)
         profile = f'[executor.lab]\ntype = "slurm"\nmax_jobs = {jobs}\npilot_idle = 2.0\n'
         if arguments.away:
