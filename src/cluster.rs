@@ -1,6 +1,7 @@
-//! Runs jobs on a cluster of Slurm whose nodes see the store: a run offers jobs in the [`spool`], *pilots* that Slurm
-//! started take them one after another, do them as a worker would and leave outcomes; the run commits. Unaware of the
-//! graph, of keys and of the terminal.
+//! Runs jobs on a cluster of Slurm: a run offers jobs in the [`spool`], *pilots* that Slurm started take them one after
+//! another, do them as a worker would and leave outcomes; the run commits. For nodes that do not see the store a
+//! [`relay`] takes offers from the spool and sends them by way of the remote to an [`outpost`]. Unaware of the graph, of
+//! keys and of the terminal.
 //!
 //! Slurm knows of pilots alone. It never decides an order and is never waited for by a job of its own, so what is
 //! submitted is right whatever became of earlier jobs. A job that is done twice does no harm, for each try writes into

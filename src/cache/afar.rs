@@ -5,8 +5,7 @@
 //! kept in `afar/`, apart from those of the store, which have every blob here; it moves there when all of its own have
 //! come.
 //!
-//! A machine that shares no file system with the others needs no more than this: it brings the artifacts that a job
-//! reads ([`Cache::bring`]), runs the job on a store of its own, and puts the result there ([`Cache::push`]).
+//! Files that belong to no result come and go as [`pieces`](crate::cache::pieces).
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};

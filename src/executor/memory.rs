@@ -1,5 +1,5 @@
-//! How much memory jobs may take together: what the machine has free, within the limits of control groups. Unaware of
-//! jobs.
+//! How much memory jobs may take together: what the machine has free, within the limits of control groups; and
+//! whether the kernel killed for it. Unaware of jobs.
 
 use std::path::{Path, PathBuf};
 
