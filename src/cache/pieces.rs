@@ -9,11 +9,11 @@ use pacer_stages::artifact::ArtifactType;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::afar::{Looker, blob_name};
-use crate::cache::push::YOUNG;
+use crate::cache::push::put_unless_kept;
 use crate::cache::{Artifact, Cache};
 use crate::digest::Digest;
 use crate::hash::hash_file;
-use crate::remote::{Content, Existing, Remote, side_by_side};
+use crate::remote::{Remote, side_by_side};
 
 /// Files that are moved at once.
 const TRANSFERS: usize = 4;
@@ -50,12 +50,7 @@ impl Cache {
             bail!("it was interrupted");
         }
         let (digest, bytes) = self.digest_of(path)?;
-        let blob = blob_name(&digest);
-        let there = remote.look(&blob)?.filter(|seen| seen.bytes == bytes && !remote.is_refused(&blob));
-        let is_kept = there.is_some_and(|seen| seen.age < YOUNG) || (there.is_some() && remote.touch(&blob)?);
-        if !is_kept {
-            remote.put(&blob, Content::File { path, bytes, meter: looker.meter }, Existing::Replace)?;
-        }
+        put_unless_kept(remote, remote.look(&blob_name(&digest))?, (digest, bytes), path, looker)?;
         Ok(Piece { name: name.to_owned(), digest, bytes })
     }
 
@@ -146,6 +141,13 @@ mod tests {
         let blob = here.store.object_path(&digest);
         assert_eq!(here.digest_of(&blob).unwrap(), (digest, 4));
         let sent = here.send(&[("x".into(), blob)], &looker).unwrap();
+        let other = here.store.path("tmp").join("y");
+        fs::write(&other, "whole").unwrap();
+        let damaged = here.store.object_path(&here.store.adopt(&other).unwrap().0);
+        fs::remove_file(&damaged).unwrap();
+        fs::write(&damaged, "spoil").unwrap();
+        let error = here.send(&[("y".into(), damaged)], &looker).unwrap_err();
+        assert!(error.to_string().contains("is damaged and was not put"), "{error}");
         fs::write(folder.path().join("remote").join(blob_name(&digest)), "blub").unwrap();
         let error = there.receive(&[(sent[0].clone(), folder.path().join("y"))], &looker).unwrap_err();
         assert!(error.to_string().contains("is refused"), "{error}");

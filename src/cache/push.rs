@@ -5,6 +5,7 @@
 //! first of two.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -163,22 +164,37 @@ impl Cache {
             Trust::Lists(lists) => lists.blob(&name),
             Trust::Result | Trust::Nothing => remote.look(&name)?,
         };
-        let seen = seen.filter(|seen| seen.bytes == artifact.bytes && !remote.is_refused(&name));
-        match seen {
-            Some(seen) if seen.age < YOUNG || remote.touch(&name)? => return Ok(None),
-            _ => {}
-        }
         let path = self.store.object_path(&artifact.digest);
-        let (digest, bytes) = hash_file(&path)?;
-        if digest != artifact.digest {
-            bail!("`{}` is damaged and was not put into the remote: `pacer verify` takes it out", path.display());
+        let Artifact { digest, bytes, .. } = *artifact;
+        if !put_unless_kept(remote, seen, (digest, bytes), &path, looker)? {
+            return Ok(None);
         }
-        remote.put(&name, Content::File { path: &path, bytes, meter: looker.meter }, Existing::Replace)?;
         if let Trust::Lists(lists) = trust {
             lists.note(name, bytes);
         }
         Ok(Some(bytes))
     }
+}
+
+/// Puts a file as the blob of its digest, unless what was seen there is as good and stays; whether it was put.
+pub(super) fn put_unless_kept(
+    remote: &Remote,
+    seen: Option<Seen>,
+    (digest, bytes): (Digest, u64),
+    path: &Path,
+    looker: &Looker<'_>,
+) -> Result<bool> {
+    let name = blob_name(&digest);
+    match seen.filter(|seen| seen.bytes == bytes && !remote.is_refused(&name)) {
+        Some(seen) if seen.age < YOUNG || remote.touch(&name)? => return Ok(false),
+        _ => {}
+    }
+    let (found, bytes) = hash_file(path)?;
+    if found != digest {
+        bail!("`{}` is damaged and was not put into the remote: `pacer verify` takes it out", path.display());
+    }
+    remote.put(&name, Content::File { path, bytes, meter: looker.meter }, Existing::Replace)?;
+    Ok(true)
 }
 
 /// The result of a key in the remote; a damaged one counts as none, and is replaced.
