@@ -12,6 +12,7 @@ use pacer_stages::job::Job;
 use pacer_stages::stage::Notice;
 use pacer_stages::worker::{Failure, FailureClass};
 
+use crate::cache::pieces::files_below;
 use crate::cluster::policy::{self, INTERVAL, Loss, Losses, SILENT};
 use crate::cluster::runner::{Shared, Whereabouts};
 use crate::cluster::slurm::{self, State};
@@ -303,11 +304,7 @@ fn last_words(job: &str) -> State {
 
 /// When something below a folder was last written.
 fn newest(folder: &Path) -> Option<SystemTime> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let written = entries.filter_map(|entry| {
-        let metadata = entry.metadata().ok()?;
-        if metadata.is_dir() { newest(&entry.path()) } else { metadata.modified().ok() }
-    });
+    let written = files_below(folder).into_iter().filter_map(|(_, path)| fs::metadata(path).ok()?.modified().ok());
     written.max()
 }
 
