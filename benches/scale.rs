@@ -46,6 +46,8 @@ fn simulated() {
             ("stragglers", calm.with_stragglers()),
             ("losses", calm.with_losses()),
             ("both", calm.with_losses().with_stragglers()),
+            ("calm, known", calm.with_memory()),
+            ("both, known", calm.with_losses().with_stragglers().with_memory()),
         ];
         for (name, world) in worlds {
             let work = world::sweep(TRIALS, &world);

@@ -1,8 +1,9 @@
 //! The engine: decides what must run, runs it, and says why. Unaware of TOML and of the terminal.
 //!
 //! [`records`] makes key records, [`plan`] decides without running, [`reason`] explains a decision from the same
-//! records, [`forward`] looks ahead, [`agenda`] decides what comes next from the [`slots`] that are free, [`run`] does it,
-//! [`courses`] orders the trainings that share a beginning, and [`rounds`] decides between the runs of a search.
+//! records, [`forward`] looks ahead, [`agenda`] decides what comes next from the [`slots`] that are free and the
+//! [`urgency`] of each stage, [`run`] does it, [`courses`] orders the trainings that share a beginning, and [`rounds`]
+//! decides between the runs of a search.
 
 pub mod agenda;
 pub mod courses;
@@ -15,3 +16,4 @@ pub mod rounds;
 pub mod run;
 pub mod slots;
 mod task;
+pub mod urgency;

@@ -145,13 +145,15 @@ struct Simulation<'a> {
 /// Runs all work on a cluster.
 pub fn run(work: &Work, world: &World) -> Figures {
     let needed = vec![true; work.jobs.len()];
+    let seconds: Vec<_> = work.jobs.iter().map(|job| Some(job.took? as f64 / SECOND as f64)).collect();
+    let slots = Slots::new(1, 0, None).and_places(vec![world.nodes]);
     let mut simulation = Simulation {
         world,
         profile: Slurm { max_jobs: world.nodes, ..Slurm::default() },
         jobs: &work.jobs,
         left: work.jobs.iter().map(|job| job.duration).collect(),
         losses: work.jobs.iter().map(|_| Losses::default()).collect(),
-        agenda: Agenda::new(&work.graph, &needed, Slots::new(1, 0, None).and_places(vec![world.nodes])),
+        agenda: Agenda::new(&work.graph, &needed, &seconds, slots),
         now: 0,
         events: BinaryHeap::new(),
         count: 0,

@@ -34,6 +34,8 @@ pub struct World {
     pub stragglers: f64,
     /// The time limit of a pilot.
     pub limit: Ms,
+    /// Whether the same stages ran before, undisturbed.
+    pub remembers: bool,
     /// The seed of all draws.
     pub seed: u64,
 }
@@ -42,7 +44,16 @@ impl World {
     /// A cluster on which nothing happens but the ends of time limits.
     pub fn calm(nodes: usize) -> Self {
         let (between_losses, burst, between_preemptions) = (None, None, None);
-        Self { nodes, between_losses, burst, between_preemptions, stragglers: 0.0, limit: 4 * HOUR, seed: 1 }
+        Self {
+            nodes,
+            between_losses,
+            burst,
+            between_preemptions,
+            stragglers: 0.0,
+            limit: 4 * HOUR,
+            remembers: false,
+            seed: 1,
+        }
     }
 
     /// With one loss in 30 days and one preemption in two days a node, and a burst of 50 of 1,000 nodes after an hour.
@@ -54,6 +65,11 @@ impl World {
     /// With 2 % of jobs that take five times as long.
     pub fn with_stragglers(self) -> Self {
         Self { stragglers: 0.02, ..self }
+    }
+
+    /// On which the same stages ran before: how long they take without straggling is known.
+    pub fn with_memory(self) -> Self {
+        Self { remembers: true, ..self }
     }
 
     /// A number from 0 to 1 that belongs to a purpose and a place.
@@ -91,6 +107,8 @@ fn mix(state: u64) -> u64 {
 pub struct Job {
     /// Undisturbed, it takes so long.
     pub duration: Ms,
+    /// So long it took another time, where it did.
+    pub took: Option<Ms>,
     /// How often it keeps a state that another try goes on from.
     pub checkpoints: Option<Ms>,
 }
@@ -121,7 +139,8 @@ pub fn sweep(trials: usize, world: &World) -> Work {
     }
     let job = |(at, (median, spread, checkpoints)): (usize, (Ms, f64, Option<Ms>))| {
         let slow = if world.draw("straggler", at as u64) < world.stragglers { 5 } else { 1 };
-        Job { duration: slow * world.lognormal(median, spread, "duration", at as u64), checkpoints }
+        let usual = world.lognormal(median, spread, "duration", at as u64);
+        Job { duration: slow * usual, took: world.remembers.then_some(usual), checkpoints }
     };
     Work { jobs: jobs.into_iter().enumerate().map(job).collect(), graph: graph(&producers) }
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use crate::engine::courses::{Courses, Leg};
 use crate::engine::slots::{Held, Slots, Wish};
+use crate::engine::urgency::{self, Urgency};
 use crate::graph::{Graph, StageId};
 
 /// Results on their way to the disk at once; so many a file system syncs together.
@@ -28,14 +29,14 @@ enum State {
     Ended,
 }
 
-/// A stage that can start: the longest remaining path first, then the order of the file.
-type Place = (usize, Reverse<usize>);
+/// A stage that can start: the most urgent first, then the order of the file.
+type Place = (Urgency, Reverse<usize>);
 
 /// The stages of a run, and what is free for them.
 pub struct Agenda<'a> {
     graph: &'a Graph,
     states: Vec<State>,
-    remaining_path: Vec<usize>,
+    urgency: Vec<Urgency>,
     /// Stages that can start, by the cluster that they run on; where that has no room, none of them is looked at.
     ready: BTreeMap<Option<usize>, BinaryHeap<Place>>,
     /// Those that were next and could not start; they are looked at again when something else has changed.
@@ -56,8 +57,8 @@ pub struct Lost {
 }
 
 impl<'a> Agenda<'a> {
-    /// The stages that are needed, of which none has begun.
-    pub fn new(graph: &'a Graph, needed: &[bool], slots: Slots) -> Self {
+    /// The stages that are needed, of which none has begun, and the seconds that each took at another time.
+    pub fn new(graph: &'a Graph, needed: &[bool], seconds: &[Option<f64>], slots: Slots) -> Self {
         let state = |id: StageId| match needed[id.index()] {
             true => State::Waiting(graph.producers(id).count()),
             false => State::Unneeded,
@@ -65,7 +66,7 @@ impl<'a> Agenda<'a> {
         Self {
             graph,
             states: graph.stages.node_indices().map(state).collect(),
-            remaining_path: remaining_paths(graph),
+            urgency: urgency::of_all(graph, seconds),
             ready: BTreeMap::new(),
             postponed: Vec::new(),
             slots,
@@ -93,7 +94,7 @@ impl<'a> Agenda<'a> {
     pub fn ready(&mut self, id: StageId, cluster: Option<usize>, leg: Option<Leg>) {
         leg.into_iter().for_each(|leg| self.courses.wait(leg, id));
         self.states[id.index()] = State::Ready(leg);
-        let place = (self.remaining_path[id.index()], Reverse(id.index()));
+        let place = (self.urgency[id.index()], Reverse(id.index()));
         self.ready.entry(cluster).or_default().push(place);
     }
 
@@ -233,18 +234,8 @@ impl<'a> Agenda<'a> {
     }
 }
 
-/// For each stage, the number of stages on the longest path that begins with it.
-fn remaining_paths(graph: &Graph) -> Vec<usize> {
-    let mut paths = vec![1; graph.stages.node_count()];
-    for &id in graph.order.iter().rev() {
-        let below = graph.consumers(id).map(|consumer| paths[consumer.index()]).max().unwrap_or(0);
-        paths[id.index()] = below + 1;
-    }
-    paths
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::PathBuf;
     use std::sync::Arc;
 
@@ -257,7 +248,7 @@ mod tests {
     use crate::graph::{DeviceWish, Input, Resources, Source, Stage};
 
     /// A graph of so many stages; `gathering` ones do without producers that fail.
-    fn graph(count: usize, edges: &[(usize, usize)], gathering: &[usize]) -> Graph {
+    pub fn graph(count: usize, edges: &[(usize, usize)], gathering: &[usize]) -> Graph {
         let mut stages = DiGraph::new();
         for at in 0..count {
             let input = |(from, _): &(usize, usize)| Input {
@@ -288,7 +279,12 @@ mod tests {
     }
 
     fn agenda(graph: &Graph, slots: usize) -> Agenda<'_> {
-        Agenda::new(graph, &vec![true; graph.stages.node_count()], Slots::new(slots, 0, None))
+        Agenda::new(
+            graph,
+            &vec![true; graph.stages.node_count()],
+            &vec![None; graph.stages.node_count()],
+            Slots::new(slots, 0, None),
+        )
     }
 
     fn ready(agenda: &mut Agenda<'_>, ids: &[StageId]) {
@@ -321,7 +317,7 @@ mod tests {
     fn while_a_cluster_is_full_nobody_who_waits_for_it_is_looked_at() {
         let graph = graph(4, &[], &[]);
         let slots = Slots::new(1, 0, None).and_places(vec![1]);
-        let mut agenda = Agenda::new(&graph, &[true; 4], slots);
+        let mut agenda = Agenda::new(&graph, &[true; 4], &[None; 4], slots);
         for at in [3, 2, 1] {
             agenda.ready(id(at), Some(0), None);
         }

@@ -1,4 +1,4 @@
-//! The scheduler. Runs what must run, in order of the longest remaining path. Unaware of TOML and the terminal.
+//! The scheduler. Runs what must run, what has the longest way to go first. Unaware of TOML and the terminal.
 //!
 //! A loop over messages: a stage whose producers are done is *settled* (its record is made and looked up); a
 //! miss becomes ready; ready stages start as the [`agenda`](crate::engine::agenda) decides, each on a thread that
@@ -114,6 +114,8 @@ pub fn run(
     let began = Instant::now();
     let journal = Journal::begin(&cache.store, &graph.name, &graph.path);
     let pool = Pool::default();
+    let index = Index::load(&cache.store, &graph.name, &graph.path);
+    let seconds: Vec<_> = graph.stages.node_weights().map(|stage| index.seconds(&stage.name)).collect();
     let mut scheduler = Scheduler {
         graph,
         cache,
@@ -128,6 +130,7 @@ pub fn run(
         agenda: Agenda::new(
             graph,
             &options.needed,
+            &seconds,
             Slots::new(options.jobs, machine.gpus(), options.memory)
                 .and_places(clusters.values().map(Cluster::jobs).collect()),
         ),
@@ -136,7 +139,7 @@ pub fn run(
         results: Results::new(),
         failures: Vec::new(),
         gone: BTreeSet::new(),
-        index: Index::load(&cache.store, &graph.name, &graph.path),
+        index,
         tally: Tally::default(),
         pusher: Pusher::of(cache),
     };

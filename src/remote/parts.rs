@@ -84,12 +84,25 @@ impl Bucket {
         }
     }
 
-    /// Uploads that were begun and not finished below a prefix: key, id and age.
+    /// Uploads that were begun and not finished below a prefix: key, id and age. A server tells 1,000 at a time.
     fn uploads(&self, prefix: &str) -> Result<Vec<(String, String, Duration)>, Fault> {
-        let query = [("uploads", String::new()), ("prefix", prefix.to_owned())];
-        let text = self.text(self.send(&Asked { query: &query, ..Asked::new("GET", "") }.slowly())?)?;
         let upload = |row: &&str| Some((field(row, "Key")?, field(row, "UploadId")?, age_of(row, "Initiated")));
-        Ok(rows(&text, "Upload").iter().filter_map(upload).collect())
+        let (mut uploads, mut after) = (Vec::new(), None);
+        loop {
+            let mut query = vec![("uploads", String::new()), ("prefix", prefix.to_owned())];
+            if let Some((key, id)) = after.clone() {
+                query.extend([("key-marker", key), ("upload-id-marker", id)]);
+            }
+            let text = self.text(self.send(&Asked { query: &query, ..Asked::new("GET", "") }.slowly())?)?;
+            uploads.extend(rows(&text, "Upload").iter().filter_map(upload));
+            let next = field(&text, "NextKeyMarker").zip(field(&text, "NextUploadIdMarker"));
+            // A server that names the same place again would be asked for ever.
+            let is_cut = field(&text, "IsTruncated").as_deref() == Some("true") && next != after;
+            match next.filter(|_| is_cut) {
+                Some(next) => after = Some(next),
+                None => return Ok(uploads),
+            }
+        }
     }
 
     /// Ends uploads that were begun longer ago than some age; how many.
@@ -103,5 +116,49 @@ impl Bucket {
             }
         }
         Ok(old.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::remote::s3::Address;
+
+    /// A server that gives these answers one after another; it ends with the first lines of what it was asked.
+    fn server(answers: Vec<String>) -> (u16, std::thread::JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = move |answer: String| {
+            let (mut client, _) = listener.accept().unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                client.read_exact(&mut byte).unwrap();
+                head.extend(byte);
+            }
+            let length = answer.len();
+            write!(client, "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{answer}").unwrap();
+            String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned()
+        };
+        (port, std::thread::spawn(move || answers.into_iter().map(asked).collect()))
+    }
+
+    #[test]
+    fn unfinished_uploads_beyond_the_first_thousand_are_seen_too() {
+        let page = |id: &str, rest: &str| {
+            let upload = "<Initiated>2020-01-01T00:00:00.000Z</Initiated>";
+            format!("<R><Upload><Key>x/{id}</Key><UploadId>{id}</UploadId>{upload}</Upload>{rest}</R>")
+        };
+        let cut = "<NextKeyMarker>x/a</NextKeyMarker><NextUploadIdMarker>a</NextUploadIdMarker>\
+                   <IsTruncated>true</IsTruncated>";
+        let (port, asked) = server(vec![page("a", cut), page("b", "<IsTruncated>false</IsTruncated>")]);
+        let endpoint = format!("http://127.0.0.1:{port}");
+        let address = Address { place: "lab/x", endpoint: Some(&endpoint), region: "us-east-1", path_style: true };
+        assert_eq!(Bucket::new(&address, None).give_up_unfinished(Duration::from_secs(1), true), Ok(2));
+        let asked = asked.join().unwrap();
+        assert!(asked[1].contains("key-marker=x%2Fa&") && asked[1].contains("upload-id-marker=a&"), "{asked:?}");
     }
 }

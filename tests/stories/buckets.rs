@@ -212,8 +212,12 @@ fn seen(mischief: &Mutex<Mischief>, text: &str) -> usize {
 
 /// A project that shares its results in the bucket of a server behind this port.
 fn sharing(port: u16) -> Project {
+    sharing_in("a team/x", port)
+}
+
+fn sharing_in(folder: &str, port: u16) -> Project {
     let project = Project::new(PIPELINE);
-    let text = format!("[remote]\nurl = \"s3://lab/a team/x\"\nendpoint = \"http://127.0.0.1:{port}\"\n");
+    let text = format!("[remote]\nurl = \"s3://lab/{folder}\"\nendpoint = \"http://127.0.0.1:{port}\"\n");
     project.write("pacer.toml", &text);
     project
 }
@@ -414,7 +418,8 @@ fn a_server_that_knows_no_ranges_gives_a_large_blob_in_one_piece() {
 #[test]
 fn every_request_is_signed_as_a_server_checks_it_and_a_wrong_secret_harms_no_run() {
     let Some((server, key)) = strict_server("signatures that are checked") else { return };
-    let (first, second, third) = (sharing(server.port), sharing(server.port), sharing(server.port));
+    // Up to its version 5.2.1 moto checks the signature of another path than was sent where that has a space.
+    let [first, second, third] = [(); 3].map(|()| sharing_in("team/x", server.port));
     let said = pacer_with(&key, &first, &["run", "pipeline.toml", "--push"]);
     assert!(said.code == 0 && said.err.contains("pushed 2 results, 40.0 MB"), "{}", said.err);
     let said = pacer_with(&key, &second, &["pull", "pipeline.toml"]);

@@ -59,12 +59,22 @@ fn what_others_wait_for_longest_is_done_first() {
     let (single, chain) = (200, 10);
     let mut producers = vec![None; single + 1];
     producers.extend((single..single + chain - 1).map(Some));
-    let jobs = vec![Job { duration: 100 * SECOND, checkpoints: None }; producers.len()];
+    let jobs = vec![Job { duration: 100 * SECOND, took: None, checkpoints: None }; producers.len()];
     let work = Work { graph: world::graph(&producers), jobs };
     let figures = simulation::run(&work, &World::calm(10));
     // Begun last, the chain alone would take half as long again.
     let over = figures.makespan as f64 / figures.lower_bound as f64;
     assert!(over < 1.15, "{over} of the bound");
+}
+
+#[test]
+fn what_is_known_to_take_long_is_done_before_what_is_short() {
+    let over = |world: World| {
+        let figures = simulation::run(&world::sweep(200, &world), &world);
+        figures.makespan as f64 / figures.lower_bound as f64
+    };
+    let [unknown, known] = [World::calm(50), World::calm(50).with_memory()].map(over);
+    assert!(known < 1.1 && unknown > known + 0.1, "{unknown} and {known} of the bound");
 }
 
 #[test]
