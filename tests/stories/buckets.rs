@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::harness::{Project, Said, within_a_moment};
+use crate::harness::{Project, Said, not_checked, within_a_moment};
 use crate::python;
 
 /// What nobody must see.
@@ -76,8 +76,11 @@ client = boto3.client("s3", endpoint_url="http://127.0.0.1:" + sys.argv[1], regi
 client.put_object(Bucket="lab", Key=sys.argv[2], Body=b"3")
 "#;
 
-/// Starts a server that checks every signature, and a key that it knows.
-fn strict_server(story: &str) -> Option<(Server, Key)> {
+/// Up to 5.2.1 moto checks the signature of another address than was sent, where that has anything encoded.
+const READS_ENCODED: &str = "import moto; print(tuple(map(int, moto.__version__.split('.')[:3])) > (5, 2, 1))";
+
+/// Starts a server that checks every signature, a key that it knows, and whether it checks those of encoded addresses.
+fn strict_server(story: &str) -> Option<(Server, Key, bool)> {
     let python = python::with("moto", story)?;
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -88,7 +91,8 @@ fn strict_server(story: &str) -> Option<(Server, Key)> {
     within_a_moment("the server does not start", || TcpStream::connect(("127.0.0.1", port)).is_ok());
     let told = python.run(&["-c", SET_UP, &port.to_string()]);
     let (id, secret) = told.trim().split_once(' ').expect("a key is told");
-    Some((server, Key { id: id.to_owned(), secret: secret.to_owned() }))
+    let reads_encoded = python.run(&["-c", READS_ENCODED]).trim() == "True";
+    Some((server, Key { id: id.to_owned(), secret: secret.to_owned() }, reads_encoded))
 }
 
 /// Puts an object past pacer; without a name, makes the bucket.
@@ -417,17 +421,21 @@ fn a_server_that_knows_no_ranges_gives_a_large_blob_in_one_piece() {
 
 #[test]
 fn every_request_is_signed_as_a_server_checks_it_and_a_wrong_secret_harms_no_run() {
-    let Some((server, key)) = strict_server("signatures that are checked") else { return };
-    // Up to its version 5.2.1 moto checks the signature of another path than was sent where that has a space.
-    let [first, second, third] = [(); 3].map(|()| sharing_in("team/x", server.port));
+    let Some((server, key, reads_encoded)) = strict_server("signatures that are checked") else { return };
+    let folder = if reads_encoded { "a team/x" } else { "team/x" };
+    let [first, second, third] = [(); 3].map(|()| sharing_in(folder, server.port));
     let said = pacer_with(&key, &first, &["run", "pipeline.toml", "--push"]);
     assert!(said.code == 0 && said.err.contains("pushed 2 results, 40.0 MB"), "{}", said.err);
     let said = pacer_with(&key, &second, &["pull", "pipeline.toml"]);
     assert!(said.code == 0 && said.out.starts_with("pulled 2 blobs"), "{}{}", said.out, said.err);
-    let said = pacer_with(&key, &second, &["gc", "--remote", "--grace", "0s", "--older-than", "0s"]);
-    assert!(said.code == 0 && said.out.contains("2 results"), "{}{}", said.out, said.err);
-    let said = pacer_with(&key, &first, &["push"]);
-    assert!(said.code == 0 && said.out.starts_with("pushed 2 results, 2 blobs"), "{}{}", said.out, said.err);
+    if reads_encoded {
+        let said = pacer_with(&key, &second, &["gc", "--remote", "--grace", "0s", "--older-than", "0s"]);
+        assert!(said.code == 0 && said.out.contains("2 results"), "{}{}", said.out, said.err);
+        let said = pacer_with(&key, &first, &["push"]);
+        assert!(said.code == 0 && said.out.starts_with("pushed 2 results, 2 blobs"), "{}{}", said.out, said.err);
+    } else {
+        not_checked("signatures of lists: moto is older than 5.2.2");
+    }
 
     let wrong = Key { id: key.id, ..Key::default() };
     let said = pacer_with(&wrong, &third, &["run", "pipeline.toml", "--push"]);
