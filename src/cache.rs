@@ -2,6 +2,7 @@
 //! holds the key's lock. Unaware of graphs, of schedules and of the terminal.
 
 pub mod afar;
+mod distrust;
 pub mod pieces;
 pub mod push;
 mod ranges;
@@ -221,7 +222,7 @@ impl Cache {
     pub fn find(&self, key: &Digest) -> Found {
         match self.find_here(key) {
             hit @ Found::Hit(_) => hit,
-            other => self.find_afar(key).map_or(other, Found::Hit),
+            other => self.find_afar(key).unwrap_or(other),
         }
     }
 
@@ -247,7 +248,7 @@ impl Cache {
     pub fn still_holds(&self, hit: &Hit) -> bool {
         let path = match (hit.afar, self.afar_path(&hit.key)) {
             (false, _) => self.store.result_path(&hit.key),
-            (true, Some(path)) if self.is_believed(&hit.key) => path,
+            (true, Some(path)) if self.is_believed(&hit.key) && self.refused_one(&hit.artifacts).is_none() => path,
             (true, _) => return false,
         };
         let now = hit.stamp.and_then(|_| Stamp::read(&path).ok());

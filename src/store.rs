@@ -32,7 +32,8 @@ pub const READ_ONLY: &str = "the store is read-only for you: name another with -
 pub const BAD_DISK: &str = "see whether the disk is in order, then run again; nothing finished is lost";
 
 /// The folders of a store.
-const FOLDERS: [&str; 9] = ["objects", "results", "afar", "incoming", "partial", "runs", "index", "locks", "tmp"];
+const FOLDERS: [&str; 10] =
+    ["objects", "results", "afar", "refused", "incoming", "partial", "runs", "index", "locks", "tmp"];
 
 /// The lock that keeps runs and collections out of each other's way.
 const COLLECTION_LOCK: &str = "locks/collection.lock";

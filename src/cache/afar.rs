@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow, bail};
 
 use crate::cache::ranges::{self, Came};
-use crate::cache::{Artifact, Cache, Hit, RESULT_BYTES, RESULT_VERSION, StageResult, parse_result, read_result};
+use crate::cache::{Artifact, Cache, Found, Hit, RESULT_BYTES, RESULT_VERSION, StageResult, parse_result, read_result};
 use crate::digest::Digest;
 use crate::lock::Lock;
 use crate::remote::{Meter, Reading, Remote, side_by_side};
@@ -79,11 +79,14 @@ impl Cache {
     }
 
     /// A result that the remote was found to hold.
-    pub(super) fn find_afar(&self, key: &Digest) -> Option<Hit> {
+    pub(super) fn find_afar(&self, key: &Digest) -> Option<Found> {
         let path = self.afar_path(key).filter(|_| self.is_believed(key))?;
         let stamp = Stamp::read(&path).ok();
         let result = read_result(&path).ok().filter(|result| result.v == RESULT_VERSION && result.key == *key)?;
-        Some(Hit { afar: true, ..Hit::new(result, stamp) })
+        Some(match self.refused_one(&result.artifacts) {
+            Some(artifact) => Found::Damaged(format!("the remote cannot give its artifact `{}`", artifact.name)),
+            None => Found::Hit(Hit { afar: true, ..Hit::new(result, stamp) }),
+        })
     }
 
     /// Whether nothing speaks against the remote's result of a key.
@@ -178,7 +181,7 @@ impl Cache {
             }
             fs::remove_file(&part)?;
         }
-        Err(refused(remote, &artifact.digest, "its bytes are not those of its name"))
+        Err(self.refused(remote, &artifact.digest, "its bytes are not those of its name"))
     }
 
     /// Brings the bytes of a blob into a file, which may hold the first of them.
@@ -199,13 +202,13 @@ impl Cache {
             }
             let from = if there < wanted { there } else { 0 };
             let reading = remote.get(&name, from)?;
-            let reading = reading.ok_or_else(|| refused(remote, &artifact.digest, "it is not there"))?;
+            let reading = reading.ok_or_else(|| self.refused(remote, &artifact.digest, "it is not there"))?;
             match receive(reading, part, wanted, looker) {
                 Ok(length) if length == wanted => return Ok(()),
                 Ok(length) => {
                     let _ = fs::remove_file(part);
                     let has = if length > wanted { "more".to_owned() } else { length.to_string() };
-                    return Err(refused(remote, &artifact.digest, &format!("it has {has} of {wanted} bytes")));
+                    return Err(self.refused(remote, &artifact.digest, &format!("it has {has} of {wanted} bytes")));
                 }
                 Err(Broken::There(_)) if tries > 1 => tries -= 1,
                 Err(broken) => return Err(self.broken_off(broken, &name, part)),
@@ -246,13 +249,6 @@ impl Cache {
         }
         Ok(path)
     }
-}
-
-/// Notes that a blob of the remote is not what it should be, and says so.
-fn refused(remote: &Remote, digest: &Digest, why: &str) -> anyhow::Error {
-    let name = blob_name(digest);
-    remote.refuse(&name);
-    anyhow!("`{name}` of the remote `{}` is refused: {why}", remote.url())
 }
 
 /// Why a transfer broke off.

@@ -9,7 +9,6 @@ use pacer_stages::artifact::ArtifactType;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::afar::{Looker, blob_name};
-use crate::cache::push::put_unless_kept;
 use crate::cache::{Artifact, Cache};
 use crate::digest::Digest;
 use crate::hash::hash_file;
@@ -50,7 +49,7 @@ impl Cache {
             bail!("it was interrupted");
         }
         let (digest, bytes) = self.digest_of(path)?;
-        put_unless_kept(remote, remote.look(&blob_name(&digest))?, (digest, bytes), path, looker)?;
+        self.put_unless_kept(remote, remote.look(&blob_name(&digest))?, (digest, bytes), path, looker)?;
         Ok(Piece { name: name.to_owned(), digest, bytes })
     }
 
@@ -66,6 +65,8 @@ impl Cache {
 
     /// Brings pieces from the remote to where they are wanted; they come into the store and are copied from there.
     pub fn receive(&self, pieces: &[(Piece, PathBuf)], looker: &Looker<'_>) -> Result<()> {
+        // No result names them: a collection would take what has come before it is copied.
+        let _held_off = self.store.hold_off_collections();
         let artifacts: Vec<Artifact> = pieces.iter().map(|(piece, _)| piece.artifact()).collect();
         if let Some((_, why)) = self.bring(&artifacts, looker).lacking.first() {
             bail!("{why}");

@@ -166,7 +166,7 @@ impl Cache {
         };
         let path = self.store.object_path(&artifact.digest);
         let Artifact { digest, bytes, .. } = *artifact;
-        if !put_unless_kept(remote, seen, (digest, bytes), &path, looker)? {
+        if !self.put_unless_kept(remote, seen, (digest, bytes), &path, looker)? {
             return Ok(None);
         }
         if let Trust::Lists(lists) = trust {
@@ -174,27 +174,29 @@ impl Cache {
         }
         Ok(Some(bytes))
     }
-}
 
-/// Puts a file as the blob of its digest, unless what was seen there is as good and stays; whether it was put.
-pub(super) fn put_unless_kept(
-    remote: &Remote,
-    seen: Option<Seen>,
-    (digest, bytes): (Digest, u64),
-    path: &Path,
-    looker: &Looker<'_>,
-) -> Result<bool> {
-    let name = blob_name(&digest);
-    match seen.filter(|seen| seen.bytes == bytes && !remote.is_refused(&name)) {
-        Some(seen) if seen.age < YOUNG || remote.touch(&name)? => return Ok(false),
-        _ => {}
+    /// Puts a file as the blob of its digest, unless what was seen there is as good and stays; whether it was put.
+    pub(super) fn put_unless_kept(
+        &self,
+        remote: &Remote,
+        seen: Option<Seen>,
+        (digest, bytes): (Digest, u64),
+        path: &Path,
+        looker: &Looker<'_>,
+    ) -> Result<bool> {
+        let name = blob_name(&digest);
+        match seen.filter(|seen| seen.bytes == bytes && !remote.is_refused(&name)) {
+            Some(seen) if seen.age < YOUNG || remote.touch(&name)? => return Ok(false),
+            _ => {}
+        }
+        let (found, bytes) = hash_file(path)?;
+        if found != digest {
+            bail!("`{}` is damaged and was not put into the remote: `pacer verify` takes it out", path.display());
+        }
+        remote.put(&name, Content::File { path, bytes, meter: looker.meter }, Existing::Replace)?;
+        self.put_right(remote, &digest);
+        Ok(true)
     }
-    let (found, bytes) = hash_file(path)?;
-    if found != digest {
-        bail!("`{}` is damaged and was not put into the remote: `pacer verify` takes it out", path.display());
-    }
-    remote.put(&name, Content::File { path, bytes, meter: looker.meter }, Existing::Replace)?;
-    Ok(true)
 }
 
 /// The result of a key in the remote; a damaged one counts as none, and is replaced.

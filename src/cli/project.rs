@@ -128,7 +128,7 @@ pub fn cache_in(folder: &Path, session: &Session, pipeline: Option<&Path>) -> Re
     let settings = if session.sharing == Sharing::Off { None } else { profile(pipeline)?.remote };
     let Some(mut settings) = settings else { return Ok(Cache::of(store)) };
     settings.push &= session.sharing != Sharing::ReadOnly;
-    Ok(Cache { store, remote: Some(Arc::new(Remote::open(&settings)?)) })
+    Ok(Cache { store, remote: Some(Arc::new(Remote::open(&settings)?)) }.recalling())
 }
 
 /// What the profiles of the user and of the project say.

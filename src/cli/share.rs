@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::cache::afar::{Brought, Looker};
 use crate::cache::push::{Pushed, Trust, YOUNG};
-use crate::cache::{Artifact, Cache};
+use crate::cache::{Artifact, Cache, Found};
 use crate::care;
 use crate::care::remote::{Freed, Policy, collect};
 use crate::cli::project::{self, Project};
@@ -164,8 +164,8 @@ pub fn pull(args: &PullArgs, session: &Session) -> Result<Exit> {
     let (cache, wanted, lacking) = match &args.file {
         None => {
             let cache = project::cache(session, None)?;
-            let wanted = known_afar(&cache)?;
-            (cache, wanted, Vec::new())
+            let (wanted, lacking) = known_afar(&cache)?;
+            (cache, wanted, lacking)
         }
         Some(file) => {
             let pipeline = PipelineArgs { file: file.clone(), set: args.set.clone(), seed: args.seed, executor: None };
@@ -203,6 +203,9 @@ pub fn pull(args: &PullArgs, session: &Session) -> Result<Exit> {
         }))?;
     } else {
         brought.lacking.iter().for_each(|(_, why)| output::say(why));
+        if !brought.lacking.is_empty() && !remote(&cache)?.is_down() && !stop.requested() {
+            output::say("`pacer run` makes anew what could not be had, and with --push puts it right in the remote");
+        }
         let moved = transfer::in_words(brought.bytes, seconds);
         output::print(&format!("pulled {}, {moved}\n", output::number(brought.blobs, "blob")));
         if !lacking.is_empty() {
@@ -250,11 +253,17 @@ fn wanted(project: &Project, targets: &[String]) -> Result<Result<Wanted, Exit>>
 }
 
 /// All that was found in the remote and is not all here.
-fn known_afar(cache: &Cache) -> Result<BTreeMap<Digest, Vec<Artifact>>> {
+fn known_afar(cache: &Cache) -> Result<Wanted> {
     let folder = cache.store.path("afar").join(remote(cache)?.id());
     let key = |path: &PathBuf| path.file_stem()?.to_str()?.parse::<Digest>().ok();
-    let keys = care::files_below(&folder).into_iter().filter_map(|path| key(&path));
-    keys.map(|key| Ok((key, cache.result(&key)?.artifacts))).collect()
+    let (mut wanted, mut lacking) = (BTreeMap::new(), Vec::new());
+    for key in care::files_below(&folder).into_iter().filter_map(|path| key(&path)) {
+        match cache.find(&key) {
+            Found::Hit(hit) => drop(wanted.insert(key, hit.artifacts)),
+            Found::Absent | Found::Damaged(_) => lacking.push(format!("all of the result {}…", key.short())),
+        }
+    }
+    Ok((wanted, lacking))
 }
 
 /// Frees what no result of the remote reaches.

@@ -125,6 +125,38 @@ fn what_is_damaged_in_the_remote_is_named_and_made_here() {
 }
 
 #[test]
+fn a_blob_that_was_refused_is_made_by_the_next_command_and_put_right_by_the_next_push() {
+    let remote = folder();
+    let (first, second) = two_machines(remote.path());
+    overwrite(&blob(&first, "second", remote.path()), "a\ntwo\n");
+    let said = second.pacer(&["pull", "pipeline.toml"]);
+    assert_eq!((said.code, said.out.starts_with("pulled 2 blobs")), (1, true), "{}{}", said.out, said.err);
+    assert!(said.err.contains("is refused") && said.err.contains("`pacer run` makes anew"), "{}", said.err);
+    for what in [&["pull", "pipeline.toml"][..], &["pull"]] {
+        let said = second.pacer(what);
+        assert_eq!((said.code, said.err.matches("; `pacer run` makes them").count()), (1, 1), "{}", said.err);
+    }
+    let said = second.pacer(&["plan", "pipeline.toml"]);
+    assert!(said.out.contains("the remote cannot give its artifact"), "{}", said.out);
+    let done = second.run(&[]);
+    assert_eq!((done["ran"].as_u64(), done["reused"].as_u64()), (Some(1), Some(2)));
+    let said = second.pacer(&["push"]);
+    assert!(said.out.starts_with("pushed 0 results, 1 blob"), "{}", said.out);
+    let said = sharing(remote.path()).pacer(&["pull", "pipeline.toml"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    // After a day it is asked for again.
+    overwrite(&blob(&first, "second", remote.path()), "a\ntwo\n");
+    let third = sharing(remote.path());
+    assert_eq!(third.pacer(&["pull", "pipeline.toml"]).code, 1);
+    let notes = third.stored("refused");
+    assert_eq!(notes.len(), 1);
+    let yesterday = std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 3600);
+    fs::File::options().write(true).open(&notes[0]).unwrap().set_modified(yesterday).unwrap();
+    overwrite(&blob(&first, "second", remote.path()), "a\none\n");
+    assert_eq!(third.pacer(&["pull", "pipeline.toml"]).code, 0);
+}
+
+#[test]
 fn a_result_that_is_none_is_refused_and_a_missing_blob_is_made_here() {
     let remote = folder();
     let (first, second) = two_machines(remote.path());
