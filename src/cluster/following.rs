@@ -1,7 +1,7 @@
 //! One job of a run on a cluster: it is offered, followed to its outcome, and offered again where it was lost. Unaware
 //! of how pilots come to be.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use crate::cache::pieces::files_below;
 use crate::cluster::policy::{self, INTERVAL, Loss, Losses, SILENT};
 use crate::cluster::runner::{Shared, Whereabouts};
 use crate::cluster::slurm::{self, State};
+use crate::cluster::spool::files::open;
 use crate::cluster::spool::{Attempt, Claim, Offer, Outcome, StopHow, Stopped};
 use crate::cluster::supply::Lane;
 use crate::digest::Digest;
@@ -234,7 +235,7 @@ impl Shared {
         let Some(claim) = self.spool.claim(attempt) else {
             // Between taking an offer and saying so lies a moment, in which a pilot can die too; and another run takes an
             // offer away whose own run it thinks dead.
-            let is_gone = way.offered.as_ref().is_none_or(|offered| !offered.exists());
+            let is_gone = way.offered.as_ref().is_none_or(|offered| open(offered).is_err());
             let why = || End::Lost(Loss::Node, "its offer was lost before a pilot began".to_owned());
             return match is_gone && gone.get_or_insert_with(Instant::now).elapsed() > SILENT {
                 true => ControlFlow::Break(why()),
@@ -317,7 +318,7 @@ struct Tail {
 impl Tail {
     fn read(&mut self) -> Vec<Notice> {
         let mut text = String::new();
-        let read = File::open(&self.path).and_then(|mut file| {
+        let read = open(&self.path).and_then(|mut file| {
             file.seek(SeekFrom::Start(self.read))?;
             file.read_to_string(&mut text)
         });

@@ -10,7 +10,7 @@
 //! is lost with the power is done again. Ages are differences of two time stamps of this file system, so the clocks of
 //! the machines need not agree.
 
-mod files;
+pub(super) mod files;
 
 use std::fs::{self, File};
 use std::io;
@@ -22,7 +22,9 @@ use pacer_stages::stage::Metrics;
 use pacer_stages::worker::Failure;
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::spool::files::{age, beat, folders, make_private, names, read_json, write_json, write_whole};
+use crate::cluster::spool::files::{
+    age, beat, folders, make_private, names, open, read, read_json, write_json, write_whole,
+};
 use crate::digest::Digest;
 
 /// Version of the files of the spool; part of the shape, so that no two versions meet.
@@ -282,10 +284,10 @@ impl Spool {
     /// Whether an attempt shall stop; one whose folder is gone is wanted by nobody.
     pub fn stop_asked(&self, attempt: &Attempt) -> Option<StopHow> {
         let folder = self.folder(attempt);
-        match fs::read_to_string(folder.join(STOP)) {
+        match read(&folder.join(STOP)) {
             Ok(word) if word == "kill" => Some(StopHow::Kill),
             Ok(_) => Some(StopHow::Orderly),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !folder.exists() => Some(StopHow::Kill),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && open(&folder).is_err() => Some(StopHow::Kill),
             Err(_) => None,
         }
     }
@@ -303,7 +305,7 @@ impl Spool {
 
     /// How many pilots take jobs of a shape, as its runners say.
     pub fn crowd(&self, shape: &str) -> usize {
-        let said = |runner: String| fs::read_to_string(self.root.join("runners").join(runner)).ok()?.parse().ok();
+        let said = |runner: String| read(&self.root.join("runners").join(runner)).ok()?.parse().ok();
         names(&self.root.join("queue").join(shape)).into_iter().filter_map(said).max().unwrap_or(0)
     }
 

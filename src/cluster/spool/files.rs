@@ -1,8 +1,8 @@
 //! Files and folders of the spool: each comes into its place by a rename, and what cannot be read is not there. Unaware
 //! of what they mean.
 
-use std::fs;
-use std::io::{self, Write as _};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -24,15 +24,34 @@ pub(super) fn folders(folder: &Path) -> Vec<PathBuf> {
     names(folder).into_iter().map(|name| folder.join(name)).collect()
 }
 
+/// Opens a file or a folder as it is by now. A client of NFS goes on for up to a minute with what it knows of a path, also
+/// that nothing is there; it asks the server when a file is opened, and about names in a folder when that is opened.
+pub(in crate::cluster) fn open(path: &Path) -> io::Result<File> {
+    match (File::open(path), path.parent()) {
+        (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
+            File::open(folder)?;
+            File::open(path)
+        }
+        (opened, _) => opened,
+    }
+}
+
+/// The text of a file.
+pub(super) fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    open(path)?.read_to_string(&mut text)?;
+    Ok(text)
+}
+
 pub(super) fn age(path: &Path, now: SystemTime) -> Option<Duration> {
-    let written = fs::metadata(path).and_then(|metadata| metadata.modified()).ok()?;
+    let written = open(path).and_then(|file| file.metadata()?.modified()).ok()?;
     Some(now.duration_since(written).unwrap_or_default())
 }
 
 /// Writes a file anew; when that was, by the clock of its file system.
 pub(super) fn beat(path: &Path, content: &[u8]) -> io::Result<SystemTime> {
     write_whole(path, content)?;
-    fs::metadata(path)?.modified()
+    open(path)?.metadata()?.modified()
 }
 
 pub(super) fn make_private(folder: &Path) -> io::Result<()> {
@@ -52,5 +71,5 @@ pub(super) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
+    serde_json::from_str(&read(path).ok()?).ok()
 }
