@@ -60,7 +60,7 @@ fn attempt(at: usize) -> Attempt {
 }
 
 fn claim(at: usize) -> Claim {
-    Claim { pilot: format!("17_{at}-4711"), slurm: format!("17_{at}"), node: format!("node{at}") }
+    Claim { pilot: format!("17_{at}-4711"), slurm: format!("17_{at}"), node: format!("node{at}"), served: 0 }
 }
 
 fn offer(spool: &Spool, at: usize) {

@@ -252,7 +252,7 @@ impl Shared {
         };
         let state = self.cause(&claim.slurm).unwrap_or(state);
         self.spool.leave_pilot(&claim.pilot);
-        ControlFlow::Break(way.lost(state, &claim.node))
+        ControlFlow::Break(way.lost(state, &claim))
     }
 
     /// Why Slurm ended a pilot, as it wrote beside it.
@@ -264,11 +264,13 @@ impl Shared {
     /// What an outcome comes to: one that Slurm or a lack of memory brought about is a loss.
     fn judge(&self, way: &Way<'_>, outcome: Outcome) -> End {
         let Err(failure) = &outcome.result else { return End::Outcome(outcome) };
-        let Claim { node, slurm: job, .. } = &outcome.claim;
+        let claim = &outcome.claim;
         match outcome.stopped {
-            Some(Stopped::Limit) => way.lost(State::Timeout, node),
+            Some(Stopped::Limit) => way.lost(State::Timeout, claim),
             Some(Stopped::Transfer) => End::Lost(Loss::Node, failure.message.clone()),
-            Some(Stopped::Terminated) => way.lost(self.cause(job).unwrap_or_else(|| last_words(job)), node),
+            Some(Stopped::Terminated) => {
+                way.lost(self.cause(&claim.slurm).unwrap_or_else(|| last_words(&claim.slurm)), claim)
+            }
             _ if failure.class == FailureClass::OutOfMemory => End::Lost(Loss::Memory, failure.message.clone()),
             _ => End::Outcome(outcome),
         }
@@ -277,7 +279,8 @@ impl Shared {
 
 impl Way<'_> {
     /// What it means for the attempt that Slurm ended its pilot so.
-    fn lost(&self, state: State, node: &str) -> End {
+    fn lost(&self, state: State, claim: &Claim) -> End {
+        let Claim { node, served, .. } = claim;
         let progressed = newest(self.partial) > self.written;
         let why = match state {
             State::OutOfMemory => format!("memory ran out on {node}"),
@@ -287,7 +290,7 @@ impl Way<'_> {
             State::Cancelled => format!("its job on {node} was cancelled"),
             State::Pending | State::Running | State::Ended => format!("its pilot on {node} ended"),
         };
-        End::Lost(Loss::of(state, progressed), why)
+        End::Lost(Loss::of(state, progressed).after_others(*served), why)
     }
 }
 

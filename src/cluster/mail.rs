@@ -258,7 +258,7 @@ mod tests {
         let secret = Secret::new().unwrap();
         let mail = Mail::new(&remote, "s", &secret);
         assert!(mail.pilots().unwrap().is_empty());
-        let claim = Claim { pilot: "7_0-1".into(), slurm: "7_0".into(), node: "n".into() };
+        let claim = Claim { pilot: "7_0-1".into(), slurm: "7_0".into(), node: "n".into(), served: 0 };
         let pilot = Pilot { claim, shape: "x".into(), stage: None, fault: None };
         let (events, states) = (String::new(), Vec::new());
         mail.report(&Report { pilot, at: None, ended: 0, events_from: 0, events, states }).unwrap();

@@ -140,7 +140,7 @@ pub(super) fn claim() -> Claim {
     let array = || Some(format!("{}_{}", variable("SLURM_ARRAY_JOB_ID")?, variable("SLURM_ARRAY_TASK_ID")?));
     let slurm = array().or_else(|| variable("SLURM_JOB_ID")).unwrap_or_else(|| "0".to_owned());
     let node = variable("SLURMD_NODENAME").unwrap_or_else(|| "this machine".to_owned());
-    Claim { pilot: format!("{slurm}-{}", std::process::id()), slurm, node }
+    Claim { pilot: format!("{slurm}-{}", std::process::id()), slurm, node, served: 0 }
 }
 
 impl<'a> Serving<'a> {
@@ -287,7 +287,9 @@ impl<'a> Serving<'a> {
         let result = result.map(|Output { metrics, .. }| metrics);
         // The kernel takes the largest process, which may be a program of the stage whose end it did not notice.
         let result = if memory::kills(&own_group) > killed { Err(out_of_memory(&self.claim.node)) } else { result };
-        Outcome { claim: self.claim.clone(), result, peak_bytes, seconds: began.elapsed().as_secs_f64(), stopped }
+        let claim = self.claim.clone();
+        self.claim.served += 1;
+        Outcome { claim, result, peak_bytes, seconds: began.elapsed().as_secs_f64(), stopped }
     }
 
     fn beat(&mut self, stage: Option<&str>, fault: Option<String>) {

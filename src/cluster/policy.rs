@@ -98,6 +98,8 @@ pub enum Loss {
         /// Whether it left a state behind that the next attempt begins with.
         progressed: bool,
     },
+    /// Its time was over, of which other jobs had taken a part, and it left no state behind.
+    CutShort,
     /// Somebody cancelled it.
     Cancelled,
     /// It took more memory than it was given.
@@ -116,12 +118,18 @@ impl Loss {
         }
     }
 
-    /// How often in a row it is borne. To give way is nobody's fault, and a long training takes many limits; memory is
-    /// counted by how often it can be raised.
+    /// What it means to a job before which its pilot had served others: a whole time may well be enough for it.
+    #[must_use]
+    pub fn after_others(self, served: u64) -> Self {
+        if served > 0 && self == (Self::Limit { progressed: false }) { Self::CutShort } else { self }
+    }
+
+    /// How often in a row it is borne. To give way is nobody's fault, nor is it to begin late in a pilot's time, and a
+    /// long training takes many limits; memory is counted by how often it can be raised.
     fn most(self) -> u32 {
         match self {
             Self::Node | Self::Cancelled | Self::Limit { progressed: false } => 4,
-            Self::Preempted => 50,
+            Self::Preempted | Self::CutShort => 50,
             Self::Limit { progressed: true } => 1000,
             Self::Memory => u32::MAX,
         }
@@ -212,6 +220,9 @@ mod tests {
         assert_eq!((borne(Loss::Node), borne(Loss::Limit { progressed: false })), (5, 5));
         assert_eq!((borne(Loss::Preempted), borne(Loss::Limit { progressed: true })), (51, 1001));
         assert_eq!(borne(Loss::Memory), 3, "twice it is given more");
+        let limit = Loss::Limit { progressed: false };
+        assert_eq!((borne(limit.after_others(1)), limit.after_others(0)), (51, limit));
+        assert_eq!(Loss::Node.after_others(1), Loss::Node);
         let mut losses = Losses::default();
         for _ in 0..20 {
             assert!(losses.bears(Loss::Node, 0) && losses.bears(Loss::Preempted, 0), "never the same twice");

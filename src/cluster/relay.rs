@@ -204,12 +204,12 @@ impl Relay {
             At::Idle => {}
         }
         let is_free = report.pilot.fault.is_none() && report.at.is_none() && report.ended == known.given;
-        let taken =
-            now.filter(|_| is_free).and_then(|now| office.spool.take(&report.pilot.shape, &known.pilot.claim, now));
+        let claim = Claim { served: known.given, ..known.pilot.claim.clone() };
+        let taken = now.filter(|_| is_free).and_then(|now| office.spool.take(&report.pilot.shape, &claim, now));
         let Some((attempt, offer)) = taken else { return Ok(false) };
         known.given += 1;
         known.at = At::Moving;
-        let (sender, given, claim) = (self.moved.0.clone(), known.given, known.pilot.claim.clone());
+        let (sender, given, claim) = (self.moved.0.clone(), known.given, claim);
         std::thread::spawn(move || {
             let (given, at) = match office.give(&claim.pilot, given, &attempt, &offer) {
                 Ok(()) => (given, At::Work(Work::of(attempt))),

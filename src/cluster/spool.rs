@@ -77,6 +77,9 @@ pub struct Claim {
     pub slurm: String,
     /// Its machine.
     pub node: String,
+    /// Jobs that it served before this one, which took of its time.
+    #[serde(default)]
+    pub served: u64,
 }
 
 /// How an attempt ended.
@@ -382,7 +385,7 @@ mod tests {
     }
 
     fn claim(pilot: &str) -> Claim {
-        Claim { pilot: pilot.into(), slurm: "1_0".into(), node: "n".into() }
+        Claim { pilot: pilot.into(), slurm: "1_0".into(), node: "n".into(), served: 0 }
     }
 
     #[test]
