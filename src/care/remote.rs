@@ -61,10 +61,12 @@ enum Standing {
 /// Frees what no result reaches.
 pub fn collect(remote: &Remote, policy: Policy) -> Result<Freed> {
     remote.check_format(false)?;
-    let blobs = remote.list("objects/")?;
-    let results = remote.list("results/")?;
-    let standings = side_by_side(&results, READERS, |listed| standing(remote, listed, policy));
-    let standings = standings.into_iter().collect::<Result<Vec<_>>>().context("nothing was freed")?;
+    let survey = || -> Result<_> {
+        let (blobs, results) = (remote.list("objects/")?, remote.list("results/")?);
+        let standings = side_by_side(&results, READERS, |listed| standing(remote, listed, policy));
+        Ok((blobs, standings.into_iter().collect::<Result<Vec<_>>>()?, results))
+    };
+    let (blobs, standings, results) = survey().context("nothing was freed")?;
     let mut freed = Freed::default();
     let (mut named, mut doomed) = (BTreeSet::new(), Vec::new());
     for (listed, standing) in results.iter().zip(standings) {

@@ -87,12 +87,19 @@ impl Folder {
         Ok(touched.and_then(|file| file.set_modified(SystemTime::now())).is_ok())
     }
 
-    /// Every object below a prefix, which ends in a slash.
+    /// Every object below a prefix, which ends in a slash. Links are followed, as they are when an object is read.
     pub fn list(&self, prefix: &str) -> Result<Vec<Listed>, Fault> {
         self.reach()?;
         let mut listed = Vec::new();
-        for entry in walkdir::WalkDir::new(self.path(prefix)).into_iter().filter_map(Result::ok) {
-            let (Ok(metadata), Ok(name)) = (entry.metadata(), entry.path().strip_prefix(&self.root)) else { continue };
+        for entry in walkdir::WalkDir::new(self.path(prefix)).follow_links(true) {
+            let (path, metadata) = match entry.and_then(|entry| Ok((entry.path().to_owned(), entry.metadata()?))) {
+                Ok(told) => told,
+                // Nobody has put anything there, or somebody was faster to remove it.
+                Err(error) if error.io_error().is_some_and(|it| it.kind() == io::ErrorKind::NotFound) => continue,
+                // Taken for empty, it would free all that the results in it name.
+                Err(error) => return Err(self.fault(&error.into())),
+            };
+            let Ok(name) = path.strip_prefix(&self.root) else { continue };
             if metadata.is_file() {
                 listed.push(Listed { name: name.to_string_lossy().into_owned(), seen: seen(&metadata) });
             }

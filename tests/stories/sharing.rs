@@ -351,6 +351,27 @@ fn a_collection_frees_what_no_result_reaches_after_its_grace() {
 }
 
 #[test]
+fn a_collection_frees_nothing_where_some_results_cannot_be_listed() {
+    let remote = folder();
+    let (first, second) = two_machines(remote.path());
+    let (results, away) = (remote.path().join("results"), remote.path().join("away"));
+    fs::rename(&results, &away).unwrap();
+    // Not even who may do everything can list this.
+    std::os::unix::fs::symlink("results", &results).unwrap();
+    let said = first.pacer(&["gc", "--remote", "--grace", "0s"]);
+    assert!(said.code == 2 && said.err.contains("nothing was freed"), "{}{}", said.out, said.err);
+    fs::remove_file(&results).unwrap();
+    // What lies elsewhere and is only linked is there nevertheless.
+    fs::create_dir(&results).unwrap();
+    for entry in fs::read_dir(&away).unwrap().flatten() {
+        std::os::unix::fs::symlink(entry.path(), results.join(entry.file_name())).unwrap();
+    }
+    let said = first.pacer(&["gc", "--remote", "--grace", "0s"]);
+    assert!(said.code == 0 && said.out.contains("3 results"), "{}{}", said.out, said.err);
+    assert_eq!(second.pacer(&["pull", "pipeline.toml"]).code, 0);
+}
+
+#[test]
 fn a_collection_of_the_store_keeps_what_came_from_the_remote() {
     let remote = folder();
     let (_, second) = two_machines(remote.path());
