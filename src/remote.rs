@@ -61,6 +61,8 @@ pub enum Fault {
     Passing(String),
     /// It will not work, however often it is tried.
     Refused(String),
+    /// The same, and it says nothing of other objects.
+    Withheld(String),
 }
 
 /// What is told of an object.
@@ -366,7 +368,7 @@ impl Remote {
                 }
                 Err(fault @ Fault::Unreachable(_)) => (TRIES.0, fault),
                 Err(fault @ Fault::Passing(_)) => (TRIES.1, fault),
-                Err(fault @ Fault::Refused(_)) => (0, fault),
+                Err(fault @ (Fault::Refused(_) | Fault::Withheld(_))) => (0, fault),
             };
             if tried >= tries || fault == Fault::Passing(INTERRUPTED.to_owned()) {
                 return Err(self.give_up(act, fault));
@@ -377,9 +379,13 @@ impl Remote {
 
     /// Notes that a call failed; after enough of them the remote rests.
     fn give_up(&self, act: Act, fault: Fault) -> anyhow::Error {
-        let (Fault::Unreachable(why) | Fault::Passing(why) | Fault::Refused(why)) = &fault;
+        let (Fault::Unreachable(why) | Fault::Passing(why) | Fault::Refused(why) | Fault::Withheld(why)) = &fault;
         // Who may not write may well read.
-        let counts = act == Act::Read || !matches!(fault, Fault::Refused(_));
+        let counts = match fault {
+            Fault::Unreachable(_) | Fault::Passing(_) => true,
+            Fault::Refused(_) => act == Act::Read,
+            Fault::Withheld(_) => false,
+        };
         let failures = self.failures.fetch_add(usize::from(counts), Ordering::Relaxed) + 1;
         if matches!(fault, Fault::Unreachable(_)) || (counts && failures >= MOST_FAILURES) {
             *self.down_since.lock().expect("nothing panics with it") = Some(Instant::now());
@@ -465,6 +471,7 @@ mod tests {
         assert_eq!(calls(Act::Read, 5, &Fault::Passing("busy".into())), (12, true));
         assert_eq!(calls(Act::Read, 5, &Fault::Refused("no".into())), (3, true));
         assert_eq!(calls(Act::Write, 5, &Fault::Refused("read-only".into())), (5, false));
+        assert_eq!(calls(Act::Read, 5, &Fault::Withheld("of somebody".into())), (5, false));
     }
 
     #[test]

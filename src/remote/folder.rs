@@ -4,12 +4,20 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
 
 use crate::remote::{Content, Existing, Fault, Listed, Reading, Seen};
 
 /// Where files lie before they are whole.
 const UNFINISHED: &str = "tmp";
+
+/// What folders that are made get of the root's mode: with its group, all who share it can write there.
+const FOLDER_BITS: u32 = 0o2777;
+
+/// What files get of it.
+const FILE_BITS: u32 = 0o666;
 
 /// A folder that holds objects by their names.
 #[derive(Debug)]
@@ -57,17 +65,16 @@ impl Folder {
         self.reach()?;
         let put = || -> io::Result<bool> {
             let target = self.path(name);
-            let unfinished = self.root.join(UNFINISHED);
-            fs::create_dir_all(&unfinished)?;
-            fs::create_dir_all(target.parent().unwrap_or(&self.root))?;
-            let permissions = fs::Permissions::from_mode(0o644);
-            let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(&unfinished)?;
+            self.make_folders(Path::new(UNFINISHED))?;
+            self.make_folders(Path::new(name).parent().unwrap_or(Path::new("")))?;
+            let mut file = tempfile::Builder::new().tempfile_in(self.path(UNFINISHED))?;
             match content {
                 Content::Bytes(bytes) => file.write_all(bytes)?,
                 Content::File { path, .. } => {
                     io::copy(&mut File::open(path)?, file.as_file_mut())?;
                 }
             }
+            file.as_file().set_permissions(self.permissions(FILE_BITS)?)?;
             file.as_file().sync_all()?;
             match existing {
                 Existing::Replace => file.persist(&target).map(|_| false).map_err(|error| error.error),
@@ -81,10 +88,38 @@ impl Folder {
         put().map_err(|error| self.fault(&error))
     }
 
-    /// Makes an object young again.
+    /// Makes the folders of a path below the root that are not there.
+    fn make_folders(&self, below: &Path) -> io::Result<()> {
+        if self.root.join(below).is_dir() {
+            return Ok(());
+        }
+        let make = |folder: &Path| match fs::create_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            made => made.map(|()| true),
+        };
+        let mut folder = self.root.clone();
+        make(&folder)?;
+        for part in below {
+            folder.push(part);
+            if make(&folder)? {
+                // Whatever the umask of who was first, the others can put something there too.
+                fs::set_permissions(&folder, self.permissions(FOLDER_BITS)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The mode of the root, as far as what lies in it gets it.
+    fn permissions(&self, bits: u32) -> io::Result<fs::Permissions> {
+        Ok(fs::Permissions::from_mode(fs::metadata(&self.root)?.permissions().mode() & bits))
+    }
+
+    /// Makes an object young again; false where that cannot be done.
     pub fn touch(&self, name: &str) -> Result<bool, Fault> {
-        let touched = File::options().append(true).open(self.path(name));
-        Ok(touched.and_then(|file| file.set_modified(SystemTime::now())).is_ok())
+        // A file of somebody else may be given this time by who may write to it, and no other.
+        let now = || Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let now = Timestamps { last_access: now(), last_modification: now() };
+        Ok(utimensat(CWD, self.path(name), &now, AtFlags::empty()).is_ok())
     }
 
     /// Every object below a prefix, which ends in a slash. Links are followed, as they are when an object is read.
@@ -126,6 +161,10 @@ impl Folder {
         match outcome {
             Ok(found) => Ok(Some(found)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.reach().map(|()| None),
+            // Somebody keeps it from others, by a mode that an administrator or another program gave it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && fs::read_dir(&self.root).is_ok() => {
+                Err(Fault::Withheld(format!("`{}`: {error}", self.root.display())))
+            }
             Err(error) => Err(self.fault(&error)),
         }
     }
@@ -147,3 +186,50 @@ fn seen(metadata: &fs::Metadata) -> Seen {
 
 /// Lets a reader of an object be handed on.
 pub type Body = Box<dyn Read + Send>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn all_that_is_put_is_open_to_those_to_whom_the_folder_is() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::new(root.path());
+        let modes = || ["tmp", "objects", "objects/ab", "objects/ab/x"].map(|name| mode(&root.path().join(name)));
+        for (root_mode, file_mode) in [(0o2775, 0o664), (0o755, 0o644), (0o700, 0o600)] {
+            fs::set_permissions(root.path(), fs::Permissions::from_mode(root_mode)).unwrap();
+            assert_eq!(folder.put("objects/ab/x", Content::Bytes(b"1"), Existing::Keep), Ok(false));
+            assert_eq!(modes(), [root_mode, root_mode, root_mode, file_mode]);
+            // What somebody else made is left as it is.
+            fs::set_permissions(root.path().join("objects"), fs::Permissions::from_mode(0o711)).unwrap();
+            assert_eq!(folder.put("objects/ab/x", Content::Bytes(b"2"), Existing::Replace), Ok(false));
+            assert_eq!(modes(), [root_mode, 0o711, root_mode, file_mode]);
+            ["tmp", "objects"].iter().for_each(|name| fs::remove_dir_all(root.path().join(name)).unwrap());
+        }
+    }
+
+    #[test]
+    fn an_object_that_may_not_be_written_is_made_young_again() {
+        let root = tempfile::tempdir().unwrap();
+        let (folder, path) = (Folder::new(root.path()), root.path().join("x"));
+        fs::write(&path, "1").unwrap();
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(1000);
+        File::options().append(true).open(&path).unwrap().set_modified(long_ago).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
+        assert!(folder.look("x").unwrap().unwrap().age > Duration::from_secs(900));
+        assert_eq!((folder.touch("x"), folder.touch("nothing")), (Ok(true), Ok(false)));
+        assert!(folder.look("x").unwrap().unwrap().age < Duration::from_secs(900));
+    }
+
+    #[test]
+    fn an_object_that_may_not_be_read_says_nothing_of_the_others() {
+        let root = tempfile::tempdir().unwrap();
+        let denied = |folder: &Folder| folder.unless_absent::<()>(Err(io::ErrorKind::PermissionDenied.into()));
+        assert!(matches!(denied(&Folder::new(root.path())), Err(Fault::Withheld(_))));
+        assert!(matches!(denied(&Folder::new(&root.path().join("closed"))), Err(Fault::Refused(_))));
+    }
+}
