@@ -375,7 +375,7 @@ mod tests {
         let meter = Meter::default();
         let looker = Looker { meter: &meter, stop: &|| false };
         let (key, artifact) = make(&head, "first", b"0123456789");
-        head.push(&key, Trust::Result, &looker).unwrap();
+        head.push(&key, Trust::Result, &Looker { meter: &Meter::default(), stop: &|| false }).unwrap();
         let part = node.store.incoming_path(&artifact.digest);
         fs::write(&part, b"0123456").unwrap();
         assert_eq!((node.bring(std::slice::from_ref(&artifact), &looker).lacking.len(), meter.moved()), (0, 3));
@@ -391,7 +391,7 @@ mod tests {
         let (head, node) = (cache(folder.path(), "head"), cache(folder.path(), "node"));
         let meter = Meter::default();
         let (key, artifact) = make(&head, "first", &vec![7; 3 * BUFFER]);
-        head.push(&key, Trust::Result, &Looker { meter: &meter, stop: &|| false }).unwrap();
+        head.push(&key, Trust::Result, &Looker { meter: &Meter::default(), stop: &|| false }).unwrap();
         let brought =
             node.bring(std::slice::from_ref(&artifact), &Looker { meter: &meter, stop: &|| meter.moved() > 0 });
         assert_eq!((brought.blobs, brought.lacking.len()), (0, 1));

@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
 
-use crate::remote::{Content, Existing, Fault, Listed, Reading, Seen};
+use crate::remote::{Content, Existing, Fault, INTERRUPTED, Listed, Meter, Reading, Seen};
 
 /// Where files lie before they are whole.
 const UNFINISHED: &str = "tmp";
+
+/// Bytes that are copied at a time, between a look at whether to end and the next.
+const CHUNK: u64 = 4 << 20;
 
 /// What folders that are made get of the root's mode: with its group, all who share it can write there.
 const FOLDER_BITS: u32 = 0o2777;
@@ -70,9 +73,7 @@ impl Folder {
             let mut file = tempfile::Builder::new().tempfile_in(self.path(UNFINISHED))?;
             match content {
                 Content::Bytes(bytes) => file.write_all(bytes)?,
-                Content::File { path, .. } => {
-                    io::copy(&mut File::open(path)?, file.as_file_mut())?;
-                }
+                Content::File { path, meter, .. } => copy(&File::open(path)?, file.as_file_mut(), meter)?,
             }
             file.as_file().set_permissions(self.permissions(FILE_BITS)?)?;
             file.as_file().sync_all()?;
@@ -85,7 +86,10 @@ impl Folder {
                 },
             }
         };
-        put().map_err(|error| self.fault(&error))
+        put().map_err(|error| match content {
+            Content::File { meter, .. } if meter.is_ended() => Fault::Passing(INTERRUPTED.into()),
+            _ => self.fault(&error),
+        })
     }
 
     /// Makes the folders of a path below the root that are not there.
@@ -179,6 +183,19 @@ impl Folder {
     }
 }
 
+/// Copies a file as fast as the file system can by itself, and tells how far it is.
+fn copy(from: &File, to: &mut File, meter: &Meter) -> io::Result<()> {
+    loop {
+        if meter.is_ended() {
+            return Err(io::Error::other(INTERRUPTED));
+        }
+        match io::copy(&mut from.take(CHUNK), to)? {
+            0 => return Ok(()),
+            copied => meter.add(copied),
+        }
+    }
+}
+
 fn seen(metadata: &fs::Metadata) -> Seen {
     let age = metadata.modified().ok().and_then(|time| time.elapsed().ok()).unwrap_or_default();
     Seen { bytes: metadata.len(), age }
@@ -210,6 +227,23 @@ mod tests {
             assert_eq!(modes(), [root_mode, 0o711, root_mode, file_mode]);
             ["tmp", "objects"].iter().for_each(|name| fs::remove_dir_all(root.path().join(name)).unwrap());
         }
+    }
+
+    #[test]
+    fn a_file_that_is_put_is_counted_and_can_be_broken_off() {
+        let root = tempfile::tempdir().unwrap();
+        let (folder, path) = (Folder::new(&root.path().join("remote")), root.path().join("file"));
+        let bytes = 2 * CHUNK + 7;
+        File::create(&path).unwrap().set_len(bytes).unwrap();
+        let meter = Meter::default();
+        let content = Content::File { path: &path, bytes, meter: &meter };
+        assert_eq!((folder.put("x", content, Existing::Keep), meter.moved()), (Ok(false), bytes));
+        assert_eq!(folder.look("x").unwrap().map(|seen| seen.bytes), Some(bytes));
+        meter.end();
+        let interrupted = Err(Fault::Passing(INTERRUPTED.to_owned()));
+        assert_eq!((folder.put("y", content, Existing::Keep), meter.moved()), (interrupted, bytes));
+        assert_eq!(folder.look("y"), Ok(None));
+        assert_eq!(folder.list("tmp/"), Ok(Vec::new()), "nothing of it stays");
     }
 
     #[test]
