@@ -332,6 +332,16 @@ pub fn parse_result(bytes: &[u8]) -> io::Result<StageResult> {
     Ok(result)
 }
 
+/// Whether some bytes are a result of a newer pacer, which this one must not take for damaged.
+pub fn is_newer(bytes: &[u8]) -> bool {
+    // All that a newer one is sure to have.
+    #[derive(Deserialize)]
+    struct Versioned {
+        v: u64,
+    }
+    serde_json::from_slice::<Versioned>(bytes).is_ok_and(|it| it.v > u64::from(RESULT_VERSION))
+}
+
 impl<'a> Ticket<'a> {
     /// The folder that takes the stage's outputs.
     pub fn out(&self) -> &Path {

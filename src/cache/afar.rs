@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow, bail};
 
 use crate::cache::ranges::{self, Came};
-use crate::cache::{Artifact, Cache, Found, Hit, RESULT_BYTES, RESULT_VERSION, StageResult, parse_result, read_result};
+use crate::cache::{
+    Artifact, Cache, Found, Hit, RESULT_BYTES, RESULT_VERSION, StageResult, is_newer, parse_result, read_result,
+};
 use crate::digest::Digest;
 use crate::lock::Lock;
 use crate::remote::{Meter, Reading, Remote, side_by_side};
@@ -67,6 +69,7 @@ pub fn result_name(key: &Digest) -> String {
 pub fn checked(bytes: &[u8], key: &Digest) -> std::result::Result<StageResult, String> {
     match parse_result(bytes) {
         Ok(result) if result.key == *key && result.v == RESULT_VERSION => Ok(result),
+        _ if is_newer(bytes) => Err("a newer pacer wrote it".into()),
         Ok(_) => Err("it belongs to another key or version".into()),
         Err(error) => Err(error.to_string()),
     }
@@ -116,7 +119,9 @@ impl Cache {
         let name = result_name(key);
         let Some(bytes) = remote.read(&name, RESULT_BYTES)? else { return Ok(false) };
         if let Err(why) = checked(&bytes, key) {
-            remote.refuse(&name);
+            if !is_newer(&bytes) {
+                remote.refuse(&name);
+            }
             tracing::warn!("`{name}` of the remote `{}` is refused: {why}", remote.url());
             return Ok(false);
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::cache::afar::{Looker, blob_name, checked, result_name};
-use crate::cache::{Artifact, Cache, RESULT_BYTES, StageResult};
+use crate::cache::{Artifact, Cache, RESULT_BYTES, StageResult, is_newer};
 use crate::digest::Digest;
 use crate::hash::hash_file;
 use crate::remote::{Content, Existing, Remote, Seen, side_by_side};
@@ -199,12 +199,13 @@ impl Cache {
     }
 }
 
-/// The result of a key in the remote; a damaged one counts as none, and is replaced.
+/// The result of a key in the remote. A damaged one counts as none, and is replaced; one of a newer pacer too, but it
+/// stays where the server keeps the first.
 fn theirs(remote: &Remote, key: &Digest) -> Result<Option<StageResult>> {
     let name = result_name(key);
     let Some(bytes) = remote.read(&name, RESULT_BYTES)? else { return Ok(None) };
     let result = checked(&bytes, key);
-    if result.is_err() {
+    if result.is_err() && !is_newer(&bytes) {
         remote.refuse(&name);
     }
     Ok(result.ok())

@@ -7,10 +7,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
-use crate::cache::RESULT_BYTES;
 use crate::cache::afar::{blob_name, checked};
+use crate::cache::{RESULT_BYTES, is_newer};
 use crate::digest::Digest;
 use crate::remote::{Listed, Remote, side_by_side};
 
@@ -89,7 +89,8 @@ pub fn collect(remote: &Remote, policy: Policy) -> Result<Freed> {
     freed.kept_bytes = kept.iter().chain(&young).map(|blob| blob.seen.bytes).sum();
     freed.bytes = doomed.iter().chain(&old).map(|listed| listed.seen.bytes).sum();
     if !policy.dry_run {
-        remove(remote, &doomed, Duration::ZERO)?;
+        // A good one may have taken the place of one that was damaged.
+        remove(remote, &doomed, policy.grace)?;
         remove(remote, &old, policy.grace)?;
     }
     let letters = remote.list("cluster/")?;
@@ -115,6 +116,9 @@ fn standing(remote: &Remote, listed: &Listed, policy: Policy) -> Result<Standing
     let stem = name.rsplit('/').next().and_then(|name| name.strip_suffix(".json"));
     let key = stem.and_then(|stem| stem.parse::<Digest>().ok());
     let bytes = remote.read(name, RESULT_BYTES)?;
+    if bytes.as_deref().is_some_and(is_newer) {
+        bail!("a newer pacer shares its results there, such as `{name}`, and this one cannot know what they need");
+    }
     let result = match (key, &bytes) {
         // Another collection was faster.
         (_, None) => return Ok(Standing::Stays(Vec::new())),
@@ -122,7 +126,7 @@ fn standing(remote: &Remote, listed: &Listed, policy: Policy) -> Result<Standing
         (None, Some(_)) => None,
     };
     Ok(match result {
-        // It may be of a newer pacer; what it names is not known.
+        // Somebody may be about to put it right.
         None if age < policy.grace => Standing::Stays(Vec::new()),
         None => Standing::Damaged,
         Some(_) if age >= policy.grace && policy.older_than.is_some_and(|limit| age > limit) => Standing::Old,
@@ -141,8 +145,65 @@ fn remove(remote: &Remote, doomed: &[&Listed], grace: Duration) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::sync::{Arc, Mutex};
+
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::cache::afar::result_name;
+    use crate::profile::RemoteSettings;
     use crate::remote::Seen;
+
+    /// A bucket whose server gives to each request, by its first line, more headers and an answer; with the first
+    /// lines so far.
+    fn bucket(answer: impl Fn(&str) -> (String, String) + Send + 'static) -> (Remote, Arc<Mutex<Vec<String>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for mut client in listener.incoming().flatten() {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    client.read_exact(&mut byte).unwrap();
+                    head.extend(byte);
+                }
+                let first = String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned();
+                let ((headers, body), length) = (answer(&first), "content-length");
+                noted.lock().unwrap().push(first);
+                let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n{length}: {}\r\n{headers}", body.len());
+                client.write_all(format!("{head}\r\n{body}").as_bytes()).unwrap();
+            }
+        });
+        let settings = RemoteSettings { url: "s3://lab/x".into(), endpoint: Some(endpoint), ..Default::default() };
+        (Remote::open(&settings).unwrap(), asked)
+    }
+
+    #[test]
+    fn a_result_that_takes_the_place_of_a_damaged_one_meanwhile_stays() {
+        let name = result_name(&Digest::of(b"key"));
+        let row = format!("<Key>x/{name}</Key><Size>2</Size><LastModified>2020-01-01T00:00:00.000Z</LastModified>");
+        let listed = format!("<R><Contents>{row}</Contents></R>");
+        let (remote, asked) = bucket(move |first| match first {
+            _ if first.contains("prefix=x%2Fresults") => (String::new(), listed.clone()),
+            _ if first.contains("FORMAT") => (String::new(), "1\n".into()),
+            _ if first.contains("/results/") && first.starts_with("GET") => (String::new(), "{}".into()),
+            // Since it was read.
+            _ if first.starts_with("HEAD") => {
+                let now = Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT");
+                (format!("last-modified: {now}\r\ndate: {now}\r\n"), String::new())
+            }
+            _ => (String::new(), "<R></R>".into()),
+        });
+        let policy = Policy { grace: Duration::from_secs(3600), older_than: None, dry_run: false };
+        assert_eq!(collect(&remote, policy).unwrap().damaged, 1);
+        let asked = asked.lock().unwrap();
+        assert!(asked.iter().any(|line| line.starts_with("HEAD")), "{asked:?}");
+        assert!(!asked.iter().any(|line| line.starts_with("DELETE")), "{asked:?}");
+    }
 
     #[test]
     fn letters_of_a_session_stay_as_long_as_anybody_writes_there() {

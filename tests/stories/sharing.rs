@@ -372,6 +372,22 @@ fn a_collection_frees_nothing_where_some_results_cannot_be_listed() {
 }
 
 #[test]
+fn results_of_a_newer_pacer_are_neither_collected_nor_replaced() {
+    let remote = folder();
+    let (first, second) = two_machines(remote.path());
+    let all = || files(remote.path()).iter().map(|path| fs::read(path).unwrap()).collect::<Vec<_>>();
+    let results = files(&remote.path().join("results"));
+    overwrite(&results[0], "{\"v\": 3, \"artifacts\": \"told in another way\"}\n");
+    let before = all();
+    let said = first.pacer(&["gc", "--remote", "--grace", "0s"]);
+    assert!(said.code == 2 && said.err.contains("nothing was freed"), "{}{}", said.out, said.err);
+    assert!(said.err.contains("a newer pacer shares its results there"), "{}", said.err);
+    let said = second.pacer(&["run", "pipeline.toml", "--push"]);
+    assert!(said.code == 0 && said.err.contains("is refused: a newer pacer wrote it"), "{}", said.err);
+    assert_eq!((first.pacer(&["push"]).code, all()), (0, before));
+}
+
+#[test]
 fn a_collection_of_the_store_keeps_what_came_from_the_remote() {
     let remote = folder();
     let (_, second) = two_machines(remote.path());
