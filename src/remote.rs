@@ -6,6 +6,7 @@
 
 pub mod credentials;
 pub mod folder;
+mod format;
 mod meter;
 mod parts;
 pub mod s3;
@@ -26,6 +27,7 @@ use crate::digest::Digest;
 use crate::profile::RemoteSettings;
 use crate::remote::folder::{Body, Folder};
 pub use crate::remote::meter::Meter;
+pub use crate::remote::parts::Unfinished;
 use crate::remote::s3::{Address, Bucket};
 
 /// How often a call is tried that found nobody, and one that failed for a passing reason.
@@ -45,12 +47,6 @@ const INTERRUPTED: &str = "it was interrupted";
 
 /// The region where none is named.
 const REGION: &str = "us-east-1";
-
-/// Where the layout of a remote is written.
-const FORMAT_NAME: &str = "FORMAT";
-
-/// The layout of a remote.
-const FORMAT: &str = "1\n";
 
 /// Why something did not come about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,6 +135,8 @@ pub struct Remote {
     failures: AtomicUsize,
     down_since: Mutex<Option<Instant>>,
     told: AtomicBool,
+    /// Whether its layout was seen or written.
+    has_format: Mutex<bool>,
     /// Objects that were found to be damaged: a later put replaces them.
     refused: Mutex<BTreeSet<String>>,
     /// Keys that were asked for.
@@ -168,6 +166,7 @@ impl Remote {
             failures: AtomicUsize::new(0),
             down_since: Mutex::new(None),
             told: AtomicBool::new(false),
+            has_format: Mutex::default(),
             refused: Mutex::default(),
             asked: Mutex::default(),
             disowned: Mutex::default(),
@@ -259,6 +258,11 @@ impl Remote {
 
     /// Puts an object; whether one that was there was left as it is.
     pub fn put(&self, name: &str, content: Content<'_>, existing: Existing) -> Result<bool> {
+        self.ensure_format()?;
+        self.put_as_it_is(name, content, existing)
+    }
+
+    fn put_as_it_is(&self, name: &str, content: Content<'_>, existing: Existing) -> Result<bool> {
         let existing = if self.is_refused(name) { Existing::Replace } else { existing };
         let left = self.attempt(Act::Write, || match &self.site {
             Site::Folder(folder) => folder.put(name, content, existing),
@@ -300,22 +304,17 @@ impl Remote {
         })
     }
 
-    /// Ends puts that were begun longer ago than some age and never finished; how many.
-    pub fn give_up_unfinished(&self, age: Duration, only_count: bool) -> Result<usize> {
+    /// Ends puts that were begun longer ago than some age and never finished, of objects whose names are one's own.
+    pub fn give_up_unfinished(
+        &self,
+        age: Duration,
+        only_count: bool,
+        is_own: &dyn Fn(&str) -> bool,
+    ) -> Result<Unfinished> {
         self.attempt(Act::Write, || match &self.site {
             Site::Folder(folder) => folder.give_up_unfinished(age, only_count),
-            Site::Bucket(bucket) => bucket.give_up_unfinished(age, only_count),
+            Site::Bucket(bucket) => bucket.give_up_unfinished(age, only_count, is_own),
         })
-    }
-
-    /// Sees whether there is a remote of a layout that this program knows; before the first put it is made one.
-    pub fn check_format(&self, make: bool) -> Result<()> {
-        match self.read(FORMAT_NAME, 64)? {
-            Some(text) if text == FORMAT.as_bytes() => Ok(()),
-            Some(_) => bail!("the remote `{}` was written in a layout that this pacer does not know", self.url()),
-            None if make => self.put(FORMAT_NAME, Content::Bytes(FORMAT.as_bytes()), Existing::Keep).map(drop),
-            None => Ok(()),
-        }
     }
 
     /// Notes that an object is damaged, so that a later put replaces it.

@@ -1,5 +1,8 @@
 //! Frees what a remote holds and no result reaches. Unaware of stores.
 //!
+//! Where results are shared, others may keep what is theirs, in a bucket above all. So nothing goes but what has a name
+//! that a pacer gives, to the last digit, and nothing at all where no pacer has written its mark.
+//!
 //! Nobody can be kept from putting something there meanwhile. So only what has been there for the time of grace goes:
 //! who puts a result makes blobs that were there before young again first. The list of blobs is made before the
 //! results are read, so that a blob that comes with a new result is not on it.
@@ -9,8 +12,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::cache::afar::{blob_name, checked};
+use crate::cache::afar::{blob_name, checked, result_name};
 use crate::cache::{RESULT_BYTES, is_newer};
+use crate::cluster::mail::is_letter;
 use crate::digest::Digest;
 use crate::remote::{Listed, Remote, side_by_side};
 
@@ -32,7 +36,7 @@ pub struct Policy {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Freed {
     /// Results.
-    pub results: usize,
+    pub doomed: Vec<Doomed>,
     /// Results among them that were damaged.
     pub damaged: usize,
     /// Blobs that no result that stays reaches.
@@ -49,58 +53,110 @@ pub struct Freed {
     pub kept_bytes: u64,
     /// Blobs that no result reaches, and which are too young to go.
     pub young: usize,
+    /// What others than pacer put beside all that, by its names; it stays.
+    pub foreign: usize,
+}
+
+/// A result that goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doomed {
+    /// Its key.
+    pub key: Digest,
+    /// Its kind; none where it is damaged.
+    pub kind: Option<String>,
+    /// Bytes of its artifacts, whether or not others need them too.
+    pub bytes: u64,
+    /// How long ago it was put there.
+    pub age: Duration,
+}
+
+/// A result of the list.
+struct Named {
+    key: Digest,
+    listed: Listed,
 }
 
 /// How a result stands.
 enum Standing {
+    /// It stays, and so do these blobs.
     Stays(Vec<String>),
-    Old,
-    Damaged,
+    Goes(Doomed),
+}
+
+/// What a remote holds.
+struct Survey {
+    blobs: Vec<Listed>,
+    results: Vec<Named>,
+    /// Of the results, in their order.
+    standings: Vec<Standing>,
+    letters: Vec<Listed>,
+    foreign: usize,
 }
 
 /// Frees what no result reaches.
 pub fn collect(remote: &Remote, policy: Policy) -> Result<Freed> {
-    remote.check_format(false)?;
-    let survey = || -> Result<_> {
-        let (blobs, results) = (remote.list("objects/")?, remote.list("results/")?);
-        let standings = side_by_side(&results, READERS, |listed| standing(remote, listed, policy));
-        Ok((blobs, standings.into_iter().collect::<Result<Vec<_>>>()?, results))
-    };
-    let (blobs, standings, results) = survey().context("nothing was freed")?;
-    let mut freed = Freed::default();
+    let survey = survey(remote, policy).context("nothing was freed")?;
+    let mut freed = Freed { foreign: survey.foreign, ..Freed::default() };
     let (mut named, mut doomed) = (BTreeSet::new(), Vec::new());
-    for (listed, standing) in results.iter().zip(standings) {
+    for (result, standing) in survey.results.iter().zip(survey.standings) {
         match standing {
             Standing::Stays(blobs) => {
                 named.extend(blobs);
                 freed.kept += 1;
-                continue;
             }
-            Standing::Old => {}
-            Standing::Damaged => freed.damaged += 1,
+            Standing::Goes(told) => {
+                freed.damaged += usize::from(told.kind.is_none());
+                freed.doomed.push(told);
+                doomed.push(&result.listed);
+            }
         }
-        freed.results += 1;
-        doomed.push(listed);
     }
-    // The results first, so that none names a blob that is gone.
-    let (kept, loose): (Vec<_>, Vec<_>) = blobs.iter().partition(|blob| named.contains(&blob.name));
+    let (kept, loose): (Vec<_>, Vec<_>) = survey.blobs.iter().partition(|blob| named.contains(&blob.name));
     let (old, young): (Vec<_>, Vec<_>) = loose.into_iter().partition(|blob| blob.seen.age >= policy.grace);
-    (freed.blobs, freed.young) = (old.len(), young.len());
+    let letters = unread(&survey.letters, policy.grace);
+    (freed.blobs, freed.young, freed.letters) = (old.len(), young.len(), letters.len());
     freed.kept_bytes = kept.iter().chain(&young).map(|blob| blob.seen.bytes).sum();
     freed.bytes = doomed.iter().chain(&old).map(|listed| listed.seen.bytes).sum();
     if !policy.dry_run {
-        // A good one may have taken the place of one that was damaged.
-        remove(remote, &doomed, policy.grace)?;
-        remove(remote, &old, policy.grace)?;
+        // The results first, so that none names a blob that is gone. A good one may have taken the place of one that was
+        // damaged: it is as young as any other.
+        [doomed, old, letters].iter().try_for_each(|listed| remove(remote, listed, policy.grace))?;
     }
-    let letters = remote.list("cluster/")?;
-    let letters = unread(&letters, policy.grace);
-    freed.letters = letters.len();
-    if !policy.dry_run {
-        remove(remote, &letters, policy.grace)?;
-    }
-    freed.unfinished = remote.give_up_unfinished(policy.grace, policy.dry_run)?;
+    let is_own = |name: &str| is_blob(name) || key_of(name).is_some() || is_letter(name);
+    let unfinished = remote.give_up_unfinished(policy.grace, policy.dry_run, &is_own)?;
+    freed.unfinished = unfinished.given_up;
+    freed.foreign += unfinished.foreign;
     Ok(freed)
+}
+
+/// Looks at all that a remote holds, the blobs first.
+fn survey(remote: &Remote, policy: Policy) -> Result<Survey> {
+    remote.require_format()?;
+    let mut foreign = 0;
+    let mut own = |prefix, is_own: fn(&str) -> bool| -> Result<Vec<Listed>> {
+        let (own, others): (Vec<_>, Vec<_>) = remote.list(prefix)?.into_iter().partition(|it| is_own(&it.name));
+        foreign += others.len();
+        Ok(own)
+    };
+    let blobs = own("objects/", is_blob)?;
+    let results = own("results/", |name| key_of(name).is_some())?.into_iter();
+    let results: Vec<_> = results.filter_map(|listed| Some(Named { key: key_of(&listed.name)?, listed })).collect();
+    let letters = own("cluster/", is_letter)?;
+    let standings = side_by_side(&results, READERS, |result| standing(remote, result, policy));
+    let standings = standings.into_iter().collect::<Result<_>>()?;
+    Ok(Survey { blobs, results, standings, letters, foreign })
+}
+
+/// Whether a name is that of a blob.
+fn is_blob(name: &str) -> bool {
+    let digest = name.strip_prefix("objects/").and_then(|digest| digest.replacen('/', "", 1).parse().ok());
+    digest.is_some_and(|digest| blob_name(&digest) == name)
+}
+
+/// The key of the result that has a name.
+fn key_of(name: &str) -> Option<Digest> {
+    let key = name.rsplit('/').next()?.strip_suffix(".json")?.parse().ok()?;
+    (result_name(&key) == name).then_some(key)
 }
 
 /// All letters of sessions in which nobody has written within the time of grace.
@@ -110,27 +166,25 @@ fn unread(letters: &[Listed], grace: Duration) -> Vec<&Listed> {
     letters.iter().filter(|listed| !alive.contains(&session(listed))).collect()
 }
 
-fn standing(remote: &Remote, listed: &Listed, policy: Policy) -> Result<Standing> {
-    let name = &listed.name;
-    let age = listed.seen.age;
-    let stem = name.rsplit('/').next().and_then(|name| name.strip_suffix(".json"));
-    let key = stem.and_then(|stem| stem.parse::<Digest>().ok());
-    let bytes = remote.read(name, RESULT_BYTES)?;
-    if bytes.as_deref().is_some_and(is_newer) {
+fn standing(remote: &Remote, Named { key, listed }: &Named, policy: Policy) -> Result<Standing> {
+    let (name, age) = (&listed.name, listed.seen.age);
+    let Some(bytes) = remote.read(name, RESULT_BYTES)? else {
+        // Another collection was faster.
+        return Ok(Standing::Stays(Vec::new()));
+    };
+    if is_newer(&bytes) {
         bail!("a newer pacer shares its results there, such as `{name}`, and this one cannot know what they need");
     }
-    let result = match (key, &bytes) {
-        // Another collection was faster.
-        (_, None) => return Ok(Standing::Stays(Vec::new())),
-        (Some(key), Some(bytes)) => checked(bytes, &key).ok(),
-        (None, Some(_)) => None,
-    };
-    Ok(match result {
+    let doomed = |kind, bytes| Standing::Goes(Doomed { key: *key, kind, bytes, age });
+    Ok(match checked(&bytes, key) {
         // Somebody may be about to put it right.
-        None if age < policy.grace => Standing::Stays(Vec::new()),
-        None => Standing::Damaged,
-        Some(_) if age >= policy.grace && policy.older_than.is_some_and(|limit| age > limit) => Standing::Old,
-        Some(result) => Standing::Stays(result.artifacts.iter().map(|it| blob_name(&it.digest)).collect()),
+        Err(_) if age < policy.grace => Standing::Stays(Vec::new()),
+        Err(_) => doomed(None, listed.seen.bytes),
+        Ok(result) if age >= policy.grace && policy.older_than.is_some_and(|limit| age > limit) => {
+            let kind = result.record["kind"].as_str().unwrap_or("unknown").to_owned();
+            doomed(Some(kind), result.artifacts.iter().map(|artifact| artifact.bytes).sum())
+        }
+        Ok(result) => Standing::Stays(result.artifacts.iter().map(|it| blob_name(&it.digest)).collect()),
     })
 }
 
@@ -152,7 +206,6 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::cache::afar::result_name;
     use crate::profile::RemoteSettings;
     use crate::remote::Seen;
 
@@ -180,6 +233,24 @@ mod tests {
         });
         let settings = RemoteSettings { url: "s3://lab/x".into(), endpoint: Some(endpoint), ..Default::default() };
         (Remote::open(&settings).unwrap(), asked)
+    }
+
+    #[test]
+    fn names_that_are_only_like_those_of_pacer_are_not_its_own() {
+        let digest = Digest::of(b"1");
+        let (hex, upper) = (digest.hex(), digest.hex().to_uppercase());
+        let (first, rest) = (&hex[..2], &hex[2..]);
+        assert!(is_blob(&blob_name(&digest)) && key_of(&result_name(&digest)) == Some(digest));
+        for name in [hex.clone(), format!("{first}/{hex}"), format!("{first}/{rest}.png"), "ab/loose".into()] {
+            assert!(!is_blob(&format!("objects/{name}")), "{name}");
+        }
+        assert!(!is_blob(&format!("objects/{}/{}", &upper[..2], &upper[2..])) && !is_blob(&format!("{first}/{rest}")));
+        for name in [format!("{hex}.json"), format!("{first}/{hex}"), format!("{first}/{rest}.json"), "a.csv".into()] {
+            assert!(key_of(&format!("results/{name}")).is_none(), "{name}");
+        }
+        assert!(
+            key_of(&format!("results/00/{hex}.json")).is_none() && key_of(&format!("x/results/{hex}.json")).is_none()
+        );
     }
 
     #[test]

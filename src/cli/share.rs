@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::cache::afar::{Brought, Looker};
 use crate::cache::push::{Pushed, Trust, YOUNG};
 use crate::cache::{Artifact, Cache, Found};
 use crate::care;
-use crate::care::remote::{Freed, Policy, collect};
+use crate::care::remote::{Doomed, Freed, Policy, collect};
+use crate::cli::plan::in_format;
 use crate::cli::project::{self, Project};
 use crate::cli::{Exit, Format, PipelineArgs, Session, Sharing, ls, run};
 use crate::digest::Digest;
@@ -23,6 +25,7 @@ use crate::executor::Stop;
 use crate::graph;
 use crate::journal;
 use crate::remote::{Meter, Remote, side_by_side};
+use crate::ui::tables::Rows;
 use crate::ui::{output, transfer};
 
 /// Results that are put at once.
@@ -102,7 +105,7 @@ pub fn push(args: &PushArgs, session: &Session) -> Result<Exit> {
             (cache, files.iter().filter_map(key).collect())
         }
     };
-    remote(&cache)?.check_format(true)?;
+    remote(&cache)?.ensure_format()?;
     let stop = Arc::new(Stop::default());
     run::heed_signals(&stop)?;
     let keys: Vec<Digest> = keys.into_iter().collect();
@@ -276,13 +279,20 @@ pub fn gc(grace: Duration, older_than: Option<Duration>, dry_run: bool, session:
     }
     let cache = project::cache(session, None)?;
     let freed = collect(remote(&cache)?, Policy { grace, older_than, dry_run })?;
-    let Freed { results, damaged, blobs, unfinished, letters, bytes, kept, kept_bytes, young } = freed;
+    let Freed { doomed, damaged, blobs, unfinished, letters, bytes, kept, kept_bytes, young, foreign } = freed;
+    let results = doomed.len();
     if session.format == Format::Json {
         output::print_json(&json!({
             "v": 1, "results": results, "damaged": damaged, "blobs": blobs, "unfinished": unfinished, "letters": letters, "bytes": bytes,
-            "kept": kept, "kept_bytes": kept_bytes, "young": young, "dry_run": dry_run,
+            "kept": kept, "kept_bytes": kept_bytes, "young": young, "foreign": foreign, "dry_run": dry_run,
+            "doomed": doomed.iter().map(|it| json!({
+                "key": it.key, "kind": it.kind, "bytes": it.bytes, "age": it.age.as_secs(),
+            })).collect::<Vec<_>>(),
         }))?;
         return Ok(Exit::Done);
+    }
+    if dry_run && !doomed.is_empty() {
+        output::print(&in_format(&table(&doomed), session.format));
     }
     output::print(&format!(
         "{} {}: {results} results ({damaged} damaged), {blobs} blobs that no result reaches, {unfinished} unfinished \
@@ -291,5 +301,19 @@ pub fn gc(grace: Duration, older_than: Option<Duration>, dry_run: bool, session:
         output::bytes(bytes),
         output::bytes(kept_bytes),
     ));
+    if foreign > 0 {
+        output::say(&format!("{} there, by their names none of pacer's, stay", output::number(foreign, "object")));
+    }
     Ok(Exit::Done)
+}
+
+/// The results of a remote that would go.
+fn table(doomed: &[Doomed]) -> Rows {
+    let mut rows = Rows::new(["result", "kind", "put", "size"]);
+    for Doomed { key, kind, bytes, age } in doomed {
+        let put = Timestamp::now().checked_sub(*age).map(|time| time.strftime("%Y-%m-%d %H:%M").to_string());
+        let kind = kind.clone().unwrap_or_else(|| "(damaged)".to_owned());
+        rows.push([key.short(), kind, put.unwrap_or_default(), output::bytes(*bytes)]);
+    }
+    rows
 }

@@ -37,6 +37,26 @@ pub const SIGN_INTERVAL: Duration = Duration::from_secs(2);
 /// A pilot that has been silent for so long is gone.
 pub const SIGN_LOST: Duration = Duration::from_secs(30);
 
+/// Whether a run or a pilot gives such a name to what it writes.
+pub fn is_letter(name: &str) -> bool {
+    let are_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_session = |text: &str| {
+        text.rsplit_once('-').is_some_and(|(name, number)| name.len() == 12 && is_hex(name) && are_digits(number))
+    };
+    // A job or a task of an array, and a process.
+    let is_pilot = |text: &str| {
+        text.rsplit_once('-').is_some_and(|(job, process)| job.split('_').all(are_digits) && are_digits(process))
+    };
+    match name.split('/').collect::<Vec<_>>()[..] {
+        ["cluster", session, "pilots", pilot] => is_session(session) && is_pilot(pilot),
+        ["cluster", session, "jobs" | "stops" | "ends", pilot, number] => {
+            is_session(session) && is_pilot(pilot) && are_digits(number)
+        }
+        _ => false,
+    }
+}
+
 /// What the run and its pilots know and nobody else.
 #[derive(Clone)]
 pub struct Secret(Digest);
@@ -249,6 +269,28 @@ mod tests {
     use super::*;
     use crate::cluster::spool::Claim;
     use crate::profile::RemoteSettings;
+
+    #[test]
+    fn what_is_written_is_known_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = folder.path().display().to_string();
+        let remote = Remote::open(&RemoteSettings { url, ..RemoteSettings::default() }).unwrap();
+        let secret = Secret::new().unwrap();
+        let session = format!("{}-0", secret.name());
+        let mail = Mail::new(&remote, &session, &secret);
+        for pilot in [crate::cluster::pilot::claim().pilot, "7_0-1".into(), "12-345".into()] {
+            mail.put(&format!("pilots/{pilot}"), &()).unwrap();
+            mail.stop(&pilot, 17, StopHow::Kill).unwrap();
+        }
+        let written = remote.list("cluster/").unwrap();
+        assert!(written.len() == 6 && written.iter().all(|it| is_letter(&it.name)), "{written:?}");
+        for name in ["pilots/7", "pilots/7_-1", "pilots/7_0-1/1", "jobs/7_0-1", "jobs/7_0-1/x", "notes/7_0-1/1"] {
+            assert!(!is_letter(&format!("cluster/{session}/{name}")), "{name}");
+        }
+        for session in ["s", "0123456789AB-0", "0123456789ab", "0123456789ab-"] {
+            assert!(!is_letter(&format!("cluster/{session}/pilots/7_0-1")), "{session}");
+        }
+    }
 
     #[test]
     fn a_pilot_is_seen_from_its_first_report_to_its_leave() {

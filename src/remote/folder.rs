@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
 
-use crate::remote::{Content, Existing, Fault, INTERRUPTED, Listed, Meter, Reading, Seen};
+use crate::remote::{Content, Existing, Fault, INTERRUPTED, Listed, Meter, Reading, Seen, Unfinished};
 
 /// Where files lie before they are whole.
 const UNFINISHED: &str = "tmp";
+
+/// How their names begin; so many letters and digits follow.
+const OWN: (&str, usize) = ("pacer-", 6);
 
 /// Bytes that are copied at a time, between a look at whether to end and the next.
 const CHUNK: u64 = 4 << 20;
@@ -70,7 +73,8 @@ impl Folder {
             let target = self.path(name);
             self.make_folders(Path::new(UNFINISHED))?;
             self.make_folders(Path::new(name).parent().unwrap_or(Path::new("")))?;
-            let mut file = tempfile::Builder::new().tempfile_in(self.path(UNFINISHED))?;
+            let mut file =
+                tempfile::Builder::new().prefix(OWN.0).rand_bytes(OWN.1).tempfile_in(self.path(UNFINISHED))?;
             match content {
                 Content::Bytes(bytes) => file.write_all(bytes)?,
                 Content::File { path, meter, .. } => copy(&File::open(path)?, file.as_file_mut(), meter)?,
@@ -151,14 +155,15 @@ impl Folder {
         self.unless_absent(fs::remove_file(self.path(name))).map(drop)
     }
 
-    /// Removes what was begun longer ago than some age and never finished; how many.
-    pub fn give_up_unfinished(&self, age: Duration, only_count: bool) -> Result<usize, Fault> {
-        let old = self.list(&format!("{UNFINISHED}/"))?.into_iter().filter(|listed| listed.seen.age >= age);
-        let old: Vec<_> = old.collect();
+    /// Removes what was begun here longer ago than some age and never finished.
+    pub fn give_up_unfinished(&self, age: Duration, only_count: bool) -> Result<Unfinished, Fault> {
+        let all = self.list(&format!("{UNFINISHED}/"))?;
+        let (own, foreign): (Vec<_>, Vec<_>) = all.into_iter().partition(|listed| is_unfinished(&listed.name));
+        let old: Vec<_> = own.iter().filter(|listed| listed.seen.age >= age).collect();
         if !only_count {
             old.iter().try_for_each(|listed| self.delete(&listed.name))?;
         }
-        Ok(old.len())
+        Ok(Unfinished { given_up: old.len(), foreign: foreign.len() })
     }
 
     fn unless_absent<T>(&self, outcome: io::Result<T>) -> Result<Option<T>, Fault> {
@@ -181,6 +186,12 @@ impl Folder {
             _ => Fault::Passing(told),
         }
     }
+}
+
+/// Whether a file has a name as they have before they are whole.
+fn is_unfinished(name: &str) -> bool {
+    let rest = name.strip_prefix(UNFINISHED).and_then(|name| name.strip_prefix('/')?.strip_prefix(OWN.0));
+    rest.is_some_and(|rest| rest.len() == OWN.1 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
 /// Copies a file as fast as the file system can by itself, and tells how far it is.
@@ -227,6 +238,22 @@ mod tests {
             assert_eq!(modes(), [root_mode, 0o711, root_mode, file_mode]);
             ["tmp", "objects"].iter().for_each(|name| fs::remove_dir_all(root.path().join(name)).unwrap());
         }
+    }
+
+    #[test]
+    fn only_files_that_were_begun_here_are_given_up() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::new(root.path());
+        folder.put("x", Content::Bytes(b"1"), Existing::Keep).unwrap();
+        let begun = tempfile::Builder::new().prefix(OWN.0).tempfile_in(root.path().join(UNFINISHED)).unwrap();
+        for name in ["begun", ".tmpabcdef", "pacer-abc_ef", "pacer-longer7", "pacer-"] {
+            fs::write(root.path().join(UNFINISHED).join(name), "of somebody").unwrap();
+        }
+        let [day, none] = [Duration::from_secs(86_400), Duration::ZERO];
+        for (age, only_count, given_up) in [(day, false, 0), (none, true, 1), (none, false, 1), (none, false, 0)] {
+            assert_eq!(folder.give_up_unfinished(age, only_count), Ok(Unfinished { given_up, foreign: 5 }));
+        }
+        assert!(!begun.path().exists());
     }
 
     #[test]

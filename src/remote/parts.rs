@@ -20,6 +20,15 @@ const AT_ONCE: usize = 4;
 /// A part as a server names it, and its size.
 type Sent = BTreeMap<u64, (String, u64)>;
 
+/// Puts that were begun and never finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Those that were given up.
+    pub given_up: usize,
+    /// Those of others than pacer, which stay.
+    pub foreign: usize,
+}
+
 impl Bucket {
     /// Objects of this size and larger go in parts.
     pub(super) fn large(&self) -> u64 {
@@ -105,9 +114,18 @@ impl Bucket {
         }
     }
 
-    /// Ends uploads that were begun longer ago than some age; how many.
-    pub fn give_up_unfinished(&self, age: Duration, only_count: bool) -> Result<usize, Fault> {
-        let old: Vec<_> = self.uploads(&self.key(""))?.into_iter().filter(|(.., begun)| *begun >= age).collect();
+    /// Ends uploads that were begun longer ago than some age, of objects whose names are one's own: others may use the
+    /// bucket too.
+    pub fn give_up_unfinished(
+        &self,
+        age: Duration,
+        only_count: bool,
+        is_own: &dyn Fn(&str) -> bool,
+    ) -> Result<Unfinished, Fault> {
+        let root = self.key("");
+        let all = self.uploads(&root)?.into_iter();
+        let (own, foreign): (Vec<_>, Vec<_>) = all.partition(|(key, ..)| key.strip_prefix(&root).is_some_and(is_own));
+        let old: Vec<_> = own.iter().filter(|(.., begun)| *begun >= age).collect();
         for (key, upload, _) in old.iter().filter(|_| !only_count) {
             let query = [("uploadId", upload.clone())];
             let answer = self.send(&Asked { query: &query, ..Asked::new("DELETE", key) })?;
@@ -115,7 +133,7 @@ impl Bucket {
                 self.text(answer)?;
             }
         }
-        Ok(old.len())
+        Ok(Unfinished { given_up: old.len(), foreign: foreign.len() })
     }
 }
 
@@ -157,8 +175,24 @@ mod tests {
         let (port, asked) = server(vec![page("a", cut), page("b", "<IsTruncated>false</IsTruncated>")]);
         let endpoint = format!("http://127.0.0.1:{port}");
         let address = Address { place: "lab/x", endpoint: Some(&endpoint), region: "us-east-1", path_style: true };
-        assert_eq!(Bucket::new(&address, None).give_up_unfinished(Duration::from_secs(1), true), Ok(2));
+        let given_up = Bucket::new(&address, None).give_up_unfinished(Duration::from_secs(1), true, &|_| true);
+        assert_eq!(given_up, Ok(Unfinished { given_up: 2, foreign: 0 }));
         let asked = asked.join().unwrap();
         assert!(asked[1].contains("key-marker=x%2Fa&") && asked[1].contains("upload-id-marker=a&"), "{asked:?}");
+    }
+
+    #[test]
+    fn uploads_of_other_programs_in_the_bucket_go_on() {
+        let upload = |key: &str| {
+            let begun = "<Initiated>2020-01-01T00:00:00.000Z</Initiated>";
+            format!("<Upload><Key>{key}</Key><UploadId>of-{key}</UploadId>{begun}</Upload>")
+        };
+        let listed = format!("<R>{}{}</R>", upload("film.mp4"), upload("own"));
+        let (port, asked) = server(vec![listed, String::new()]);
+        let endpoint = format!("http://127.0.0.1:{port}");
+        let address = Address { place: "lab", endpoint: Some(&endpoint), region: "us-east-1", path_style: true };
+        let given_up = Bucket::new(&address, None).give_up_unfinished(Duration::ZERO, false, &|name| name == "own");
+        assert_eq!(given_up, Ok(Unfinished { given_up: 1, foreign: 1 }));
+        assert!(asked.join().unwrap()[1].starts_with("DELETE /lab/own?uploadId=of-own "));
     }
 }

@@ -293,9 +293,11 @@ fn a_bucket_is_shared_like_a_folder_and_no_secret_is_told() {
     assert!(said.code == 0 && said.err.contains("2 ran"), "{}", said.err);
     assert_eq!(pacer(&sharing(server.port), &["pull", "pipeline.toml"]).code, 0);
 
-    put(&server, "a%20team/x/objects/ab/loose", b"12345");
+    put(&server, &format!("a%20team/x/objects/ab/{}", "0".repeat(62)), b"12345");
+    put(&server, "a%20team/x/objects/ab/of-somebody", b"12345");
     let said = pacer(&first, &["gc", "--remote", "--grace", "0s", "--format", "json"]);
     assert!(said.out.contains("\"blobs\": 1") && said.out.contains("\"kept\": 3"), "{}{}", said.out, said.err);
+    assert!(said.out.contains("\"foreign\": 1"), "{}{}", said.out, said.err);
     assert!(!holds_secret(&first.path("")), "the secret was written down");
 }
 

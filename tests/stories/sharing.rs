@@ -329,10 +329,10 @@ fn the_first_of_two_results_stays_and_the_other_is_told() {
 fn a_collection_frees_what_no_result_reaches_after_its_grace() {
     let remote = folder();
     let (first, _) = two_machines(remote.path());
-    let loose = remote.path().join("objects/ab/loose");
+    let loose = remote.path().join("objects/ab").join("0".repeat(62));
     fs::create_dir_all(loose.parent().unwrap()).unwrap();
     fs::write(&loose, "12345").unwrap();
-    fs::write(remote.path().join("tmp/begun"), "half").unwrap();
+    fs::write(remote.path().join("tmp/pacer-begun1"), "half").unwrap();
     let gc = |arguments: &[&str]| {
         let said = first.pacer(&[&["gc", "--remote", "--format", "json"], arguments].concat());
         assert_eq!(said.code, 0, "{}", said.err);
@@ -345,9 +345,46 @@ fn a_collection_frees_what_no_result_reaches_after_its_grace() {
     assert_eq!((told["blobs"].as_u64(), told["unfinished"].as_u64(), loose.exists()), (Some(1), Some(1), false));
     let third = sharing(remote.path());
     assert_eq!(third.pacer(&["pull", "pipeline.toml"]).code, 0);
-    // Old results go, with their blobs.
+    // Old results go, with their blobs, and are named before.
+    let old = ["--grace", "0s", "--older-than", "0s", "--dry-run"];
+    let named: Vec<_> = ["first", "second", "third"].iter().map(|stage| first.show(stage)["key"].clone()).collect();
+    let told = gc(&old)["doomed"].as_array().unwrap().clone();
+    assert!(told.len() == 3 && told.iter().all(|it| named.contains(&it["key"]) && it["kind"] == "command"), "{told:?}");
+    let said = first.pacer(&[&["gc", "--remote"], &old[..]].concat());
+    let short = |key: &Value| key.as_str().unwrap()[..12].to_owned();
+    assert!(named.iter().all(|key| said.out.contains(&short(key))), "{}", said.out);
     assert_eq!(gc(&["--grace", "0s", "--older-than", "0s"])["results"], 3);
     assert_eq!(files(&remote.path().join("objects")).len() + files(&remote.path().join("results")).len(), 0);
+}
+
+#[test]
+fn a_collection_leaves_what_pacer_did_not_write() {
+    let remote = folder();
+    let (first, _) = two_machines(remote.path());
+    let others =
+        ["objects/cup.obj", "objects/ab/loose", "results/run-1.csv", "results/ab/run.json", "tmp/x", "cluster/a/b"];
+    let write = || {
+        for name in others {
+            fs::create_dir_all(remote.path().join(name).parent().unwrap()).unwrap();
+            fs::write(remote.path().join(name), "of somebody").unwrap();
+        }
+    };
+    write();
+    let gc = ["gc", "--remote", "--grace", "0s", "--older-than", "0s"];
+    let before = files(remote.path());
+    // Where no pacer has written its mark, it may be the wrong place.
+    fs::remove_file(remote.path().join("FORMAT")).unwrap();
+    let said = first.pacer(&gc);
+    assert!(said.code == 2 && said.err.contains("nothing was freed"), "{}{}", said.out, said.err);
+    assert!(said.err.contains("there is no `FORMAT`") && said.err.contains("`pacer push` first"), "{}", said.err);
+    assert_eq!(files(remote.path()).len(), before.len() - 1);
+    assert_eq!(first.pacer(&["push"]).code, 0);
+    assert_eq!(files(remote.path()), before);
+    let said = first.pacer(&gc);
+    assert!(said.code == 0 && said.out.contains("3 results") && said.err.contains("6 objects there"), "{}", said.err);
+    let mut kept: Vec<_> = others.iter().chain(&["FORMAT"]).map(|name| remote.path().join(name)).collect();
+    kept.sort();
+    assert_eq!(files(remote.path()), kept);
 }
 
 #[test]
