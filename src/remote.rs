@@ -4,6 +4,7 @@
 //! A remote that is down costs one warning and a bounded wait: after the first calls that found nobody, none is made
 //! for a while.
 
+mod answer;
 pub mod credentials;
 pub mod folder;
 mod format;

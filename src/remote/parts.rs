@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::remote::s3::{Asked, Bucket, Payload, age_of, field, rows};
+use crate::remote::answer::{age_of, field, rows, time_of};
+use crate::remote::s3::{Asked, Bucket, Payload};
 use crate::remote::{Fault, Meter, side_by_side};
 
 /// The size of a part; larger where an object would have too many.
@@ -95,14 +96,17 @@ impl Bucket {
 
     /// Uploads that were begun and not finished below a prefix: key, id and age. A server tells 1,000 at a time.
     fn uploads(&self, prefix: &str) -> Result<Vec<(String, String, Duration)>, Fault> {
-        let upload = |row: &&str| Some((field(row, "Key")?, field(row, "UploadId")?, age_of(row, "Initiated")));
         let (mut uploads, mut after) = (Vec::new(), None);
         loop {
             let mut query = vec![("uploads", String::new()), ("prefix", prefix.to_owned())];
             if let Some((key, id)) = after.clone() {
                 query.extend([("key-marker", key), ("upload-id-marker", id)]);
             }
-            let text = self.text(self.send(&Asked { query: &query, ..Asked::new("GET", "") }.slowly())?)?;
+            let answer = self.send(&Asked { query: &query, ..Asked::new("GET", "") }.slowly())?;
+            let now = time_of(&answer);
+            let upload =
+                |row: &&str| Some((field(row, "Key")?, field(row, "UploadId")?, age_of(row, "Initiated", now)));
+            let text = self.text(answer)?;
             uploads.extend(rows(&text, "Upload").iter().filter_map(upload));
             let next = field(&text, "NextKeyMarker").zip(field(&text, "NextUploadIdMarker"));
             // A server that names the same place again would be asked for ever.
@@ -145,23 +149,46 @@ mod tests {
     use super::*;
     use crate::remote::s3::Address;
 
+    /// What the clock of the server shows, which is not ours.
+    const DATE: &str = "Wed, 01 Jan 2020 00:01:00 GMT";
+
     /// A server that gives these answers one after another; it ends with the first lines of what it was asked.
     fn server(answers: Vec<String>) -> (u16, std::thread::JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked = move |answer: String| {
             let (mut client, _) = listener.accept().unwrap();
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
                 let mut byte = [0];
                 client.read_exact(&mut byte).unwrap();
-                head.extend(byte);
+                asked.extend(byte);
             }
             let length = answer.len();
-            write!(client, "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{answer}").unwrap();
-            String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned()
+            let head = format!("HTTP/1.1 200 OK\r\ndate: {DATE}\r\nconnection: close\r\ncontent-length: {length}");
+            write!(client, "{head}\r\n\r\n{answer}").unwrap();
+            String::from_utf8_lossy(&asked).lines().next().unwrap_or_default().to_owned()
         };
         (port, std::thread::spawn(move || answers.into_iter().map(asked).collect()))
+    }
+
+    fn bucket(port: u16) -> Bucket {
+        let endpoint = format!("http://127.0.0.1:{port}");
+        let address = Address { place: "lab/x", endpoint: Some(&endpoint), region: "us-east-1", path_style: true };
+        Bucket::new(&address, None)
+    }
+
+    #[test]
+    fn ages_are_told_by_the_clock_of_the_server() {
+        let object = "<R><Contents><Key>x/a</Key><LastModified>2020-01-01T00:00:20.000Z</LastModified>\
+                      <Size>1</Size></Contents></R>";
+        let upload = "<R><Upload><Key>x/a</Key><Initiated>2020-01-01T00:00:20.000Z</Initiated>\
+                      <UploadId>i</UploadId></Upload></R>";
+        let (port, _) = server([object, upload, upload].map(str::to_owned).to_vec());
+        let (bucket, age) = (bucket(port), Duration::from_secs(40));
+        assert_eq!(bucket.list("").unwrap()[0].seen.age, age);
+        assert_eq!(bucket.give_up_unfinished(age, true), Ok(1));
+        assert_eq!(bucket.give_up_unfinished(age + Duration::from_secs(1), true), Ok(0));
     }
 
     #[test]
@@ -173,9 +200,7 @@ mod tests {
         let cut = "<NextKeyMarker>x/a</NextKeyMarker><NextUploadIdMarker>a</NextUploadIdMarker>\
                    <IsTruncated>true</IsTruncated>";
         let (port, asked) = server(vec![page("a", cut), page("b", "<IsTruncated>false</IsTruncated>")]);
-        let endpoint = format!("http://127.0.0.1:{port}");
-        let address = Address { place: "lab/x", endpoint: Some(&endpoint), region: "us-east-1", path_style: true };
-        let given_up = Bucket::new(&address, None).give_up_unfinished(Duration::from_secs(1), true, &|_| true);
+        let given_up = bucket(port).give_up_unfinished(Duration::from_secs(1), true, &|_| true);
         assert_eq!(given_up, Ok(Unfinished { given_up: 2, foreign: 0 }));
         let asked = asked.join().unwrap();
         assert!(asked[1].contains("key-marker=x%2Fa&") && asked[1].contains("upload-id-marker=a&"), "{asked:?}");

@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use ureq::http::Response;
 use ureq::{Agent, Body, SendBody};
 
+use crate::remote::answer::{age_by_header, age_of, field, rows, time_of};
 use crate::remote::sign::{self, Credentials, encoded, hex};
 use crate::remote::{Content, Existing, Fault, INTERRUPTED, Listed, Meter, Reading, Seen};
 
@@ -26,9 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a server may take to put the parts of an object together, or to copy one.
 const LONG_PATIENCE: Duration = Duration::from_secs(120);
 
-/// The largest answer that is no object.
-const ANSWER_BYTES: u64 = 16 << 20;
-
 /// Bytes that are read of a file at a time.
 const BUFFER: usize = 1 << 18;
 
@@ -38,13 +36,13 @@ pub struct Bucket {
     agent: OnceLock<Agent>,
     /// `http://` or `https://`.
     scheme: String,
-    host: String,
+    pub(super) host: String,
     /// Before the key in a path: `/BUCKET/` or `/`.
     root: String,
-    name: String,
+    pub(super) name: String,
     prefix: String,
     region: String,
-    credentials: Option<Credentials>,
+    pub(super) credentials: Option<Credentials>,
 }
 
 /// Where a bucket is.
@@ -201,61 +199,6 @@ impl Bucket {
         headers
     }
 
-    fn fault(&self, error: &ureq::Error) -> Fault {
-        let told = format!("{}: {error}", self.host);
-        let refused = |error: &io::Error| {
-            matches!(
-                error.kind(),
-                io::ErrorKind::ConnectionRefused
-                    | io::ErrorKind::HostUnreachable
-                    | io::ErrorKind::NetworkUnreachable
-                    | io::ErrorKind::TimedOut
-            )
-        };
-        match error {
-            ureq::Error::Timeout(_) | ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => {
-                Fault::Unreachable(told)
-            }
-            ureq::Error::Io(error) if refused(error) => Fault::Unreachable(told),
-            ureq::Error::Io(_) | ureq::Error::Protocol(_) | ureq::Error::BodyStalled => Fault::Passing(told),
-            _ => Fault::Refused(told),
-        }
-    }
-
-    /// What an answer that is no success means.
-    pub(super) fn status_fault(&self, mut answer: Response<Body>) -> Fault {
-        let status = answer.status().as_u16();
-        let text = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_string().unwrap_or_default();
-        let code = field(&text, "Code").unwrap_or_default();
-        let message: String = field(&text, "Message").unwrap_or_default().chars().take(300).collect();
-        let told = format!("{} answers {status} {code} {message}", self.host).trim_end().to_owned();
-        match (status, code.as_str()) {
-            (408 | 409 | 429 | 500..=599, _) | (_, "RequestTimeout" | "SlowDown" | "NoSuchUpload") => {
-                Fault::Passing(told)
-            }
-            (404, "NoSuchBucket") => Fault::Refused(format!("there is no bucket `{}` at {}", self.name, self.host)),
-            (401 | 403, _) if self.credentials.is_none() => Fault::Refused(format!(
-                "{told}; no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-            )),
-            (301 | 307 | 308, _) => Fault::Refused(format!("{told}; is `region` right?")),
-            _ => Fault::Refused(told),
-        }
-    }
-
-    /// The answer as text, where it is a success.
-    pub(super) fn text(&self, mut answer: Response<Body>) -> Result<String, Fault> {
-        if !answer.status().is_success() {
-            return Err(self.status_fault(answer));
-        }
-        let text = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_string();
-        let text = text.map_err(|error| self.fault(&error))?;
-        // Some of the long requests answer before they know that they fail.
-        match text.contains("<Error>") {
-            true => Err(Fault::Passing(format!("{}: {}", self.host, field(&text, "Message").unwrap_or_default()))),
-            false => Ok(text),
-        }
-    }
-
     /// Opens an object from some byte on; a server that knows no ranges begins at the start.
     pub fn get(&self, name: &str, from: u64) -> Result<Option<Reading>, Fault> {
         self.open(name, from, (from > 0).then(|| format!("bytes={from}-")))
@@ -284,14 +227,6 @@ impl Bucket {
         }
     }
 
-    fn absent<T>(&self, mut answer: Response<Body>) -> Result<Option<T>, Fault> {
-        let text = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_string().unwrap_or_default();
-        match field(&text, "Code").as_deref() {
-            Some("NoSuchBucket") => Err(Fault::Refused(format!("there is no bucket `{}` at {}", self.name, self.host))),
-            _ => Ok(None),
-        }
-    }
-
     /// What is told of an object.
     pub fn look(&self, name: &str) -> Result<Option<Seen>, Fault> {
         let answer = self.send(&Asked::new("HEAD", &self.key(name)))?;
@@ -301,10 +236,8 @@ impl Bucket {
             _ => return Err(self.status_fault(answer)),
         }
         let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
-        let time = |name: &str| Some(jiff::fmt::rfc2822::parse(header(name)?).ok()?.timestamp());
         let bytes = header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
-        let now = time("date").unwrap_or_else(Timestamp::now);
-        Ok(Some(Seen { bytes, age: time("last-modified").map_or(Duration::ZERO, |then| age(now, then)) }))
+        Ok(Some(Seen { bytes, age: age_by_header(&answer) }))
     }
 
     /// Puts an object; whether one that was there was left.
@@ -350,6 +283,7 @@ impl Bucket {
             let mut query = vec![("list-type", "2".to_owned()), ("prefix", self.key(prefix))];
             query.extend(next.take().map(|token| ("continuation-token", token)));
             let answer = self.send(&Asked { query: &query, ..Asked::new("GET", "") }.slowly())?;
+            let now = time_of(&answer);
             let text = self.text(answer)?;
             let own = if self.prefix.is_empty() { 0 } else { self.prefix.len() + 1 };
             for row in rows(&text, "Contents") {
@@ -357,7 +291,7 @@ impl Bucket {
                 let Some(name) = key.get(own..).map(str::to_owned) else { continue };
                 listed.push(Listed {
                     name,
-                    seen: Seen { bytes: bytes.parse().unwrap_or(0), age: age_of(row, "LastModified") },
+                    seen: Seen { bytes: bytes.parse().unwrap_or(0), age: age_of(row, "LastModified", now) },
                 });
             }
             next = field(&text, "NextContinuationToken")
@@ -424,27 +358,4 @@ fn hash_of(path: &Path, from: u64, bytes: u64) -> io::Result<String> {
 /// What was to be sent cannot be read here.
 fn gone(error: &io::Error) -> Fault {
     Fault::Refused(format!("what was to be sent cannot be read: {error}"))
-}
-
-/// The elements of a name in an answer. Those of S3 have no attributes, and none holds another of its name.
-pub(super) fn rows<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
-    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
-    text.split(&open).skip(1).filter_map(|rest| rest.split_once(&close).map(|(row, _)| row)).collect()
-}
-
-/// The text of the first element of a name.
-pub(super) fn field(text: &str, name: &str) -> Option<String> {
-    let raw = rows(text, name).into_iter().next()?;
-    let entities = [("&quot;", "\""), ("&#34;", "\""), ("&apos;", "'"), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")];
-    Some(entities.iter().fold(raw.to_owned(), |text, (entity, plain)| text.replace(entity, plain)))
-}
-
-/// How old an entry of a list is.
-pub(super) fn age_of(row: &str, name: &str) -> Duration {
-    let then = field(row, name).and_then(|text| text.parse::<Timestamp>().ok());
-    then.map_or(Duration::ZERO, |then| age(Timestamp::now(), then))
-}
-
-fn age(now: Timestamp, then: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(then)).unwrap_or_default()
 }

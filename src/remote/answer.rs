@@ -1,0 +1,118 @@
+//! What the answers of S3 mean: their times, their lists, and why they are no successes. Unaware of what was asked for
+//! and of what comes after a fault.
+
+use std::io;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use ureq::Body;
+use ureq::http::Response;
+
+use crate::remote::Fault;
+use crate::remote::s3::Bucket;
+
+/// The largest answer that is no object.
+const ANSWER_BYTES: u64 = 16 << 20;
+
+impl Bucket {
+    pub(super) fn fault(&self, error: &ureq::Error) -> Fault {
+        let told = format!("{}: {error}", self.host);
+        let refused = |error: &io::Error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionRefused
+                    | io::ErrorKind::HostUnreachable
+                    | io::ErrorKind::NetworkUnreachable
+                    | io::ErrorKind::TimedOut
+            )
+        };
+        match error {
+            ureq::Error::Timeout(_) | ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => {
+                Fault::Unreachable(told)
+            }
+            ureq::Error::Io(error) if refused(error) => Fault::Unreachable(told),
+            ureq::Error::Io(_) | ureq::Error::Protocol(_) | ureq::Error::BodyStalled => Fault::Passing(told),
+            _ => Fault::Refused(told),
+        }
+    }
+
+    /// What an answer that is no success means.
+    pub(super) fn status_fault(&self, mut answer: Response<Body>) -> Fault {
+        let status = answer.status().as_u16();
+        let text = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_string().unwrap_or_default();
+        let code = field(&text, "Code").unwrap_or_default();
+        let message: String = field(&text, "Message").unwrap_or_default().chars().take(300).collect();
+        let told = format!("{} answers {status} {code} {message}", self.host).trim_end().to_owned();
+        match (status, code.as_str()) {
+            (408 | 409 | 429 | 500..=599, _) | (_, "RequestTimeout" | "SlowDown" | "NoSuchUpload") => {
+                Fault::Passing(told)
+            }
+            (404, "NoSuchBucket") => Fault::Refused(format!("there is no bucket `{}` at {}", self.name, self.host)),
+            (401 | 403, _) if self.credentials.is_none() => Fault::Refused(format!(
+                "{told}; no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+            )),
+            (301 | 307 | 308, _) => Fault::Refused(format!("{told}; is `region` right?")),
+            _ => Fault::Refused(told),
+        }
+    }
+
+    /// The answer as text, where it is a success.
+    pub(super) fn text(&self, mut answer: Response<Body>) -> Result<String, Fault> {
+        if !answer.status().is_success() {
+            return Err(self.status_fault(answer));
+        }
+        let text = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_string();
+        let text = text.map_err(|error| self.fault(&error))?;
+        // Some of the long requests answer before they know that they fail.
+        match text.contains("<Error>") {
+            true => Err(Fault::Passing(format!("{}: {}", self.host, field(&text, "Message").unwrap_or_default()))),
+            false => Ok(text),
+        }
+    }
+
+    pub(super) fn absent<T>(&self, mut answer: Response<Body>) -> Result<Option<T>, Fault> {
+        let text = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_string().unwrap_or_default();
+        match field(&text, "Code").as_deref() {
+            Some("NoSuchBucket") => Err(Fault::Refused(format!("there is no bucket `{}` at {}", self.name, self.host))),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The elements of a name in an answer. Those of S3 have no attributes, and none holds another of its name.
+pub(super) fn rows<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+    text.split(&open).skip(1).filter_map(|rest| rest.split_once(&close).map(|(row, _)| row)).collect()
+}
+
+/// The text of the first element of a name.
+pub(super) fn field(text: &str, name: &str) -> Option<String> {
+    let raw = rows(text, name).into_iter().next()?;
+    let entities = [("&quot;", "\""), ("&#34;", "\""), ("&apos;", "'"), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")];
+    Some(entities.iter().fold(raw.to_owned(), |text, (entity, plain)| text.replace(entity, plain)))
+}
+
+/// The server's time when it answered, so that no two clocks need agree; ours where it does not tell.
+pub(super) fn time_of(answer: &Response<Body>) -> Timestamp {
+    time_in(answer, "date").unwrap_or_else(Timestamp::now)
+}
+
+/// The time in a header of an answer.
+fn time_in(answer: &Response<Body>, header: &str) -> Option<Timestamp> {
+    Some(jiff::fmt::rfc2822::parse(answer.headers().get(header)?.to_str().ok()?).ok()?.timestamp())
+}
+
+/// How old what an answer tells of was when it was given.
+pub(super) fn age_by_header(answer: &Response<Body>) -> Duration {
+    time_in(answer, "last-modified").map_or(Duration::ZERO, |then| age(time_of(answer), then))
+}
+
+/// How old an entry of a list was at some time.
+pub(super) fn age_of(row: &str, name: &str, now: Timestamp) -> Duration {
+    let then = field(row, name).and_then(|text| text.parse::<Timestamp>().ok());
+    then.map_or(Duration::ZERO, |then| age(now, then))
+}
+
+fn age(now: Timestamp, then: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(then)).unwrap_or_default()
+}
