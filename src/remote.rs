@@ -2,7 +2,7 @@
 //! to give up; unaware of what results and blobs are.
 //!
 //! A remote that is down costs one warning and a bounded wait: after the first calls that found nobody, none is made
-//! for a while.
+//! for a while. Only those wait longer who said that they would.
 
 mod answer;
 pub mod credentials;
@@ -10,6 +10,7 @@ pub mod folder;
 mod format;
 mod meter;
 mod parts;
+mod patience;
 pub mod s3;
 pub mod sign;
 
@@ -20,7 +21,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
@@ -29,19 +30,9 @@ use crate::profile::RemoteSettings;
 use crate::remote::folder::{Body, Folder};
 pub use crate::remote::meter::Meter;
 pub use crate::remote::parts::Unfinished;
+pub use crate::remote::patience::Failed;
+use crate::remote::patience::{Act, Patience};
 use crate::remote::s3::{Address, Bucket};
-
-/// How often a call is tried that found nobody, and one that failed for a passing reason.
-const TRIES: (u32, u32) = (2, 4);
-
-/// The pause before the second try; it doubles from one to the next.
-const PAUSE: Duration = Duration::from_millis(150);
-
-/// Calls in a row that failed after all their tries before the remote is taken to be down.
-const MOST_FAILURES: usize = 3;
-
-/// For so long nobody is asked after a remote was found to be down.
-const REST: Duration = Duration::from_secs(300);
 
 /// What is said of something that was asked to break off.
 const INTERRUPTED: &str = "it was interrupted";
@@ -54,12 +45,23 @@ const REGION: &str = "us-east-1";
 pub enum Fault {
     /// Nobody answers.
     Unreachable(String),
+    /// Somebody is there, but takes too long.
+    Slow(String),
     /// It may work the next time.
     Passing(String),
     /// It will not work, however often it is tried.
     Refused(String),
     /// The same, and it says nothing of other objects.
     Withheld(String),
+}
+
+impl Fault {
+    /// Its words.
+    pub fn why(&self) -> &str {
+        let (Self::Unreachable(why) | Self::Slow(why) | Self::Passing(why) | Self::Refused(why) | Self::Withheld(why)) =
+            self;
+        why
+    }
 }
 
 /// What is told of an object.
@@ -113,12 +115,6 @@ pub enum Existing {
     Replace,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Act {
-    Read,
-    Write,
-}
-
 #[derive(Debug)]
 enum Site {
     Folder(Folder),
@@ -129,12 +125,9 @@ enum Site {
 pub struct Remote {
     site: Site,
     settings: RemoteSettings,
-    /// So long it is not asked when it did not answer.
-    rest: Duration,
+    patience: Patience,
     /// Whether a run puts what it made there.
     push: AtomicBool,
-    failures: AtomicUsize,
-    down_since: Mutex<Option<Instant>>,
     told: AtomicBool,
     /// Whether its layout was seen or written.
     has_format: Mutex<bool>,
@@ -162,10 +155,8 @@ impl Remote {
         Ok(Self {
             site,
             settings: settings.clone(),
-            rest: REST,
+            patience: Patience::default(),
             push: AtomicBool::new(settings.push),
-            failures: AtomicUsize::new(0),
-            down_since: Mutex::new(None),
             told: AtomicBool::new(false),
             has_format: Mutex::default(),
             refused: Mutex::default(),
@@ -175,8 +166,19 @@ impl Remote {
     }
 
     /// The same, which is asked again so soon after it did not answer.
-    pub fn with_rest(self, rest: Duration) -> Self {
-        Self { rest, ..self }
+    pub fn with_rest(mut self, rest: Duration) -> Self {
+        self.patience.rest = rest;
+        self
+    }
+
+    /// Waits for it from now on when it was there and goes away, until this says that nobody waits any more.
+    pub fn wait_for_it(&self, stop: impl Fn() -> bool + Send + Sync + 'static) {
+        self.patience.wait(Box::new(stop));
+    }
+
+    /// Notes that it is there, as another has seen.
+    pub fn note_answer(&self) {
+        self.patience.note_answer();
     }
 
     /// Where it is; holds no secret.
@@ -210,13 +212,12 @@ impl Remote {
 
     /// Whether it was found to be down a while ago, so that nobody is asked.
     pub fn is_down(&self) -> bool {
-        let since = *self.down_since.lock().expect("nothing panics with it");
-        since.is_some_and(|since| since.elapsed() < self.rest)
+        self.patience.is_down()
     }
 
     /// Opens an object from some byte on; `None` where there is none.
     pub fn get(&self, name: &str, from: u64) -> Result<Option<Reading>> {
-        self.attempt(Act::Read, || match &self.site {
+        self.attempt(Act::Fetch, || match &self.site {
             Site::Folder(folder) => folder.get(name, from),
             Site::Bucket(bucket) => bucket.get(name, from),
         })
@@ -224,7 +225,7 @@ impl Remote {
 
     /// Opens a range of an object, or the whole of it where the remote knows no ranges; `None` where there is none.
     pub fn get_range(&self, name: &str, range: Range<u64>) -> Result<Option<Reading>> {
-        self.attempt(Act::Read, || match &self.site {
+        self.attempt(Act::Fetch, || match &self.site {
             Site::Folder(folder) => folder.get(name, range.start),
             Site::Bucket(bucket) => bucket.get_range(name, range.clone()),
         })
@@ -237,10 +238,10 @@ impl Remote {
 
     /// Reads a small object whole; `None` where there is none.
     pub fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        self.attempt(Act::Read, || {
+        self.attempt(Act::Ask, || {
             let reading = match &self.site {
                 Site::Folder(folder) => folder.get(name, 0)?,
-                Site::Bucket(bucket) => bucket.get(name, 0)?,
+                Site::Bucket(bucket) => bucket.get_small(name)?,
             };
             let Some(reading) = reading else { return Ok(None) };
             let mut bytes = Vec::new();
@@ -251,7 +252,7 @@ impl Remote {
 
     /// What is told of an object; `None` where there is none.
     pub fn look(&self, name: &str) -> Result<Option<Seen>> {
-        self.attempt(Act::Read, || match &self.site {
+        self.attempt(Act::Ask, || match &self.site {
             Site::Folder(folder) => folder.look(name),
             Site::Bucket(bucket) => bucket.look(name),
         })
@@ -283,7 +284,7 @@ impl Remote {
 
     /// Every object below a prefix, which ends in a slash.
     pub fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
-        self.attempt(Act::Read, || match &self.site {
+        self.attempt(Act::Ask, || match &self.site {
             Site::Folder(folder) => folder.list(prefix),
             Site::Bucket(bucket) => bucket.list(prefix),
         })
@@ -293,7 +294,7 @@ impl Remote {
     pub fn list_few(&self, prefix: &str, most: usize) -> Result<Option<Vec<Listed>>> {
         match &self.site {
             Site::Folder(_) => Ok(None),
-            Site::Bucket(bucket) => self.attempt(Act::Read, || bucket.list_few(prefix, most)),
+            Site::Bucket(bucket) => self.attempt(Act::Ask, || bucket.list_few(prefix, most)),
         }
     }
 
@@ -355,42 +356,7 @@ impl Remote {
 
     /// Tries something again and again, as its faults let hope.
     fn attempt<T>(&self, act: Act, call: impl Fn() -> Result<T, Fault>) -> Result<T> {
-        if self.is_down() {
-            bail!("the remote `{}` is down", self.url());
-        }
-        let mut tried = 0;
-        loop {
-            tried += 1;
-            let (tries, fault) = match call() {
-                Ok(value) => {
-                    self.failures.store(0, Ordering::Relaxed);
-                    return Ok(value);
-                }
-                Err(fault @ Fault::Unreachable(_)) => (TRIES.0, fault),
-                Err(fault @ Fault::Passing(_)) => (TRIES.1, fault),
-                Err(fault @ (Fault::Refused(_) | Fault::Withheld(_))) => (0, fault),
-            };
-            if tried >= tries || fault == Fault::Passing(INTERRUPTED.to_owned()) {
-                return Err(self.give_up(act, fault));
-            }
-            std::thread::sleep(PAUSE * 2_u32.pow(tried - 1));
-        }
-    }
-
-    /// Notes that a call failed; after enough of them the remote rests.
-    fn give_up(&self, act: Act, fault: Fault) -> anyhow::Error {
-        let (Fault::Unreachable(why) | Fault::Passing(why) | Fault::Refused(why) | Fault::Withheld(why)) = &fault;
-        // Who may not write may well read.
-        let counts = match fault {
-            Fault::Unreachable(_) | Fault::Passing(_) => true,
-            Fault::Refused(_) => act == Act::Read,
-            Fault::Withheld(_) => false,
-        };
-        let failures = self.failures.fetch_add(usize::from(counts), Ordering::Relaxed) + 1;
-        if matches!(fault, Fault::Unreachable(_)) || (counts && failures >= MOST_FAILURES) {
-            *self.down_since.lock().expect("nothing panics with it") = Some(Instant::now());
-        }
-        anyhow::anyhow!("the remote `{}` cannot be used: {why}", self.url())
+        Ok(self.patience.attempt(self.url(), act, call)?)
     }
 
     /// Warns of what went wrong, once; what follows from it is no news.
@@ -446,43 +412,6 @@ pub fn side_by_side<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn remote() -> Remote {
-        Remote::open(&RemoteSettings { url: "/nowhere".into(), ..RemoteSettings::default() }).unwrap()
-    }
-
-    /// How often a call is made that always ends so, and whether the remote then is down.
-    fn calls(act: Act, times: usize, fault: &Fault) -> (usize, bool) {
-        let (remote, made) = (remote(), AtomicUsize::new(0));
-        for _ in 0..times {
-            let call = || -> Result<(), Fault> {
-                made.fetch_add(1, Ordering::Relaxed);
-                Err(fault.clone())
-            };
-            assert!(remote.attempt(act, call).is_err());
-        }
-        (made.into_inner(), remote.is_down())
-    }
-
-    #[test]
-    fn what_may_pass_is_tried_again_and_nobody_is_asked_who_does_not_answer() {
-        assert_eq!(calls(Act::Read, 5, &Fault::Unreachable("gone".into())), (2, true));
-        assert_eq!(calls(Act::Read, 1, &Fault::Passing("busy".into())), (4, false));
-        assert_eq!(calls(Act::Read, 5, &Fault::Passing("busy".into())), (12, true));
-        assert_eq!(calls(Act::Read, 5, &Fault::Refused("no".into())), (3, true));
-        assert_eq!(calls(Act::Write, 5, &Fault::Refused("read-only".into())), (5, false));
-        assert_eq!(calls(Act::Read, 5, &Fault::Withheld("of somebody".into())), (5, false));
-    }
-
-    #[test]
-    fn a_success_forgets_the_failures_before() {
-        let remote = remote();
-        for _ in 0..2 {
-            let refused = || -> Result<(), Fault> { Err(Fault::Refused("no".into())) };
-            assert!(remote.attempt(Act::Read, refused).is_err() && remote.attempt(Act::Read, refused).is_err());
-            assert!(remote.attempt(Act::Read, || Ok(())).is_ok() && !remote.is_down());
-        }
-    }
 
     #[test]
     fn what_is_done_side_by_side_comes_back_in_order() {

@@ -19,7 +19,7 @@ use crate::cache::{
 };
 use crate::digest::Digest;
 use crate::lock::Lock;
-use crate::remote::{Meter, Reading, Remote, side_by_side};
+use crate::remote::{Failed, Meter, Reading, Remote, side_by_side};
 use crate::stat_cache::Stamp;
 
 /// Results that are asked for at once.
@@ -43,6 +43,8 @@ pub struct Brought {
     pub bytes: u64,
     /// Blobs that did not come, and why.
     pub lacking: Vec<(Digest, String)>,
+    /// Whether one of them may come another time, for only the remote was at fault.
+    pub may_come: bool,
 }
 
 /// Who waits for a transfer.
@@ -153,7 +155,10 @@ impl Cache {
                     brought.blobs += 1;
                     brought.bytes += artifact.bytes;
                 }
-                Err(error) => brought.lacking.push((artifact.digest, format!("{error:#}"))),
+                Err(error) => {
+                    brought.may_come |= Failed::is(&error);
+                    brought.lacking.push((artifact.digest, format!("{error:#}")));
+                }
             }
         }
         brought
@@ -225,7 +230,7 @@ impl Cache {
         match broken {
             Broken::Here(error) => self.store.cannot_write(error, part),
             Broken::Stopped => anyhow!("it was interrupted; what came is kept"),
-            Broken::There(error) => anyhow!("`{name}` breaks off again and again: {error}"),
+            Broken::There(error) => Failed::told(format!("`{name}` breaks off again and again: {error}")).into(),
         }
     }
 

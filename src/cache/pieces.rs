@@ -12,7 +12,7 @@ use crate::cache::afar::{Looker, blob_name};
 use crate::cache::{Artifact, Cache};
 use crate::digest::Digest;
 use crate::hash::hash_file;
-use crate::remote::{Remote, side_by_side};
+use crate::remote::{Failed, Remote, side_by_side};
 
 /// Files that are moved at once.
 const TRANSFERS: usize = 4;
@@ -68,8 +68,11 @@ impl Cache {
         // No result names them: a collection would take what has come before it is copied.
         let _held_off = self.store.hold_off_collections();
         let artifacts: Vec<Artifact> = pieces.iter().map(|(piece, _)| piece.artifact()).collect();
-        if let Some((_, why)) = self.bring(&artifacts, looker).lacking.first() {
-            bail!("{why}");
+        let brought = self.bring(&artifacts, looker);
+        match brought.lacking.into_iter().next() {
+            Some((_, why)) if brought.may_come => return Err(Failed::told(why).into()),
+            Some((_, why)) => bail!("{why}"),
+            None => {}
         }
         for (piece, path) in pieces {
             let copy = || -> std::io::Result<()> {

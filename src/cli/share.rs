@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -33,6 +33,9 @@ const PUSHERS: usize = 8;
 
 /// Results that are moved into the store at once, for each waits for the disk.
 const KEEPERS: usize = 16;
+
+/// So long an interrupted transfer has to break off by itself.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// The arguments of `pacer push`.
 #[derive(Debug, Args)]
@@ -70,11 +73,28 @@ fn remote(cache: &Cache) -> Result<&Arc<Remote>> {
     )
 }
 
+/// Waits for the remote where it goes away in the midst of it: there is nothing else to do.
+fn wait_for(cache: &Cache, stop: &Arc<Stop>) -> Result<()> {
+    let stop = Arc::clone(stop);
+    remote(cache)?.wait_for_it(move || stop.requested());
+    Ok(())
+}
+
+/// Leaves a while after it was asked to, or at the second word: a thread that waits for a silent server hears nothing.
+/// What is in the remote and in the store then is as whole as after any kill.
+fn leave_if_stalled(stop: &Stop, stopped: &OnceLock<Instant>) {
+    if stop.requested() && (stop.kill() || stopped.get_or_init(Instant::now).elapsed() > LEAVING) {
+        output::say("interrupted in the midst of a transfer, which the next call goes on with");
+        std::process::exit(Exit::Interrupted as i32);
+    }
+}
+
 /// Puts results into the remote.
 pub fn push(args: &PushArgs, session: &Session) -> Result<Exit> {
     if session.sharing == Sharing::ReadOnly {
         bail!("`push` would write to the remote, which --remote-only-read forbids");
     }
+    let stop = Arc::new(Stop::default());
     let file = args.what.as_deref().map(Path::new).filter(|path| path.is_file());
     let (cache, keys) = match (file, &args.what) {
         (Some(file), _) => {
@@ -105,16 +125,18 @@ pub fn push(args: &PushArgs, session: &Session) -> Result<Exit> {
             (cache, files.iter().filter_map(key).collect())
         }
     };
+    wait_for(&cache, &stop)?;
     remote(&cache)?.ensure_format()?;
-    let stop = Arc::new(Stop::default());
     run::heed_signals(&stop)?;
     let keys: Vec<Digest> = keys.into_iter().collect();
     let meter = Meter::default();
     let looker = Looker { meter: &meter, stop: &|| stop.requested() };
+    let stopped = OnceLock::new();
     let moved = || {
         if stop.requested() {
             meter.end();
         }
+        leave_if_stalled(&stop, &stopped);
         meter.moved()
     };
     let work = || {
@@ -164,6 +186,7 @@ fn tell_pushed(pushed: &Pushed, faults: &[String], seconds: f64, session: &Sessi
 
 /// Brings artifacts from the remote.
 pub fn pull(args: &PullArgs, session: &Session) -> Result<Exit> {
+    let stop = Arc::new(Stop::default());
     let (cache, wanted, lacking) = match &args.file {
         None => {
             let cache = project::cache(session, None)?;
@@ -183,7 +206,7 @@ pub fn pull(args: &PullArgs, session: &Session) -> Result<Exit> {
         }
     };
     let name = remote(&cache)?.url().to_owned();
-    let stop = Arc::new(Stop::default());
+    wait_for(&cache, &stop)?;
     run::heed_signals(&stop)?;
     let artifacts: Vec<Artifact> = wanted.values().flatten().cloned().collect();
     let total = cache.absent(&artifacts).iter().map(|artifact| artifact.bytes).sum();
@@ -196,7 +219,12 @@ pub fn pull(args: &PullArgs, session: &Session) -> Result<Exit> {
         kept.into_iter().collect::<Result<Vec<_>>>()?;
         Ok(brought)
     };
-    let (brought, seconds) = transfer::watch("pull", Some(total), &|| meter.moved(), work);
+    let stopped = OnceLock::new();
+    let moved = || {
+        leave_if_stalled(&stop, &stopped);
+        meter.moved()
+    };
+    let (brought, seconds) = transfer::watch("pull", Some(total), &moved, work);
     let brought = brought?;
     if session.format == Format::Json {
         let faults: Vec<_> = brought.lacking.iter().map(|(_, why)| why).collect();

@@ -5,8 +5,8 @@ use std::io;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ureq::Body;
 use ureq::http::Response;
+use ureq::{Body, Timeout};
 
 use crate::remote::Fault;
 use crate::remote::s3::Bucket;
@@ -27,9 +27,10 @@ impl Bucket {
             )
         };
         match error {
-            ureq::Error::Timeout(_) | ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => {
-                Fault::Unreachable(told)
-            }
+            ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect)
+            | ureq::Error::HostNotFound
+            | ureq::Error::ConnectionFailed => Fault::Unreachable(told),
+            ureq::Error::Timeout(_) => Fault::Slow(told),
             ureq::Error::Io(error) if refused(error) => Fault::Unreachable(told),
             ureq::Error::Io(_) | ureq::Error::Protocol(_) | ureq::Error::BodyStalled => Fault::Passing(told),
             _ => Fault::Refused(told),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::remote::answer::{age_of, field, rows, time_of};
@@ -45,14 +46,23 @@ impl Bucket {
             None => (self.begin(key)?, Sent::new()),
         };
         let numbers: Vec<u64> = (1..=bytes.div_ceil(size)).collect();
+        let away = Mutex::new(None);
         let sent = side_by_side(&numbers, AT_ONCE, |number| {
+            // Of many thousand parts not each has to find out that nobody is there.
+            if let Some(fault) = away.lock().expect("nothing panics with it").clone() {
+                return Err(fault);
+            }
             if let Some((tag, _)) = there.get(number).filter(|(_, known)| *known == length(*number)) {
                 meter.add(length(*number));
                 return Ok(tag.clone());
             }
             let payload = Some(Payload::Part(path, (number - 1) * size, length(*number), meter));
             let query = [("partNumber", number.to_string()), ("uploadId", upload.clone())];
-            let answer = self.send(&Asked { query: &query, payload, ..Asked::new("PUT", key) }.slowly())?;
+            let answer = self.send(&Asked { query: &query, payload, ..Asked::new("PUT", key) }.slowly());
+            if let Err(fault @ (Fault::Unreachable(_) | Fault::Slow(_))) = &answer {
+                *away.lock().expect("nothing panics with it") = Some(fault.clone());
+            }
+            let answer = answer?;
             let tag = answer.headers().get("etag").and_then(|tag| tag.to_str().ok()).unwrap_or_default().to_owned();
             self.text(answer).map(|_| tag)
         });
@@ -187,8 +197,19 @@ mod tests {
         let (port, _) = server([object, upload, upload].map(str::to_owned).to_vec());
         let (bucket, age) = (bucket(port), Duration::from_secs(40));
         assert_eq!(bucket.list("").unwrap()[0].seen.age, age);
-        assert_eq!(bucket.give_up_unfinished(age, true), Ok(1));
-        assert_eq!(bucket.give_up_unfinished(age + Duration::from_secs(1), true), Ok(0));
+        let given_up = |age| bucket.give_up_unfinished(age, true, &|_| true).map(|unfinished| unfinished.given_up);
+        assert_eq!(given_up(age), Ok(1));
+        assert_eq!(given_up(age + Duration::from_secs(1)), Ok(0));
+    }
+
+    #[test]
+    fn who_is_there_and_silent_is_slow_and_who_is_not_there_cannot_be_reached() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let bucket = bucket(listener.local_addr().unwrap().port());
+        let ask = || bucket.send(&Asked { patience: Duration::from_millis(50), ..Asked::new("GET", "x") });
+        assert!(matches!(ask(), Err(Fault::Slow(_))));
+        drop(listener);
+        assert!(matches!(ask(), Err(Fault::Unreachable(_))));
     }
 
     #[test]

@@ -24,6 +24,9 @@ const CONNECTING: Duration = Duration::from_secs(2);
 /// How long a server may be silent.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a server may be silent in the midst of what is large, and after it: a disk that is busy takes seconds.
+const TRANSFER_PATIENCE: Duration = Duration::from_secs(30);
+
 /// How long a server may take to put the parts of an object together, or to copy one.
 const LONG_PATIENCE: Duration = Duration::from_secs(120);
 
@@ -83,6 +86,10 @@ impl<'a> Asked<'a> {
     pub(super) fn slowly(self) -> Self {
         Self { patience: LONG_PATIENCE, ..self }
     }
+
+    fn with_a_transfer(self) -> Self {
+        Self { patience: TRANSFER_PATIENCE, ..self }
+    }
 }
 
 impl std::fmt::Debug for Bucket {
@@ -126,7 +133,6 @@ impl Bucket {
         // A look-up that may be given up takes a thread each time; an address needs none.
         let is_address = self.host.parse::<SocketAddr>().is_ok() || self.host.parse::<IpAddr>().is_ok();
         let config = config.timeout_resolve((!is_address).then_some(CONNECTING)).timeout_connect(Some(CONNECTING));
-        let config = config.timeout_per_read(Some(PATIENCE)).timeout_per_write(Some(PATIENCE));
         let config = config.max_idle_connections(64).max_idle_connections_per_host(64);
         #[cfg(feature = "tls")]
         let config = if self.scheme == "https://" { config.tls_config(believing_the_system()) } else { config };
@@ -172,7 +178,8 @@ impl Bucket {
     ) -> Result<Response<Body>, Fault> {
         let request = request.map_err(|error| Fault::Refused(error.to_string()))?;
         let request = self.agent().configure_request(request).timeout_recv_response(Some(patience));
-        self.agent().run(request.timeout_per_read(Some(patience)).build()).map_err(|error| self.fault(&error))
+        let request = request.timeout_per_read(Some(patience)).timeout_per_write(Some(patience));
+        self.agent().run(request.build()).map_err(|error| self.fault(&error))
     }
 
     /// The headers of a request, and the signature over them.
@@ -201,18 +208,23 @@ impl Bucket {
 
     /// Opens an object from some byte on; a server that knows no ranges begins at the start.
     pub fn get(&self, name: &str, from: u64) -> Result<Option<Reading>, Fault> {
-        self.open(name, from, (from > 0).then(|| format!("bytes={from}-")))
+        self.open(name, from, (from > 0).then(|| format!("bytes={from}-")), TRANSFER_PATIENCE)
+    }
+
+    /// Opens a small object, for which nobody waits long.
+    pub fn get_small(&self, name: &str) -> Result<Option<Reading>, Fault> {
+        self.open(name, 0, None, PATIENCE)
     }
 
     /// Opens a range of an object, or the whole of it where the server knows no ranges.
     pub fn get_range(&self, name: &str, range: Range<u64>) -> Result<Option<Reading>, Fault> {
-        self.open(name, range.start, Some(format!("bytes={}-{}", range.start, range.end - 1)))
+        self.open(name, range.start, Some(format!("bytes={}-{}", range.start, range.end - 1)), TRANSFER_PATIENCE)
     }
 
-    fn open(&self, name: &str, from: u64, range: Option<String>) -> Result<Option<Reading>, Fault> {
+    fn open(&self, name: &str, from: u64, range: Option<String>, patience: Duration) -> Result<Option<Reading>, Fault> {
         let range: Vec<_> = range.into_iter().map(|range| ("range", range)).collect();
         let key = self.key(name);
-        let asked = Asked { headers: &range, ..Asked::new("GET", &key) };
+        let asked = Asked { headers: &range, patience, ..Asked::new("GET", &key) };
         let answer = self.send(&asked)?;
         match answer.status().as_u16() {
             200 | 206 => {
@@ -253,6 +265,7 @@ impl Bucket {
         let condition = [("if-none-match", "*".to_owned())];
         let is_conditional = existing == Existing::Keep;
         let asked = Asked { payload: Some(payload), ..Asked::new("PUT", &key) };
+        let asked = if let Payload::Part(..) = payload { asked.with_a_transfer() } else { asked };
         let answer = self.send(&Asked { headers: &condition[..usize::from(is_conditional)], ..asked })?;
         match answer.status().as_u16() {
             412 if is_conditional => Ok(true),
