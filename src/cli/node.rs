@@ -11,7 +11,7 @@ use crate::cache::Cache;
 use crate::cli::{Exit, Session, project};
 use crate::cluster::mail::Secret;
 use crate::cluster::pilot::{self, Post};
-use crate::cluster::{outpost, probing, relay};
+use crate::cluster::{outpost, probing};
 use crate::remote::Remote;
 use crate::store::Store;
 use crate::ui::output;
@@ -54,7 +54,7 @@ pub fn node(args: &NodeArgs, session: &Session) -> Result<Exit> {
     match (&args.remote, &args.session) {
         (Some(settings), Some(session)) => {
             let remote = Arc::new(Remote::open(&serde_json::from_str(settings)?)?);
-            let cache = relay::impatient(&Cache { store: Store::open(&post.store)?, remote: Some(remote) })?;
+            let cache = Cache { store: Store::open(&post.store)?, remote: Some(remote) };
             let secret = std::env::var(outpost::SECRET).ok().and_then(|secret| Secret::parse(&secret));
             let secret = secret.with_context(|| format!("`{}` is not set", outpost::SECRET))?;
             outpost::serve(&post, &cache, session, &secret)?;

@@ -14,12 +14,14 @@
 //! the clock of who looks, which may be wrong by some seconds.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::cache::Cache;
 use crate::cache::pieces::Piece;
 use crate::cluster::spool::{Offer, Outcome, Pilot, StopHow};
 use crate::digest::Digest;
@@ -55,6 +57,27 @@ pub fn is_letter(name: &str) -> bool {
         }
         _ => false,
     }
+}
+
+/// So long a remote that does not answer is not asked.
+const REST: Duration = Duration::from_secs(3);
+
+/// A client for letters: it is soon asked again when it did not answer, and holds nobody up who has to give signs of
+/// life.
+pub fn for_letters(remote: &Remote) -> Result<Remote> {
+    Ok(Remote::open(remote.settings())?.with_rest(REST))
+}
+
+/// The same store with a client for files, which waits for a remote that is away for a minute.
+pub fn for_files(cache: &Cache) -> Result<Cache> {
+    let client = |remote: &Arc<Remote>| -> Result<_> {
+        let client = for_letters(remote)?;
+        // Jobs are handed out once it has answered.
+        client.note_answer();
+        client.wait_for_it(|| false);
+        Ok(Arc::new(client))
+    };
+    Ok(Cache { store: cache.store.clone(), remote: cache.remote.as_ref().map(client).transpose()? })
 }
 
 /// What the run and its pilots know and nobody else.

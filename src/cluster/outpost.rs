@@ -15,7 +15,7 @@ use pacer_stages::worker::{Failure, FailureClass};
 use crate::cache::Cache;
 use crate::cache::afar::Looker;
 use crate::cache::pieces::{Piece, files_below};
-use crate::cluster::mail::{Ending, Errand, Mail, Report, SIGN_INTERVAL, Secret};
+use crate::cluster::mail::{self, Ending, Errand, Mail, Report, SIGN_INTERVAL, Secret};
 use crate::cluster::pilot::{self, Post, Serving};
 use crate::cluster::spool::{Attempt, Claim, Offer, Outcome, Pilot, Spool, Stopped};
 use crate::digest::Digest;
@@ -60,13 +60,14 @@ struct Desk<'a> {
 /// Takes jobs by way of the remote until there are none, the end of its time is near, or Slurm ends it.
 pub fn serve(post: &Post, cache: &Cache, session: &str, secret: &Secret) -> Result<()> {
     let remote = cache.remote.as_ref().context("a pilot that does not see the store needs a remote")?;
+    let (letters, cache) = (mail::for_letters(remote)?, &mail::for_files(cache)?);
     // Apart from other pilots of this node, which may be at the same key for another store.
     let own = cache.store.root().join("cluster/outposts").join(pilot::claim().pilot);
     let spool = Spool::open(&own)
         .with_context(|| format!("the store `{}` cannot be written on this node", cache.store.root().display()))?;
     let mut serving = Serving::begin(post, spool.clone())?;
     let desk = Desk {
-        mail: Mail::new(remote, session, secret),
+        mail: Mail::new(&letters, session, secret),
         cache,
         spool,
         claim: serving.claim().clone(),

@@ -18,15 +18,12 @@ use pacer_stages::worker::{Failure, FailureClass};
 use crate::cache::Cache;
 use crate::cache::afar::Looker;
 use crate::cache::pieces::{Piece, files_below};
-use crate::cluster::mail::{Ending, Errand, Mail, Report, SIGN_LOST, Secret};
+use crate::cluster::mail::{self, Ending, Errand, Mail, Report, SIGN_LOST, Secret};
 use crate::cluster::spool::{Attempt, Claim, Offer, Outcome, Pilot, Spool, StopHow, Stopped};
-use crate::remote::{Meter, Remote, side_by_side};
+use crate::remote::{Failed, Meter, Remote, side_by_side};
 
 /// How soon and how seldom the remote is asked for news.
 const LOOKS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
-
-/// So long a remote that does not answer is not asked.
-const REST: Duration = Duration::from_secs(3);
 
 /// Reports that are read at once.
 const READERS: usize = 16;
@@ -34,6 +31,7 @@ const READERS: usize = 16;
 /// What the threads of a relay have in common.
 struct Office {
     cache: Cache,
+    letters: Remote,
     spool: Spool,
     session: String,
     secret: Secret,
@@ -88,9 +86,10 @@ struct Moved {
 impl Relay {
     /// A relay for the pilots of a session, with those that an earlier run left.
     pub fn open(cache: &Cache, spool: &Spool, session: &str, secret: &Secret) -> Result<Self> {
-        let cache = impatient(cache)?;
+        let remote = cache.remote.as_ref().context("a relay needs a remote")?;
+        let (letters, cache) = (mail::for_letters(remote)?, mail::for_files(cache)?);
         let (spool, session, secret) = (spool.clone(), session.to_owned(), secret.clone());
-        let office = Arc::new(Office { cache, spool, session, secret, meter: Meter::default() });
+        let office = Arc::new(Office { cache, letters, spool, session, secret, meter: Meter::default() });
         let mut relay = Self { office, pilots: BTreeMap::new(), moved: channel(), warned: false };
         relay.look(None).context("pilots that do not see the store are reached through the remote")?;
         relay.take_up()?;
@@ -224,18 +223,14 @@ impl Relay {
     }
 }
 
-/// The same, with a remote that is asked again soon after it did not answer, for others wait for what it carries.
-pub fn impatient(cache: &Cache) -> Result<Cache> {
-    let remote = cache.remote.as_ref().map(|remote| Remote::open(remote.settings())).transpose()?;
-    let remote = remote.map(|remote| Arc::new(remote.with_rest(REST)));
-    Ok(Cache { store: cache.store.clone(), remote })
-}
-
 /// Takes over, on a thread of its own, how the job of a pilot ended, or what it left where it did not come to an end.
 fn settle(office: &Arc<Office>, moved: &Sender<Moved>, known: &Known, work: Work) {
     let (office, moved, given, claim) = (Arc::clone(office), moved.clone(), known.given, known.pilot.claim.clone());
     std::thread::spawn(move || {
         let at = office.settle(&claim, given, work);
+        if let At::Work(_) = at {
+            std::thread::sleep(LOOKS[1]);
+        }
         // Nobody is left to hear it when the run has ended.
         let _ = moved.send(Moved { pilot: claim.pilot, given, at });
     });
@@ -249,7 +244,7 @@ impl Work {
 
 impl Office {
     fn mail(&self) -> Mail<'_> {
-        Mail::new(self.cache.remote.as_ref().expect("a relay is opened with a remote"), &self.session, &self.secret)
+        Mail::new(&self.letters, &self.session, &self.secret)
     }
 
     fn looker(&self) -> Looker<'_> {
@@ -318,7 +313,11 @@ impl Office {
                 }
                 At::Idle
             }
-            Err(_) if self.cache.remote.as_ref().is_some_and(|remote| remote.is_down()) => At::Work(work),
+            // The ending is still there: to begin anew what was done would be a waste, however long the remote is away.
+            Err(error) if Failed::is(&error) => {
+                tracing::debug!("{error:#}; how a job ended is asked for again");
+                At::Work(work)
+            }
             Err(error) => {
                 self.refuse(&work.attempt, claim, &error);
                 At::Idle
@@ -389,5 +388,84 @@ fn append(path: &Path, text: &str) {
             File::options().create(true).append(true).open(path).and_then(|mut file| file.write_all(text.as_bytes()))
     {
         tracing::warn!("`{}` cannot be written: {error}", path.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::cache::afar::blob_name;
+    use crate::cluster::spool::{claim, offered};
+    use crate::profile::RemoteSettings;
+    use crate::store::Store;
+
+    fn office(folder: &Path) -> Office {
+        let url = folder.join("remote").display().to_string();
+        let open = || Remote::open(&RemoteSettings { url: url.clone(), ..RemoteSettings::default() }).unwrap();
+        let store = Store::open(&folder.join("store")).unwrap();
+        Office {
+            spool: Spool::open(store.root()).unwrap(),
+            cache: Cache { store, remote: Some(Arc::new(open())) },
+            letters: open(),
+            session: "s".into(),
+            secret: Secret::new().unwrap(),
+            meter: Meter::default(),
+        }
+    }
+
+    /// How the job of a pilot ended: well, with an output.
+    fn ending(office: &Office, attempt: Attempt, folder: &Path) -> Ending {
+        fs::write(folder.join("text"), "made").unwrap();
+        let out = office.cache.send(&[("text".into(), folder.join("text"))], &office.looker()).unwrap();
+        let result = Ok(serde_json::Map::new());
+        let outcome = Outcome { claim: claim("p"), result, peak_bytes: None, seconds: 1.0, stopped: None };
+        let (events, log) = (String::new(), String::new());
+        let Attempt { key, number } = attempt;
+        Ending { key, attempt: number, outcome, out, states: Vec::new(), events_from: 0, events, log }
+    }
+
+    #[test]
+    fn what_ended_well_is_taken_over_when_the_remote_has_got_over_its_faults() {
+        let folder = tempfile::tempdir().unwrap();
+        let office = office(folder.path());
+        let (attempt, _) = offered(&office.spool, "r", "k", 0);
+        let ending = ending(&office, attempt, folder.path());
+        let settle = || office.settle(&claim("p"), 1, Work::of(attempt));
+        office.mail().end("p", 1, &ending).unwrap();
+        let remote = folder.path().join("remote");
+        let (end, blob) = (remote.join("cluster/s/ends/p/1"), remote.join(blob_name(&ending.out[0].digest)));
+        // What cannot be read to its end is a fault that may pass.
+        for path in [&end, &blob] {
+            let aside = folder.path().join("aside");
+            fs::rename(path, &aside).unwrap();
+            fs::create_dir(path).unwrap();
+            assert!(matches!(settle(), At::Work(_)) && office.spool.outcome(&attempt).is_none());
+            fs::remove_dir(path).unwrap();
+            fs::rename(&aside, path).unwrap();
+        }
+        assert!(matches!(settle(), At::Idle));
+        assert!(office.spool.outcome(&attempt).unwrap().result.is_ok());
+        assert_eq!(fs::read_to_string(office.spool.out(&attempt).join("text")).unwrap(), "made");
+    }
+
+    #[test]
+    fn an_ending_of_somebody_else_or_with_other_bytes_ends_the_attempt() {
+        for damage in ["cluster/s/ends/p/1", "objects"] {
+            let folder = tempfile::tempdir().unwrap();
+            let office = office(folder.path());
+            let (attempt, _) = offered(&office.spool, "r", "k", 0);
+            let ending = ending(&office, attempt, folder.path());
+            office.mail().end("p", 1, &ending).unwrap();
+            let remote = folder.path().join("remote");
+            let blob = remote.join(blob_name(&ending.out[0].digest));
+            let path = if damage == "objects" { blob } else { remote.join(damage) };
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, "else").unwrap();
+            assert!(matches!(office.settle(&claim("p"), 1, Work::of(attempt)), At::Idle));
+            let outcome = office.spool.outcome(&attempt).unwrap();
+            assert_eq!(outcome.stopped, Some(Stopped::Transfer), "{damage}: {:?}", outcome.result);
+        }
     }
 }

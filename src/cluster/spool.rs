@@ -357,13 +357,16 @@ impl Spool {
 }
 
 #[cfg(test)]
+pub(super) use tests::{claim, offered};
+
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
     use pacer_stages::job::{Checkpoints, Device, JOB_VERSION};
 
-    fn offered(spool: &Spool, runner: &str, key: &str, place: u64) -> (Attempt, PathBuf) {
+    pub fn offered(spool: &Spool, runner: &str, key: &str, place: u64) -> (Attempt, PathBuf) {
         let attempt = Attempt { key: Digest::of(key.as_bytes()), number: 1 };
         spool.prepare(&attempt).unwrap();
         let job = Job {
@@ -384,7 +387,7 @@ mod tests {
         (attempt, spool.offer("s", place, &attempt, &offer).unwrap())
     }
 
-    fn claim(pilot: &str) -> Claim {
+    pub fn claim(pilot: &str) -> Claim {
         Claim { pilot: pilot.into(), slurm: "1_0".into(), node: "n".into(), served: 0 }
     }
 
