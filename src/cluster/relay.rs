@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
 use pacer_stages::job::{Job, Slot};
@@ -18,6 +18,7 @@ use pacer_stages::worker::{Failure, FailureClass};
 use crate::cache::Cache;
 use crate::cache::afar::Looker;
 use crate::cache::pieces::{Piece, files_below};
+use crate::cluster::complaint::Complaint;
 use crate::cluster::mail::{self, Ending, Errand, Mail, Report, SIGN_LOST, Secret};
 use crate::cluster::spool::{Attempt, Claim, Offer, Outcome, Pilot, Spool, StopHow, Stopped};
 use crate::remote::{Failed, Meter, Remote, side_by_side};
@@ -36,6 +37,8 @@ struct Office {
     session: String,
     secret: Secret,
     meter: Meter,
+    /// What was said of endings that could not be taken over.
+    complaint: Mutex<Complaint>,
 }
 
 /// A relay at work.
@@ -43,7 +46,7 @@ pub struct Relay {
     office: Arc<Office>,
     pilots: BTreeMap<String, Known>,
     moved: (Sender<Moved>, Receiver<Moved>),
-    warned: bool,
+    complaint: Complaint,
 }
 
 /// A pilot as the relay knows it.
@@ -89,8 +92,16 @@ impl Relay {
         let remote = cache.remote.as_ref().context("a relay needs a remote")?;
         let (letters, cache) = (mail::for_letters(remote)?, mail::for_files(cache)?);
         let (spool, session, secret) = (spool.clone(), session.to_owned(), secret.clone());
-        let office = Arc::new(Office { cache, letters, spool, session, secret, meter: Meter::default() });
-        let mut relay = Self { office, pilots: BTreeMap::new(), moved: channel(), warned: false };
+        let office = Arc::new(Office {
+            cache,
+            letters,
+            spool,
+            session,
+            secret,
+            meter: Meter::default(),
+            complaint: Mutex::default(),
+        });
+        let mut relay = Self { office, pilots: BTreeMap::new(), moved: channel(), complaint: Complaint::default() };
         relay.look(None).context("pilots that do not see the store are reached through the remote")?;
         relay.take_up()?;
         Ok(relay)
@@ -123,13 +134,13 @@ impl Relay {
         let mut pause = LOOKS[0];
         while !ended.load(Ordering::Relaxed) {
             match self.look(Some(now())) {
-                Ok(true) => (pause, self.warned) = (LOOKS[0], false),
-                Ok(false) => (pause, self.warned) = (pause.mul_f64(1.3).min(LOOKS[1]), false),
+                Ok(news) => {
+                    pause = if news { LOOKS[0] } else { pause.mul_f64(1.3).min(LOOKS[1]) };
+                    self.complaint = Complaint::default();
+                }
                 Err(error) => {
-                    if !self.warned {
-                        tracing::warn!("{error:#}; the run asks again and again");
-                    }
-                    (pause, self.warned) = (LOOKS[1], true);
+                    self.complaint.say(&error, Instant::now());
+                    pause = LOOKS[1];
                     // As long as nobody can be heard, nobody is known to be gone.
                     self.pilots.values().for_each(|known| drop(self.office.spool.beat_pilot(&known.pilot)));
                 }
@@ -315,7 +326,8 @@ impl Office {
             }
             // The ending is still there: to begin anew what was done would be a waste, however long the remote is away.
             Err(error) if Failed::is(&error) => {
-                tracing::debug!("{error:#}; how a job ended is asked for again");
+                let mut complaint = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
+                complaint.say(&error.context("how a job ended cannot be taken over"), Instant::now());
                 At::Work(work)
             }
             Err(error) => {
@@ -412,6 +424,7 @@ mod tests {
             session: "s".into(),
             secret: Secret::new().unwrap(),
             meter: Meter::default(),
+            complaint: Mutex::default(),
         }
     }
 

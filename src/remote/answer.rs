@@ -49,7 +49,7 @@ impl Bucket {
                 Fault::Passing(told)
             }
             (404, "NoSuchBucket") => Fault::Refused(format!("there is no bucket `{}` at {}", self.name, self.host)),
-            (401 | 403, _) if self.credentials.is_none() => Fault::Refused(format!(
+            (401 | 403, _) if self.credentials().is_none() => Fault::Refused(format!(
                 "{told}; no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
             )),
             (301 | 307 | 308, _) => Fault::Refused(format!("{told}; is `region` right?")),

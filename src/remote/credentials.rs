@@ -21,6 +21,18 @@ pub struct Found {
 
 /// Looks in the environment first, then in the files.
 pub fn find() -> Found {
+    let (found, file) = look();
+    file.iter().for_each(|path| warn_of_readers(path));
+    found
+}
+
+/// Looks once more for who asks: keys of a session are renewed where they were found.
+pub fn find_again() -> Option<Credentials> {
+    look().0.credentials
+}
+
+/// What the usual places say, and the file that holds the secret, where one does.
+fn look() -> (Found, Option<PathBuf>) {
     let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
     let profile = variable("AWS_PROFILE").unwrap_or_else(|| "default".to_owned());
     let place = |name: &str, file: &str| {
@@ -38,16 +50,15 @@ pub fn find() -> Found {
         Some(_) => of_files.clone().or(of_environment.clone()),
         None => of_environment.clone().or(of_files.clone()),
     };
-    if credentials.is_some() && credentials == of_files && credentials != of_environment {
-        secrets_file.iter().for_each(|path| warn_of_readers(path));
-    }
+    let is_of_file = credentials.is_some() && credentials == of_files && credentials != of_environment;
     let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
     let endpoint = variable("AWS_ENDPOINT_URL_S3").or_else(|| variable("AWS_ENDPOINT_URL"));
-    Found {
+    let found = Found {
         credentials,
         region: region.or_else(|| config.get("region").cloned()),
         endpoint: endpoint.or_else(|| config.get("endpoint_url").cloned()),
-    }
+    };
+    (found, secrets_file.filter(|_| is_of_file))
 }
 
 fn credentials(value: impl Fn(&str) -> Option<String>) -> Option<Credentials> {

@@ -54,25 +54,38 @@ type Stop = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// A fault of a remote, and not of what it holds or of this machine.
 #[derive(Debug)]
-pub struct Failed(String);
+pub struct Failed {
+    words: String,
+    is_refusal: bool,
+}
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.words)
     }
 }
 
 impl std::error::Error for Failed {}
 
 impl Failed {
-    /// A fault in these words.
+    /// A passing fault in these words.
     pub fn told(words: String) -> Self {
-        Self(words)
+        Self { words, is_refusal: false }
+    }
+
+    /// A fault in these words that does not pass by itself.
+    pub fn refusal(words: String) -> Self {
+        Self { words, is_refusal: true }
     }
 
     /// Whether an error is one.
     pub fn is(error: &anyhow::Error) -> bool {
         error.downcast_ref::<Self>().is_some()
+    }
+
+    /// Whether an error is one that does not pass by itself.
+    pub fn is_refusal(error: &anyhow::Error) -> bool {
+        error.downcast_ref::<Self>().is_some_and(|failed| failed.is_refusal)
     }
 }
 
@@ -128,7 +141,7 @@ impl Patience {
     /// Tries something again and again, as its faults let hope.
     pub(super) fn attempt<T>(&self, url: &str, act: Act, call: impl Fn() -> Result<T, Fault>) -> Result<T, Failed> {
         if self.is_down() {
-            return Err(Failed(format!("the remote `{url}` is down")));
+            return Err(Failed::told(format!("the remote `{url}` is down")));
         }
         let (began, mut tried) = (Instant::now(), 0);
         loop {
@@ -205,7 +218,8 @@ impl Patience {
         if is_gone || (counts && failures >= MOST_FAILURES) {
             *self.down_since.lock().expect("nothing panics with it") = Some(Instant::now());
         }
-        Failed(format!("the remote `{url}` cannot be used: {}", fault.why()))
+        let words = format!("the remote `{url}` cannot be used: {}", fault.why());
+        Failed { words, is_refusal: matches!(fault, Fault::Refused(_)) }
     }
 }
 

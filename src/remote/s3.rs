@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek as _, SeekFrom};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,6 +15,7 @@ use ureq::http::Response;
 use ureq::{Agent, Body, SendBody};
 
 use crate::remote::answer::{age_by_header, age_of, field, rows, time_of};
+use crate::remote::credentials;
 use crate::remote::sign::{self, Credentials, encoded, hex};
 use crate::remote::{Content, Existing, Fault, INTERRUPTED, Listed, Meter, Reading, Seen};
 
@@ -45,7 +46,8 @@ pub struct Bucket {
     pub(super) name: String,
     prefix: String,
     region: String,
-    pub(super) credentials: Option<Credentials>,
+    /// Who asks; found anew when the server does not believe it any more.
+    credentials: Mutex<Option<Credentials>>,
 }
 
 /// Where a bucket is.
@@ -120,7 +122,7 @@ impl Bucket {
             name: name.into(),
             prefix: prefix.into(),
             region,
-            credentials,
+            credentials: Mutex::new(credentials),
         }
     }
 
@@ -143,8 +145,33 @@ impl Bucket {
         if self.prefix.is_empty() { name.to_owned() } else { format!("{}/{name}", self.prefix) }
     }
 
+    /// Who asks now.
+    pub(super) fn credentials(&self) -> Option<Credentials> {
+        self.credentials.lock().expect("nothing panics with it").clone()
+    }
+
     /// Sends a request and returns the answer, whatever its status.
     pub(super) fn send(&self, asked: &Asked<'_>) -> Result<Response<Body>, Fault> {
+        let used = self.credentials();
+        let answer = self.send_as(used.as_ref(), asked)?;
+        // A key of a session ends in the midst of a long run, and servers say so in several ways.
+        match answer.status().as_u16() {
+            400 | 401 | 403 if self.is_renewed(used.as_ref()) => self.send_as(self.credentials().as_ref(), asked),
+            _ => Ok(answer),
+        }
+    }
+
+    /// Whether there are other credentials by now than those that were used.
+    fn is_renewed(&self, used: Option<&Credentials>) -> bool {
+        let mut known = self.credentials.lock().expect("nothing panics with it");
+        // Another thread may have found them already.
+        if used.is_some() && known.as_ref() == used {
+            *known = credentials::find_again().or(known.take());
+        }
+        known.as_ref() != used
+    }
+
+    fn send_as(&self, who: Option<&Credentials>, asked: &Asked<'_>) -> Result<Response<Body>, Fault> {
         let hash = match asked.payload {
             _ if self.scheme == "https://" => sign::UNSIGNED.to_owned(),
             None => hex(&Sha256::digest(b"")),
@@ -156,7 +183,7 @@ impl Bucket {
         let mark = if query.is_empty() { "" } else { "?" };
         let address = format!("{}{}{path}{mark}{query}", self.scheme, self.host);
         let mut request = ureq::http::Request::builder().method(asked.method).uri(address);
-        for (name, value) in self.headers(asked, &path, &hash).iter().filter(|(name, _)| name != "host") {
+        for (name, value) in self.headers(who, asked, &path, &hash).iter().filter(|(name, _)| name != "host") {
             request = request.header(name, value);
         }
         match asked.payload {
@@ -183,7 +210,7 @@ impl Bucket {
     }
 
     /// The headers of a request, and the signature over them.
-    fn headers(&self, asked: &Asked<'_>, path: &str, hash: &str) -> Vec<(String, String)> {
+    fn headers(&self, who: Option<&Credentials>, asked: &Asked<'_>, path: &str, hash: &str) -> Vec<(String, String)> {
         let time = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
         let mut headers = vec![
             ("host".to_owned(), self.host.clone()),
@@ -191,7 +218,7 @@ impl Bucket {
             ("x-amz-date".to_owned(), time.clone()),
         ];
         headers.extend(asked.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        let Some(credentials) = &self.credentials else { return headers };
+        let Some(credentials) = who else { return headers };
         headers.extend(credentials.token.clone().map(|token| ("x-amz-security-token".to_owned(), token)));
         let request = sign::Request {
             method: asked.method,

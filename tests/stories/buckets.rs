@@ -1,6 +1,7 @@
 //! Results are shared through a bucket of S3: a server of the Python package `moto`, behind a proxy of our own that
 //! breaks connections, answers that it is busy, holds requests back, and hides conditions and ranges from the server.
 
+mod keys;
 mod patience;
 mod proxy;
 
@@ -113,8 +114,11 @@ fn kill_in_the_midst(project: &Project, arguments: &[&str], held: &'static str, 
 
 /// Starts the program, and waits until two parts or ranges got through and nothing else can.
 fn start_until_held(project: &Project, arguments: &[&str], held: &'static str, mischief: &Mutex<Mischief>) -> Child {
+    until_held(command(project, arguments, &Key::default()), held, mischief)
+}
+
+fn until_held(mut command: Command, held: &'static str, mischief: &Mutex<Mischief>) -> Child {
     mischief.lock().unwrap().hold(Some(held));
-    let mut command = command(project, arguments, &Key::default());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("pacer can be started");
     within_a_moment("two of three do not get through", || mischief.lock().unwrap().answered == 2);
     assert!(child.try_wait().unwrap().is_none(), "it does not wait for the third");

@@ -23,6 +23,8 @@ pub struct Mischief {
     pub denies_lists: bool,
     /// Whether the server sees no ranges.
     pub hides_ranges: bool,
+    /// Requests whose heads hold this are told that their key has expired.
+    pub expired: Option<&'static str>,
     /// Whether nobody is there.
     pub away: bool,
     /// First lines of the requests so far.
@@ -95,6 +97,10 @@ fn pass_on(mut client: TcpStream, upstream: u16, mischief: &Mutex<Mischief>) -> 
     if lines[0].contains("list-type=2") && mischief.lock().unwrap().denies_lists {
         return client.write_all(b"HTTP/1.1 403 Denied\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     }
+    if mischief.lock().unwrap().expired.is_some_and(|key| head.contains(key)) {
+        std::io::copy(&mut (&client).take(length), &mut std::io::sink())?;
+        return client.write_all(&refusal(&lines, "400 Bad Request", "ExpiredToken"));
+    }
     if is_held(&head, mischief) {
         while is_held(&head, mischief) {
             std::thread::sleep(Duration::from_millis(5));
@@ -111,6 +117,14 @@ fn pass_on(mut client: TcpStream, upstream: u16, mischief: &Mutex<Mischief>) -> 
     std::io::copy(&mut (&server).take(if broken { 1 << 20 } else { u64::MAX }), &mut client)?;
     mischief.lock().unwrap().answered += usize::from(is_part || of("range: ").is_some());
     client.shutdown(Shutdown::Both)
+}
+
+/// An answer that says why there is no other.
+fn refusal(lines: &[&str], status: &str, code: &str) -> Vec<u8> {
+    let text = format!("<Error><Code>{code}</Code><Message>{code}</Message></Error>");
+    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", text.len());
+    // The answer to HEAD has no body.
+    if lines[0].starts_with("HEAD") { head.into_bytes() } else { (head + &text).into_bytes() }
 }
 
 fn is_held(head: &str, mischief: &Mutex<Mischief>) -> bool {
