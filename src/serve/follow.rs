@@ -139,12 +139,12 @@ impl Course {
                     }
                 }
             }
-            Event::Reused { .. } => self.ended += 1,
-            Event::Skipped { .. } => self.ended += 1,
-            Event::Finished { stage, .. } => {
+            // Another run may have made it while this one waited for it.
+            Event::Finished { stage, .. } | Event::Reused { stage, .. } => {
                 self.running.remove(stage);
                 self.ended += 1;
             }
+            Event::Skipped { .. } => self.ended += 1,
             Event::Failed { stage, message, .. } => {
                 self.running.remove(stage);
                 self.ended += 1;
@@ -286,5 +286,15 @@ mod tests {
         assert_eq!((course.stages, course.ended, course.running.len()), (2, 0, 1));
         let far = course.running["lstm"].far.as_ref().unwrap();
         assert_eq!((far.done, far.total), (2, Some(9)));
+    }
+
+    #[test]
+    fn a_stage_that_another_run_made_meanwhile_runs_no_more() {
+        let (mut course, key) = (Course::default(), crate::digest::Digest::of(b""));
+        let mut heed = |event: serde_json::Value| course.heed(&serde_json::from_value(event).unwrap());
+        heed(json!({"event": "started", "run": "r", "pipeline": "p", "stages": ["a"]}));
+        heed(json!({"event": "running", "stage": "a", "kind": "k", "key": key, "reason": "", "device": "cpu"}));
+        heed(json!({"event": "reused", "stage": "a", "key": key}));
+        assert_eq!((course.ended, course.running.len()), (1, 0));
     }
 }

@@ -25,8 +25,8 @@ impl Standing {
             Event::Running { stage, .. } => drop(self.running.insert(stage.clone())),
             Event::Queued { stage, .. } => drop(self.queued.insert(stage.clone())),
             Event::Placed { stage, .. } => drop(self.queued.remove(stage)),
-            Event::Reused { .. } => self.done += 1,
-            Event::Finished { stage, .. } => {
+            // Another run may have made it while this one waited for it.
+            Event::Finished { stage, .. } | Event::Reused { stage, .. } => {
                 self.end(stage);
                 self.done += 1;
             }
@@ -107,5 +107,16 @@ mod tests {
         assert_eq!(standing.words(26), "4 of 1,500 done, 26 running, 1,470 waiting");
         standing.heed(&event("skipped", json!({"stage": "s40", "because": ""})));
         assert_eq!(standing.words(26), "4 of 1,500 done, 26 running, 1 not run, 1,469 waiting");
+    }
+
+    #[test]
+    fn a_stage_that_another_run_made_meanwhile_is_done_and_runs_no_more() {
+        let key = crate::digest::Digest::of(b"");
+        let mut standing = Standing::default();
+        standing.heed(&event("started", json!({"run": "r", "pipeline": "p", "stages": ["a", "b"]})));
+        standing.heed(&event("running", json!({"stage": "a", "kind": "k", "key": key, "reason": "", "device": "x"})));
+        standing.heed(&event("queued", json!({"stage": "a", "because": ""})));
+        standing.heed(&event("reused", json!({"stage": "a", "key": key})));
+        assert_eq!(standing.words(0), "1 of 2 done, 0 running, 1 waiting");
     }
 }
