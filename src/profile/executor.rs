@@ -8,6 +8,9 @@ use crate::diagnostic::Diagnostic;
 use crate::graph::HERE;
 use crate::spec::{Data, Entry, Node, Table};
 
+/// Seconds that a stage has at least before it is asked to stop; Slurm may signal a minute sooner than it was told to.
+const LEAST_WORK: u64 = 60;
+
 /// Keys of an executor.
 const KEYS: [&str; 17] = [
     "type",
@@ -92,6 +95,14 @@ impl Default for Slurm {
     }
 }
 
+impl Slurm {
+    /// Whether a job may be asked to stop as soon as it begins.
+    fn leaves_no_time(&self) -> bool {
+        let least = self.stop_before.saturating_add(LEAST_WORK);
+        self.minutes.is_some_and(|minutes| minutes.saturating_mul(60) < least)
+    }
+}
+
 /// The executors of one profile.
 pub(super) fn executors(tables: &Table, faults: &mut Vec<Diagnostic>) -> Executors {
     let mut executors = Executors::new();
@@ -145,6 +156,10 @@ fn contradiction(wanted: &Slurm, key: &str) -> Option<(&'static str, &'static st
         "shared" if !wanted.shared && wanted.node_store.is_none() => {
             Some(("nodes that do not see the store need one of their own", "add `node_store = \"/scratch/pacer\"`"))
         }
+        "time" if wanted.leaves_no_time() => Some((
+            "`time` leaves a stage none before it is asked to stop, `stop_before` (60 seconds unless named) ahead of the end",
+            "let `time` be a minute more than `stop_before` at least, or name a smaller `stop_before`",
+        )),
         _ => None,
     }
 }
@@ -307,6 +322,9 @@ mod tests {
         assert_eq!(contradict("memory = \"3GB\"\nmost_memory = \"2GB\""), 1);
         assert_eq!(contradict("node_store = \"/x\""), 1);
         assert_eq!(contradict("shared = false"), 1);
+        assert_eq!(contradict("time = \"1min\""), 1, "the signal would come as it begins");
+        assert_eq!(contradict("time = \"10min\"\nstop_before = 600"), 1);
+        assert_eq!(contradict("time = \"2min\"") + contradict("time = \"11min\"\nstop_before = 600"), 0);
         assert_eq!(contradict("gpus = 0"), 1);
         assert_eq!(contradict("program = \"pacer\""), 1);
     }
