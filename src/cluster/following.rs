@@ -288,7 +288,7 @@ impl Way<'_> {
             State::Preempted => format!("its job on {node} gave way to another"),
             State::Timeout => format!("its time on {node} was over"),
             State::Cancelled => format!("its job on {node} was cancelled"),
-            State::Pending | State::Running | State::Ended => format!("its pilot on {node} ended"),
+            State::Pending | State::Running | State::Suspended | State::Ended => format!("its pilot on {node} ended"),
         };
         End::Lost(Loss::of(state, progressed).after_others(*served), why)
     }

@@ -20,11 +20,14 @@ pub fn further_pilots(open_jobs: usize, most: usize, have: usize) -> usize {
 }
 
 /// Why a pilot no longer serves its job; `None` while it may. `silence` is how long it has given no sign of life, and
-/// none where it said that it ends; `state` asks Slurm.
+/// none where it said that it ends; `state` asks Slurm. One that Slurm has halted is silent for as long as that takes.
 pub fn end_of_pilot(silence: Option<Duration>, state: impl FnOnce() -> Option<State>) -> Option<State> {
     match silence {
         None => Some(state().unwrap_or(State::Ended)),
-        Some(silent) if silent > GONE => Some(state().filter(|state| state.is_over()).unwrap_or(State::NodeFail)),
+        Some(silent) if silent > GONE => match state() {
+            Some(State::Suspended) => None,
+            state => Some(state.filter(|state| state.is_over()).unwrap_or(State::NodeFail)),
+        },
         Some(silent) if silent > SILENT => state().filter(|state| state.is_over()),
         Some(_) => None,
     }
@@ -114,7 +117,7 @@ impl Loss {
             State::Preempted => Self::Preempted,
             State::Timeout => Self::Limit { progressed },
             State::Cancelled => Self::Cancelled,
-            State::NodeFail | State::Pending | State::Running | State::Ended => Self::Node,
+            State::NodeFail | State::Pending | State::Running | State::Suspended | State::Ended => Self::Node,
         }
     }
 
@@ -208,6 +211,7 @@ mod tests {
         assert_eq!(end_of_pilot(silent(9), || None), None, "the controller is down");
         assert_eq!(end_of_pilot(silent(61), || Some(State::Running)), Some(State::NodeFail));
         assert_eq!(end_of_pilot(silent(61), || Some(State::Timeout)), Some(State::Timeout));
+        assert_eq!(end_of_pilot(silent(99_999), || Some(State::Suspended)), None, "it goes on later");
         assert_eq!(end_of_pilot(None, || None), Some(State::Ended));
     }
 

@@ -84,6 +84,8 @@ pub enum State {
     Pending,
     /// Runs, or is about to begin or to end.
     Running,
+    /// Was halted by Slurm for another job, to go on later.
+    Suspended,
     /// Its node was lost.
     NodeFail,
     /// Gave way to another.
@@ -102,9 +104,8 @@ impl State {
     fn parse(word: &str) -> Self {
         match word.trim_end_matches('+') {
             "PENDING" | "REQUEUED" | "REQUEUE_HOLD" | "SPECIAL_EXIT" => Self::Pending,
-            "RUNNING" | "CONFIGURING" | "SUSPENDED" | "STOPPED" | "SIGNALING" | "RESIZING" | "STAGE_OUT" => {
-                Self::Running
-            }
+            "RUNNING" | "CONFIGURING" | "SIGNALING" | "RESIZING" | "STAGE_OUT" => Self::Running,
+            "SUSPENDED" | "STOPPED" => Self::Suspended,
             "NODE_FAIL" | "BOOT_FAIL" => Self::NodeFail,
             "PREEMPTED" => Self::Preempted,
             "TIMEOUT" | "DEADLINE" => Self::Timeout,
@@ -116,7 +117,7 @@ impl State {
 
     /// Whether the job is over.
     pub fn is_over(self) -> bool {
-        !matches!(self, Self::Pending | Self::Running)
+        !matches!(self, Self::Pending | Self::Running | Self::Suspended)
     }
 }
 
@@ -340,6 +341,7 @@ mod tests {
         let states = [Running, NodeFail, Preempted, Timeout, OutOfMemory, Cancelled, Ended];
         assert_eq!(words.map(State::parse), states);
         assert!(!State::Running.is_over() && State::Cancelled.is_over());
+        assert!(State::parse("SUSPENDED") == State::Suspended && !State::Suspended.is_over());
     }
 
     #[test]

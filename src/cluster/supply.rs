@@ -172,7 +172,9 @@ impl Supply {
                 return Err(Trouble::Refused(self.stillborn(&job)));
             }
             lane.say(in_words(&alive));
-            let wanted = further_pilots(lane.open.load(Ordering::Relaxed), alive.len() + room, alive.len());
+            // One that Slurm has halted takes no job before it goes on.
+            let have = alive.iter().filter(|pilot| pilot.state != State::Suspended).count();
+            let wanted = further_pilots(lane.open.load(Ordering::Relaxed), have + room, have);
             let wanted = wanted.min(MOST_AT_ONCE);
             let count = if wanted > 0 { self.submit(lane, wanted, all)? } else { 0 };
             (room, submitted) = (room - count, submitted + count);
@@ -285,15 +287,20 @@ fn memories(profile: &Slurm) -> Vec<Option<u64>> {
 
 /// What it is that a job without a pilot waits for.
 fn in_words(pilots: &[&Listed]) -> Option<String> {
-    let pending: Vec<_> = pilots.iter().filter(|pilot| pilot.state == State::Pending).collect();
-    match (pending.first(), pilots.len() - pending.len()) {
-        (None, 0) => None,
-        (None, running) => Some(format!("{} busy", jobs(running, "is", "are"))),
-        (Some(first), _) => {
-            let jobs = jobs(pending.len(), "waits", "wait");
-            Some(format!("{jobs} in the queue of Slurm: {}", reason(&first.reason)))
-        }
+    let of = |state| pilots.iter().filter(move |pilot| pilot.state == state);
+    let (pending, suspended) = (of(State::Pending).count(), of(State::Suspended).count());
+    let running = pilots.len() - pending - suspended;
+    let mut words = Vec::new();
+    if let Some(first) = of(State::Pending).next() {
+        let jobs = jobs(pending, "waits", "wait");
+        words.push(format!("{jobs} in the queue of Slurm: {}", reason(&first.reason)));
+    } else if running > 0 {
+        words.push(format!("{} busy", jobs(running, "is", "are")));
     }
+    if suspended > 0 {
+        words.push(format!("{} suspended by Slurm", jobs(suspended, "is", "are")));
+    }
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 fn jobs(count: usize, one: &str, many: &str) -> String {
@@ -337,6 +344,9 @@ mod tests {
         assert_eq!(in_words(&[&running, &running]).unwrap(), "2 jobs are busy");
         let words = "1 job waits in the queue of Slurm: no node is free (Resources)";
         assert_eq!(in_words(&[&running, &waiting]).unwrap(), words);
+        let halted = listed(State::Suspended, "None");
+        assert_eq!(in_words(&[&halted]).unwrap(), "1 job is suspended by Slurm");
+        assert_eq!(in_words(&[&halted, &halted, &running]).unwrap(), "1 job is busy; 2 jobs are suspended by Slurm");
         assert_eq!(reason("QOSMaxJobsPerUserLimit"), "a limit of the account is reached (QOSMaxJobsPerUserLimit)");
         assert_eq!(reason("SomethingNew"), "SomethingNew");
     }
