@@ -23,7 +23,7 @@ static HURRIED: AtomicBool = AtomicBool::new(false);
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What the commands say where the controller did not answer, so that asking again may help.
-const UNREACHABLE: [&str; 15] = [
+const UNREACHABLE: [&str; 17] = [
     "Unable to contact slurm controller",
     "Communication connection failure",
     "Communication shutdown failure",
@@ -40,7 +40,16 @@ const UNREACHABLE: [&str; 15] = [
     "Transport endpoint",
     "did not answer",
     "Slurm temporarily unable to accept job",
+    // While the daemon that signs messages is restarted, or this machine has no room for another process.
+    "Munge encode failed",
+    "Resource temporarily unavailable",
 ];
+
+/// What is said of a job that Slurm has forgotten.
+const FORGOTTEN: &str = "Invalid job id";
+
+/// What is said where a user may not have so many jobs, or not so many in one array.
+const LIMITS: [&str; 2] = ["submit limit", "Invalid job array"];
 
 /// What Slurm writes into the log of a job that takes more memory than it was given.
 const OVER_MEMORY: [&str; 3] = ["xceeded memory limit", "xceeded job memory limit", "oom-kill event"];
@@ -58,9 +67,20 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    /// Whether it is refused because the user has too many jobs.
+    /// Whether it is refused because these are too many jobs, so that fewer may be taken.
     pub fn is_limit(&self) -> bool {
-        matches!(self, Self::Refused(message) if message.contains("submit limit"))
+        matches!(self, Self::Refused(message) if LIMITS.iter().any(|limit| message.contains(limit)))
+    }
+
+    /// The same of a question: it asks for nothing that could be refused for good, so asking again may help.
+    fn of_question(self) -> Self {
+        match self {
+            Self::Refused(message) | Self::Unreachable(message) => Self::Unreachable(message),
+        }
+    }
+
+    fn is_of_forgotten(&self) -> bool {
+        matches!(self, Self::Refused(message) if message.contains(FORGOTTEN))
     }
 }
 
@@ -199,7 +219,8 @@ pub fn script(setup: &[String], command: &[String]) -> String {
 /// The jobs of a name that are not over.
 pub fn list(name: &str) -> Result<Vec<Listed>, Trouble> {
     let arguments = ["-h", "-r", "-n", name, "-o", "%i|%T|%r|%k"].map(str::to_owned);
-    Ok(run("squeue", &arguments, b"")?.lines().filter_map(listed).collect())
+    let text = run("squeue", &arguments, b"").map_err(Trouble::of_question)?;
+    Ok(text.lines().filter_map(listed).collect())
 }
 
 fn listed(line: &str) -> Option<Listed> {
@@ -216,8 +237,8 @@ pub fn state(id: &str) -> Result<State, Trouble> {
             let word = text.split_whitespace().find_map(|word| word.strip_prefix("JobState="));
             Ok(word.map_or(State::Ended, State::parse))
         }
-        Err(Trouble::Refused(_)) => Ok(State::Ended),
-        Err(unreachable) => Err(unreachable),
+        Err(trouble) if trouble.is_of_forgotten() => Ok(State::Ended),
+        Err(trouble) => Err(trouble.of_question()),
     }
 }
 
@@ -225,8 +246,8 @@ pub fn state(id: &str) -> Result<State, Trouble> {
 pub fn has_failed(array: &str) -> Result<bool, Trouble> {
     match run("scontrol", &["show", "job", "-o", array].map(str::to_owned), b"") {
         Ok(text) => Ok(all_failed(&text)),
-        Err(Trouble::Refused(_)) => Ok(false),
-        Err(unreachable) => Err(unreachable),
+        Err(trouble) if trouble.is_of_forgotten() => Ok(false),
+        Err(trouble) => Err(trouble.of_question()),
     }
 }
 
@@ -342,6 +363,17 @@ mod tests {
         assert_eq!(words.map(State::parse), states);
         assert!(!State::Running.is_over() && State::Cancelled.is_over());
         assert!(State::parse("SUSPENDED") == State::Suspended && !State::Suspended.is_over());
+    }
+
+    #[test]
+    fn only_what_is_submitted_can_be_refused_for_good_and_fewer_jobs_where_they_are_too_many() {
+        let refused = |message: &str| Trouble::Refused(format!("`sbatch` says: sbatch: error: {message}"));
+        let limits =
+            ["Job violates accounting/QOS policy (job submit limit, user's size)", "Invalid job array specification"];
+        assert!(limits.iter().all(|limit| refused(limit).is_limit()) && !refused("invalid partition").is_limit());
+        let asked = refused("Protocol authentication error").of_question();
+        assert!(matches!(&asked, Trouble::Unreachable(message) if message.contains("authentication")), "{asked:?}");
+        assert!(refused("Invalid job id specified").is_of_forgotten() && !asked.is_of_forgotten());
     }
 
     #[test]

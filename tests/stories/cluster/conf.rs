@@ -17,6 +17,8 @@ pub struct Options {
     pub preemption: Preemption,
     /// How soon a node that does not answer is lost.
     pub loss: Loss,
+    /// What `MaxArraySize` is, where it is not what Slurm takes by itself.
+    pub array: Option<usize>,
 }
 
 /// What becomes of a job that takes more memory than it was given.
@@ -93,6 +95,7 @@ impl Options {
             format!("{gather}\nJobAcctGatherFrequency=task=1\nTaskPlugin=task/{task}"),
             format!("SelectType=select/cons_tres\nSelectTypeParameters={consumed}\nGresTypes=gpu"),
             format!("{loss}\n{preempt}"),
+            self.array.map_or_else(String::new, |array| format!("MaxArraySize={array}")),
         ]
     }
 

@@ -149,11 +149,23 @@ fn jobs_that_fail_as_soon_as_they_begin_are_not_asked_for_without_end() {
     lab.assert_nothing_left();
 }
 
+/// Three stages that begin at once and take no time.
+fn three() -> String {
+    let stage = |name: &&str| SLOW.replace("stages.slow", &format!("stages.{name}")).replace("done", name);
+    ["a", "b", "c"].iter().map(stage).collect::<String>().replace("sleep 3", "sleep 0.1")
+}
+
+#[test]
+fn fewer_jobs_are_asked_for_where_slurm_takes_no_array_of_so_many() {
+    let Some(lab) = Lab::with(&Options { array: Some(2), ..Options::default() }, &three(), "") else { return };
+    let said = lab.run(&[]);
+    assert_eq!((said.code, lab.starts()), (0, 3), "{}", said.err);
+    lab.assert_nothing_left();
+}
+
 #[test]
 fn fewer_jobs_are_asked_for_where_a_user_may_not_have_so_many() {
-    let stage = |name: &&str| SLOW.replace("stages.slow", &format!("stages.{name}")).replace("done", name);
-    let pipeline: String = ["a", "b", "c"].iter().map(stage).collect();
-    let Some(lab) = Lab::new(&pipeline.replace("sleep 3", "sleep 0.1")) else { return };
+    let Some(lab) = Lab::new(&three()) else { return };
     // What a site says whose accounting limits the jobs of a user, here for arrays of more than one.
     let refusal = "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size)";
     let script = "#!/bin/sh\ncase \"$*\" in *--array=0-0*) PATH=${PATH#*:} exec sbatch \"$@\";; esac\n";

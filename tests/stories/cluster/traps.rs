@@ -33,6 +33,24 @@ fn listen(folder: &Path, program: &str, said: &Path) {
 }
 
 #[test]
+fn a_question_that_slurm_does_not_take_once_is_asked_again() {
+    let Some(lab) = Lab::new(DIAMOND) else { return };
+    let front = lab.project.path("front");
+    fs::create_dir(&front).unwrap();
+    // As where the daemon that signs messages is restarted, and as nobody has foreseen it.
+    let script = "#!/bin/sh\nif mkdir $(dirname $0)/asked 2> /dev/null; then\n  \
+                  echo 'squeue: error: no such luck' >&2; exit 1\nfi\nPATH=${PATH#*:} exec squeue \"$@\"\n";
+    fs::write(front.join("squeue"), script).unwrap();
+    fs::set_permissions(front.join("squeue"), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = lab.command(&[]);
+    command.env("PATH", format!("{}:{}", front.display(), std::env::var("PATH").unwrap()));
+    let said = lab.start_command(command).end();
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.err.contains("no such luck; the run goes on"), "{}", said.err);
+    lab.assert_as_here(&[]);
+}
+
+#[test]
 fn slurm_is_never_asked_to_keep_an_order_to_be_waited_for_or_to_begin_again() {
     let Some(lab) = Lab::new(DIAMOND) else { return };
     let (folder, asked) = (lab.project.path("front"), lab.project.path("asked"));
