@@ -170,7 +170,9 @@ pub fn submit(batch: &Batch<'_>) -> Result<String, Trouble> {
 
 fn arguments(batch: &Batch<'_>) -> Vec<String> {
     let Batch { profile, count, name, comment, logs, .. } = batch;
-    let mut arguments = vec![
+    let mut arguments = wishes(profile);
+    // Of two alike the last counts: pilots are found by their name and comment, whatever a profile says beside.
+    arguments.extend([
         "--parsable".to_owned(),
         format!("--job-name={name}"),
         format!("--comment={comment}"),
@@ -183,8 +185,7 @@ fn arguments(batch: &Batch<'_>) -> Vec<String> {
         format!("--signal=B:USR1@{}", profile.stop_before.max(1)),
         // A folder that is not there on the node would be no error.
         "--chdir=/".to_owned(),
-    ];
-    arguments.extend(wishes(profile));
+    ]);
     arguments
 }
 
@@ -218,7 +219,7 @@ pub fn script(setup: &[String], command: &[String]) -> String {
 
 /// The jobs of a name that are not over.
 pub fn list(name: &str) -> Result<Vec<Listed>, Trouble> {
-    let arguments = ["-h", "-r", "-n", name, "-o", "%i|%T|%r|%k"].map(str::to_owned);
+    let arguments = ["-h", "-r", "-a", "-n", name, "-o", "%i|%T|%r|%k"].map(str::to_owned);
     let text = run("squeue", &arguments, b"").map_err(Trouble::of_question)?;
     Ok(text.lines().filter_map(listed).collect())
 }
@@ -242,18 +243,34 @@ pub fn state(id: &str) -> Result<State, Trouble> {
     }
 }
 
-/// Whether all jobs of an array ended by a fault of their program; one that Slurm has forgotten has not.
-pub fn has_failed(array: &str) -> Result<bool, Trouble> {
+/// How the jobs of an array stand together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Course {
+    /// Some of them are not over.
+    Open,
+    /// Each of them ended by a fault of its program.
+    Failed,
+    /// They ended otherwise, or are forgotten.
+    Ended,
+}
+
+/// How an array stands.
+pub fn course(array: &str) -> Result<Course, Trouble> {
     match run("scontrol", &["show", "job", "-o", array].map(str::to_owned), b"") {
-        Ok(text) => Ok(all_failed(&text)),
-        Err(trouble) if trouble.is_of_forgotten() => Ok(false),
+        Ok(text) => Ok(course_of(&text)),
+        Err(trouble) if trouble.is_of_forgotten() => Ok(Course::Ended),
         Err(trouble) => Err(trouble.of_question()),
     }
 }
 
-fn all_failed(text: &str) -> bool {
-    let mut jobs = text.lines().filter(|line| !line.trim().is_empty()).peekable();
-    jobs.peek().is_some() && jobs.all(|job| job.split_whitespace().any(|word| word == "JobState=FAILED"))
+fn course_of(text: &str) -> Course {
+    let state = |job: &str| job.split_whitespace().find_map(|word| word.strip_prefix("JobState=").map(str::to_owned));
+    let states: Vec<_> = text.lines().filter_map(state).collect();
+    match states.iter().any(|state| !State::parse(state).is_over()) {
+        true => Course::Open,
+        false if !states.is_empty() && states.iter().all(|state| state == "FAILED") => Course::Failed,
+        false => Course::Ended,
+    }
 }
 
 /// Why Slurm ended a job, by what it wrote into the job's log before it signalled; none where it did not say.
@@ -303,6 +320,10 @@ fn run(program: &str, arguments: &[String], input: &[u8]) -> Result<String, Trou
     let refused = |error: std::io::Error| Trouble::Refused(format!("`{program}` cannot be started: {error}"));
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // By which people shorten the lists that they look at.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"SQUEUE_")) {
+        command.env_remove(name);
+    }
     // Ctrl-C is for the run to heed, not for what it has just asked.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child = command.spawn().map_err(refused)?;
@@ -378,9 +399,12 @@ mod tests {
 
     #[test]
     fn an_array_has_failed_when_each_of_its_jobs_has() {
-        assert!(all_failed("JobId=1 JobState=FAILED Reason=x\nJobId=2 JobState=FAILED\n"));
-        assert!(!all_failed("JobId=1 JobState=FAILED\nJobId=2 JobState=COMPLETED\n"));
-        assert!(!all_failed("\n"));
+        let of = |states: &[&str]| {
+            let job = |state: &&str| format!("JobId=1 JobState={state} Reason=x\n");
+            course_of(&(states.iter().map(job).collect::<String>() + "\n"))
+        };
+        assert_eq!((of(&["FAILED", "FAILED"]), of(&["FAILED", "COMPLETED"])), (Course::Failed, Course::Ended));
+        assert_eq!((of(&[]), of(&["FAILED", "PENDING"])), (Course::Ended, Course::Open));
     }
 
     #[test]
@@ -417,7 +441,10 @@ mod tests {
         {
             assert!(arguments.contains(wanted), "{wanted} in {arguments}");
         }
-        assert!(arguments.ends_with("--qos=low"));
+        let place = |word: &str| arguments.rfind(word).unwrap_or_else(|| panic!("{word} in {arguments}"));
+        for own in ["--job-name=", "--comment=", "--array=", "--output=", "--no-requeue", "--signal=", "--chdir="] {
+            assert!(place(own) > place("--qos=low"), "of two alike Slurm takes the last");
+        }
         assert_eq!(script(&profile.setup, &command), "#!/bin/sh\nmodule load x\nexec '/it'\\''s/pacer' 'node'\n");
     }
 }

@@ -12,7 +12,7 @@ use anyhow::Result;
 
 use crate::cluster::pilot::BEGAN;
 use crate::cluster::policy::{Asking, SILENT, further_pilots};
-use crate::cluster::slurm::{self, Batch, Listed, State, Trouble};
+use crate::cluster::slurm::{self, Batch, Course, Listed, State, Trouble};
 use crate::cluster::spool::{Pilot, Spool};
 use crate::digest::Digest;
 use crate::profile::Slurm;
@@ -251,7 +251,13 @@ impl Lane {
         };
         let is_over = |array: &String| !alive.iter().any(|pilot| pilot.id.split('_').next() == Some(array));
         let Some(array) = last.array.clone().filter(is_over) else { return Ok(None) };
-        let failed = slurm::has_failed(&array)? && !has_begun(&array);
+        let course = slurm::course(&array)?;
+        if course == Course::Open {
+            // Nobody would find its jobs again, neither to count nor to cancel them.
+            let _ = slurm::cancel(std::slice::from_ref(&array));
+            return Err(Trouble::Refused(unlisted(&array)));
+        }
+        let failed = course == Course::Failed && !has_begun(&array);
         (last.array, last.failed) = (None, if failed { last.failed + 1 } else { 0 });
         Ok((last.failed >= STILLBORN).then_some(array))
     }
@@ -273,6 +279,14 @@ impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// What is said of jobs that Slurm has and does not list.
+fn unlisted(array: &str) -> String {
+    format!(
+        "Slurm does not list jobs as they were sent, by which they are found again: `scontrol show job {array}` tells \
+         whether name and comment are still those of pacer, which `arguments` of the executor or the site may change"
+    )
 }
 
 /// The memory of each lane.

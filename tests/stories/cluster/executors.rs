@@ -149,6 +149,38 @@ fn jobs_that_fail_as_soon_as_they_begin_are_not_asked_for_without_end() {
     lab.assert_nothing_left();
 }
 
+#[test]
+fn neither_arguments_of_a_profile_nor_settings_of_squeue_hide_jobs_from_their_run() {
+    let own = r#"arguments = ["--comment=projX", "-J", "mine", "--array=0-5", "--requeue", "--output=/dev/null"]"#;
+    let Some(lab) = Lab::with(&Options::default(), DIAMOND, &format!("{own}\n")) else { return };
+    let mut command = lab.command(&[]);
+    command.env("SQUEUE_STATES", "SUSPENDED");
+    let said = lab.start_command(command).end();
+    assert_eq!(said.code, 0, "{}", said.err);
+    let jobs = lab.rig.jobs();
+    assert!((1..4).contains(&jobs.len()), "{jobs:?}");
+    assert!(jobs.iter().all(|job| job.contains("JobName=pacer-") && job.contains("Requeue=0")), "{jobs:?}");
+    lab.assert_as_here(&[]);
+}
+
+#[test]
+fn jobs_that_slurm_does_not_list_as_they_were_sent_are_cancelled_and_not_asked_for_again() {
+    let Some(lab) = Lab::new(SLOW) else { return };
+    lab.rig.ask("scontrol", &["update", "PartitionName=main", "State=DOWN"]);
+    // As at a site that writes a comment of its own.
+    let front = lab.project.path("front");
+    std::fs::create_dir(&front).unwrap();
+    lab.project.write("front/squeue", "#!/bin/sh\nPATH=${PATH#*:} squeue \"$@\" | sed 's/|[^|]*$/|its own/'\n");
+    std::fs::set_permissions(front.join("squeue"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut command = lab.command(&[]);
+    command.env("PATH", format!("{}:{}", front.display(), std::env::var("PATH").unwrap()));
+    let said = lab.start_command(command).end();
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert!(said.err.contains("Slurm does not list jobs as they were sent"), "{}", said.err);
+    assert_eq!(lab.rig.jobs().len(), 1);
+    lab.assert_nothing_left();
+}
+
 /// Three stages that begin at once and take no time.
 fn three() -> String {
     let stage = |name: &&str| SLOW.replace("stages.slow", &format!("stages.{name}")).replace("done", name);

@@ -61,7 +61,7 @@ fn slurm_is_never_asked_to_keep_an_order_to_be_waited_for_or_to_begin_again() {
     let said = lab.start_command(command).end();
     assert_eq!(said.code, 0, "{}", said.err);
     let asked = fs::read_to_string(asked).unwrap();
-    assert!(asked.contains("sbatch --parsable"), "{asked}");
+    assert!(asked.contains("sbatch ") && asked.contains("--parsable"), "{asked}");
     // Words that stand for an order, for waiting, and for answers that are wrong.
     let words: Vec<&str> = asked.split_whitespace().collect();
     for word in ["-d", "-W", "--wait", "--json", "sacct", "srun"] {
