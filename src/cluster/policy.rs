@@ -1,7 +1,8 @@
 //! What a run decides about its pilots: how many it asks for, when one counts as gone, and whether its job is offered
 //! again. Knows no file, no command and no clock; a simulation decides by the same rules.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use crate::cluster::slurm::State;
 
@@ -86,6 +87,51 @@ impl Asking {
         self.passes = (2 * self.passes + 1).min(Self::MOST_PASSES);
         self.left = self.passes;
         true
+    }
+}
+
+/// What the pilots of a run showed of whether any can serve. On a bad node many fail, and at once, while those on good
+/// nodes still get ready.
+#[derive(Debug, Default)]
+pub struct Trials {
+    /// Those that cannot, each with its node.
+    faulty: BTreeMap<String, String>,
+    /// When the first was seen.
+    began: Option<SystemTime>,
+    /// Whether any can.
+    one_serves: bool,
+}
+
+impl Trials {
+    /// So many must fail, and so long after the first, before the others are taken to be like them.
+    const LEAST: usize = 3;
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Notes that a pilot can serve.
+    pub fn serves(&mut self) {
+        self.one_serves = true;
+    }
+
+    /// Notes that a pilot cannot; whether it is the first.
+    pub fn fails(&mut self, pilot: &str, node: &str, now: SystemTime) -> bool {
+        self.faulty.insert(pilot.to_owned(), node.to_owned());
+        let is_first = self.began.is_none();
+        self.began.get_or_insert(now);
+        is_first
+    }
+
+    /// Whether no pilot is to be expected any more that can serve.
+    pub fn are_hopeless(&self, now: SystemTime) -> bool {
+        let is_long = |began| now.duration_since(began).is_ok_and(|long| long >= Self::PATIENCE);
+        !self.one_serves && self.faulty.len() >= Self::LEAST && self.began.is_some_and(is_long)
+    }
+
+    /// The nodes of those that cannot.
+    pub fn nodes(&self) -> Vec<&str> {
+        let mut nodes: Vec<_> = self.faulty.values().map(String::as_str).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
     }
 }
 
@@ -213,6 +259,19 @@ mod tests {
         assert_eq!(end_of_pilot(silent(61), || Some(State::Timeout)), Some(State::Timeout));
         assert_eq!(end_of_pilot(silent(99_999), || Some(State::Suspended)), None, "it goes on later");
         assert_eq!(end_of_pilot(None, || None), Some(State::Ended));
+    }
+
+    #[test]
+    fn a_bad_node_is_no_reason_to_give_up_before_good_ones_had_time_and_never_once_one_serves() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let mut trials = Trials::default();
+        assert!(trials.fails("1_0", "n2", at(0)) && !trials.fails("1_1", "n1", at(0)));
+        assert!(!trials.fails("1_1", "n1", at(1)) && !trials.are_hopeless(at(99)), "there were but two");
+        trials.fails("1_2", "n1", at(2));
+        assert!(!trials.are_hopeless(at(2)) && trials.are_hopeless(at(20)));
+        assert_eq!(trials.nodes(), ["n1", "n2"]);
+        trials.serves();
+        assert!(!trials.are_hopeless(at(99)));
     }
 
     #[test]

@@ -4,14 +4,14 @@
 //! have twice as much.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use anyhow::Result;
 
 use crate::cluster::pilot::BEGAN;
-use crate::cluster::policy::{Asking, SILENT, further_pilots};
+use crate::cluster::policy::{Asking, SILENT, Trials, further_pilots};
 use crate::cluster::slurm::{self, Batch, Course, Listed, State, Trouble};
 use crate::cluster::spool::{Pilot, Spool};
 use crate::digest::Digest;
@@ -61,8 +61,8 @@ pub struct Supply {
     alive: AtomicUsize,
     /// Where nodes write what pilots say, up to the number of the job.
     logs: String,
-    /// Whether it was told that a node cannot serve.
-    warned: AtomicBool,
+    /// What its pilots showed of whether any can serve.
+    trials: Mutex<Trials>,
     /// Why no job can be done.
     fault: Mutex<Option<String>>,
 }
@@ -91,7 +91,7 @@ impl Supply {
             lanes,
             most: profile.max_jobs,
             alive: AtomicUsize::new(0),
-            warned: AtomicBool::new(false),
+            trials: Mutex::default(),
             logs,
             fault: Mutex::default(),
         })
@@ -135,15 +135,9 @@ impl Supply {
     fn ask(&self, spool: &Spool, now: SystemTime) -> Result<(), Trouble> {
         let pilots = spool.pilots(now).into_iter().filter(|(_, silent)| *silent < SILENT).map(|(pilot, _)| pilot);
         let is_ours = |pilot: &Pilot| self.lanes.iter().any(|lane| lane.shape == pilot.shape);
-        let mut pilots: Vec<_> = pilots.filter(is_ours).collect();
+        let pilots: Vec<_> = pilots.filter(is_ours).collect();
         self.alive.store(pilots.len(), Ordering::Relaxed);
-        let is_served = pilots.iter().any(|pilot| pilot.fault.is_none());
-        match pilots.iter_mut().find_map(|pilot| pilot.fault.take()) {
-            Some(fault) if !is_served => return Err(Trouble::Refused(fault)),
-            // One node alone may be so.
-            Some(fault) if !self.warned.swap(true, Ordering::Relaxed) => tracing::warn!("{fault}; others serve"),
-            _ => {}
-        }
+        self.judge(&pilots, now)?;
         let of = |lane: &Lane| pilots.iter().filter(|pilot| pilot.shape == lane.shape).count();
         // Each is told, whatever the others say.
         let due = self.lanes.iter().filter(|lane| lane.asking().is_due(lane.wanted(self.most), of(lane))).count();
@@ -155,6 +149,24 @@ impl Supply {
             self.lanes.iter().for_each(|lane| *lane.asking() = Asking::default());
         }
         submitted.map(|_| ())
+    }
+
+    /// Heeds pilots that cannot serve, for one node alone may be so.
+    fn judge(&self, pilots: &[Pilot], now: SystemTime) -> Result<(), Trouble> {
+        let mut trials = self.trials.lock().unwrap_or_else(PoisonError::into_inner);
+        for Pilot { claim, fault, .. } in pilots {
+            match fault {
+                None => trials.serves(),
+                Some(fault) if trials.fails(&claim.pilot, &claim.node, now) => {
+                    tracing::warn!("{fault} (on {}); jobs on other nodes may serve", claim.node);
+                }
+                Some(_) => {}
+            }
+        }
+        match pilots.iter().find_map(|pilot| pilot.fault.as_ref()) {
+            Some(fault) if trials.are_hopeless(now) => Err(Trouble::Refused(hopeless(fault, &trials.nodes()))),
+            _ => Ok(()),
+        }
     }
 
     /// Submits the pilots that are missing; how many.
@@ -278,6 +290,14 @@ pub struct Open<'a>(&'a Lane);
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What is said where no pilot could serve.
+fn hopeless(fault: &str, nodes: &[&str]) -> String {
+    match nodes {
+        [node] => format!("{fault}; every job came to {node}: add `--exclude={node}` to `arguments` if others serve"),
+        nodes => format!("{fault}; no job could serve on {} nodes, such as {}", nodes.len(), nodes[0]),
     }
 }
 

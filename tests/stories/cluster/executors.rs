@@ -188,6 +188,25 @@ fn three() -> String {
 }
 
 #[test]
+fn a_node_that_cannot_serve_ends_no_run_that_another_serves_although_it_is_the_first_to_say_so() {
+    let Some(lab) = Lab::new(&three()) else { return };
+    // One node as if `pacer` there were of other code; the other takes long to get ready.
+    let script = r#"#!/bin/sh
+        if [ $SLURMD_NODENAME = n2 ]; then sleep 2; exec PACER "$@"; fi
+        for word; do shift; [ "$last" != --code ] || word=other; set -- "$@" "$word"; last=$word; done
+        exec PACER "$@"
+    "#;
+    lab.project.write("front", &script.replace("PACER", env!("CARGO_BIN_EXE_pacer")));
+    let front = lab.project.path("front");
+    std::fs::set_permissions(&front, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    lab.project.write("pacer.toml", &lab_toml(&format!("cpus = 4\nprogram = \"{}\"", front.display())));
+    let said = lab.run(&[]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.err.contains("built from other code than here: rebuild it there (on n1)"), "{}", said.err);
+    lab.assert_as_here(&[]);
+}
+
+#[test]
 fn fewer_jobs_are_asked_for_where_slurm_takes_no_array_of_so_many() {
     let Some(lab) = Lab::with(&Options { array: Some(2), ..Options::default() }, &three(), "") else { return };
     let said = lab.run(&[]);
