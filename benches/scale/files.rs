@@ -79,7 +79,8 @@ fn offer(spool: &Spool, at: usize) {
         device: Device::Cpu,
         threads: 1,
     };
-    let offer = Offer { runner: RUNNER.into(), stage: format!("train[{at}]"), job, log: spool.logs() };
+    let (runner, stage, log) = (RUNNER.into(), format!("train[{at}]"), spool.logs());
+    let offer = Offer { runner, stage, job, log, raised: 0 };
     spool.offer(SHAPE, at as u64, &attempt, &offer).expect("an offer can be written");
 }
 

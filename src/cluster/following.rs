@@ -66,14 +66,15 @@ impl Shared {
         tell: &dyn Fn(Whereabouts),
     ) -> Result<Output, Failure> {
         let mut left = self.left_behind(&key);
-        let mut losses = Losses::default();
+        let mut losses = self.earlier_losses(&key);
         loop {
-            let lane = self.supply.lane(losses.raised());
+            let raised = losses.raised();
+            let lane = self.supply.lane(raised);
             let _open = lane.open();
             let written = newest(&job.partial);
             let (attempt, offered) = match left.take() {
                 Some(attempt) => (attempt, None),
-                None => match self.offer(lane, key, stage, job, around.log) {
+                None => match self.offer(raised, key, stage, job, around.log) {
                     Ok((attempt, offered)) => (attempt, Some(offered)),
                     Err(error) => return Err(error_of(format!("the job cannot be offered to the cluster: {error}"))),
                 },
@@ -119,6 +120,12 @@ impl Shared {
         }
     }
 
+    /// What earlier runs found out about the memory of a job, each time by losing it.
+    fn earlier_losses(&self, key: &Digest) -> Losses {
+        let offer = self.spool.latest(key).and_then(|latest| self.spool.offered(&latest));
+        Losses::of_raised(offer.map_or(0, |offer| offer.raised), self.supply.most_raised())
+    }
+
     /// The failure of a job that was lost too often.
     fn too_often(&self, loss: Loss, why: &str, times: u32, lane: &Lane) -> Failure {
         if loss != Loss::Memory {
@@ -145,7 +152,7 @@ impl Shared {
         (silent < SILENT && asked.is_none() && is_known).then_some(attempt)
     }
 
-    fn offer(&self, lane: &Lane, key: Digest, stage: &str, job: &Job, log: &Path) -> io::Result<(Attempt, PathBuf)> {
+    fn offer(&self, raised: usize, key: Digest, stage: &str, job: &Job, log: &Path) -> io::Result<(Attempt, PathBuf)> {
         // Never one that was before, for who is still at that would write into the same folder.
         let seconds = self.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let latest = self.spool.latest(&key).map_or(0, |attempt| attempt.number);
@@ -154,9 +161,9 @@ impl Shared {
         self.spool.prepare(&attempt)?;
         let job = Job { out: std::path::absolute(self.spool.out(&attempt))?, ..job.clone() };
         let log = std::path::absolute(log)?;
-        let offer = Offer { runner: self.runner.clone(), stage: stage.to_owned(), job, log };
+        let offer = Offer { runner: self.runner.clone(), stage: stage.to_owned(), job, log, raised };
         let place = self.place.fetch_add(1, Ordering::Relaxed);
-        let offered = self.spool.offer(&lane.shape, place, &attempt, &offer)?;
+        let offered = self.spool.offer(&self.supply.lane(raised).shape, place, &attempt, &offer)?;
         Ok((attempt, offered))
     }
 
@@ -271,7 +278,7 @@ impl Shared {
             Some(Stopped::Terminated) => {
                 way.lost(self.cause(&claim.slurm).unwrap_or_else(|| last_words(&claim.slurm)), claim)
             }
-            _ if failure.class == FailureClass::OutOfMemory => End::Lost(Loss::Memory, failure.message.clone()),
+            _ if lacks_memory(failure) => End::Lost(Loss::Memory, failure.message.clone()),
             _ => End::Outcome(outcome),
         }
     }
@@ -292,6 +299,11 @@ impl Way<'_> {
         };
         End::Lost(Loss::of(state, progressed).after_others(*served), why)
     }
+}
+
+/// Whether a job failed for want of the memory that Slurm gives, which can be raised; that of a GPU cannot.
+fn lacks_memory(failure: &Failure) -> bool {
+    failure.class == FailureClass::OutOfMemory && !failure.message.contains("CUDA")
 }
 
 /// Why Slurm ended a job whose programs were told so before Slurm says it; cancelled where it does not say.
@@ -350,4 +362,18 @@ fn interrupted() -> Failure {
 
 fn error_of(message: String) -> Failure {
     Failure { class: FailureClass::Error, message, parameter: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_a_gpu_lacks_is_not_what_slurm_gives() {
+        let failed = |class, message: &str| Failure { class, message: message.to_owned(), parameter: None };
+        let host = failed(FailureClass::OutOfMemory, "DefaultCPUAllocator: can't allocate memory");
+        let gpu = failed(FailureClass::OutOfMemory, "CUDA out of memory. Tried to allocate 2.00 GiB");
+        assert!(lacks_memory(&host) && !lacks_memory(&gpu));
+        assert!(!lacks_memory(&failed(FailureClass::Error, "can't allocate memory")), "it is not what it failed for");
+    }
 }

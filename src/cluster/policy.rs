@@ -195,6 +195,11 @@ pub struct Losses {
 }
 
 impl Losses {
+    /// Those of a job whose memory earlier runs raised so often, of so many times that it can be.
+    pub fn of_raised(raised: usize, most_raised: usize) -> Self {
+        Self { raised: raised.min(most_raised), ..Self::default() }
+    }
+
     /// Whether a job is offered again after a loss, whose memory can be raised so often.
     pub fn bears(&mut self, loss: Loss, most_raised: usize) -> bool {
         if loss == Loss::Memory {
@@ -286,6 +291,9 @@ mod tests {
         let limit = Loss::Limit { progressed: false };
         assert_eq!((borne(limit.after_others(1)), limit.after_others(0)), (51, limit));
         assert_eq!(Loss::Node.after_others(1), Loss::Node);
+        let mut taken_up = Losses::of_raised(1, 2);
+        assert!(taken_up.raised() == 1 && taken_up.bears(Loss::Memory, 2) && !taken_up.bears(Loss::Memory, 2));
+        assert_eq!(Losses::of_raised(7, 2).raised(), 2, "of a profile that gave more");
         let mut losses = Losses::default();
         for _ in 0..20 {
             assert!(losses.bears(Loss::Node, 0) && losses.bears(Loss::Preempted, 0), "never the same twice");

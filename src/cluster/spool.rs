@@ -66,6 +66,9 @@ pub struct Offer {
     pub job: Job,
     /// Where its log goes.
     pub log: PathBuf,
+    /// How often its memory was raised.
+    #[serde(default)]
+    pub raised: usize,
 }
 
 /// Who took a job.
@@ -383,7 +386,7 @@ mod tests {
             threads: 1,
         };
         let (runner, stage) = (runner.to_owned(), key.to_owned());
-        let offer = Offer { runner, stage, job, log: PathBuf::new() };
+        let offer = Offer { runner, stage, job, log: PathBuf::new(), raised: 0 };
         (attempt, spool.offer("s", place, &attempt, &offer).unwrap())
     }
 

@@ -104,6 +104,24 @@ fn a_stage_whose_program_the_kernel_killed_for_its_memory_is_given_more() {
 }
 
 #[test]
+fn a_stage_whose_runner_was_killed_keeps_the_memory_that_it_was_given() {
+    let Some(lab) = Lab::with(&Options { memory: Memory::Sampled, ..Options::default() }, LARGE, "") else { return };
+    lab.project.write("pacer.toml", &lab_toml("memory = \"120MB\"\nmost_memory = \"1000MB\""));
+    let run = lab.start(&[]);
+    let is_raised = || lab.rig.jobs().iter().any(|job| job.contains("MinMemoryNode=240M"));
+    assert!(wait_for(Duration::from_secs(60), is_raised), "{}", run.err());
+    run.kill();
+    // Nobody is at it any more whom the next run could leave it to.
+    lab.rig.queue("R,PD").iter().for_each(|(job, _)| drop(lab.rig.ask("scancel", &[job])));
+    assert!(lab.rig.is_empty_within(20));
+    let said = lab.run(&[]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(!said.err.contains("with 240 MB"), "what it had before is not given anew\n{}", said.err);
+    assert_eq!(std::fs::read_to_string(lab.project.blob("large")).unwrap(), "200000000\n");
+    lab.assert_nothing_left();
+}
+
+#[test]
 fn each_job_sees_the_gpu_that_slurm_gave_it() {
     let stage = |name: &str| {
         format!(
