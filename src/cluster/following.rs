@@ -107,17 +107,28 @@ impl Shared {
             if around.stop.requested() {
                 return Err(interrupted());
             }
-            if !losses.bears(loss, self.supply.most_raised()) {
-                return Err(self.too_often(loss, &why, losses.in_a_row(), lane));
-            }
-            let more = match loss {
-                Loss::Memory => format!(", with {} MB", self.supply.lane(losses.raised()).memory().unwrap_or_default()),
-                _ => String::new(),
-            };
+            let message = self.again(&mut losses, loss, &why, lane)?;
             // Of the moment and not of the result, which is the same after any number of tries.
-            tracing::warn!("`{stage}` is offered to the cluster again{more}: {why}");
-            (around.sink)(Notice::Log { message: format!("offered to the cluster again{more}: {why}") });
+            tracing::warn!("`{stage}` is {message}");
+            (around.sink)(Notice::Log { message });
         }
+    }
+
+    /// What is told of a job that is offered again after a loss; the failure of one that was lost too often.
+    fn again(&self, losses: &mut Losses, loss: Loss, why: &str, lane: &Lane) -> Result<String, Failure> {
+        // Where its log can be read, that says so when it was for its memory.
+        let is_told = self.adopted.get().is_none() || lane.memory().is_none();
+        let weighed = losses.weigh(if is_told && loss == Loss::Killed { Loss::Node } else { loss });
+        let guess = if weighed == loss || weighed != Loss::Memory { "" } else { " again, perhaps for its memory" };
+        let why = format!("{why}{guess}");
+        if !losses.bears(weighed, self.supply.most_raised()) {
+            return Err(self.too_often(weighed, &why, losses.in_a_row(), lane));
+        }
+        let more = match weighed {
+            Loss::Memory => format!(", with {} MB", self.supply.lane(losses.raised()).memory().unwrap_or_default()),
+            _ => String::new(),
+        };
+        Ok(format!("offered to the cluster again{more}: {why}"))
     }
 
     /// What earlier runs found out about the memory of a job, each time by losing it.
@@ -257,7 +268,10 @@ impl Shared {
         let Some(state) = policy::end_of_pilot(silence, || slurm::state(&claim.slurm).ok()) else {
             return ControlFlow::Continue(silence.unwrap_or_default());
         };
-        let state = self.cause(&claim.slurm).unwrap_or(state);
+        // One that left by itself may do so because Slurm is about to end it.
+        let is_early = silence.is_none() && matches!(state, State::Running | State::Ended);
+        let late = || if is_early { last_words(&claim.slurm) } else { None };
+        let state = self.cause(&claim.slurm).or_else(late).unwrap_or(state);
         self.spool.leave_pilot(&claim.pilot);
         ControlFlow::Break(way.lost(state, &claim))
     }
@@ -276,7 +290,9 @@ impl Shared {
             Some(Stopped::Limit) => way.lost(State::Timeout, claim),
             Some(Stopped::Transfer) => End::Lost(Loss::Node, failure.message.clone()),
             Some(Stopped::Terminated) => {
-                way.lost(self.cause(&claim.slurm).unwrap_or_else(|| last_words(&claim.slurm)), claim)
+                let job = &claim.slurm;
+                let state = self.cause(job).or_else(|| last_words(job)).unwrap_or(State::Cancelled);
+                way.lost(state, claim)
             }
             _ if lacks_memory(failure) => End::Lost(Loss::Memory, failure.message.clone()),
             _ => End::Outcome(outcome),
@@ -295,6 +311,7 @@ impl Way<'_> {
             State::Preempted => format!("its job on {node} gave way to another"),
             State::Timeout => format!("its time on {node} was over"),
             State::Cancelled => format!("its job on {node} was cancelled"),
+            State::Killed => format!("its pilot on {node} was killed"),
             State::Pending | State::Running | State::Suspended | State::Ended => format!("its pilot on {node} ended"),
         };
         End::Lost(Loss::of(state, progressed).after_others(*served), why)
@@ -306,14 +323,15 @@ fn lacks_memory(failure: &Failure) -> bool {
     failure.class == FailureClass::OutOfMemory && !failure.message.contains("CUDA")
 }
 
-/// Why Slurm ended a job whose programs were told so before Slurm says it; cancelled where it does not say.
-fn last_words(job: &str) -> State {
+/// Why Slurm ended a job whose programs were told so before Slurm says it, where it says so soon.
+fn last_words(job: &str) -> Option<State> {
     let began = Instant::now();
     loop {
         match slurm::state(job) {
-            Ok(state) if state.is_over() && state != State::Ended => return state,
-            Ok(State::Running) if began.elapsed() < LAST_WORDS => std::thread::sleep(LOOKS[1]),
-            _ => return State::Cancelled,
+            Ok(state) if state.is_over() && state != State::Ended => return Some(state),
+            // A job that dies is first said to end, whatever it dies of.
+            Ok(State::Running | State::Ended) if began.elapsed() < LAST_WORDS => std::thread::sleep(LOOKS[1]),
+            _ => return None,
         }
     }
 }

@@ -151,6 +151,8 @@ pub enum Loss {
     CutShort,
     /// Somebody cancelled it.
     Cancelled,
+    /// It was killed, perhaps for its memory, which nobody said.
+    Killed,
     /// It took more memory than it was given.
     Memory,
 }
@@ -163,6 +165,7 @@ impl Loss {
             State::Preempted => Self::Preempted,
             State::Timeout => Self::Limit { progressed },
             State::Cancelled => Self::Cancelled,
+            State::Killed => Self::Killed,
             State::NodeFail | State::Pending | State::Running | State::Suspended | State::Ended => Self::Node,
         }
     }
@@ -177,7 +180,7 @@ impl Loss {
     /// long training takes many limits; memory is counted by how often it can be raised.
     fn most(self) -> u32 {
         match self {
-            Self::Node | Self::Cancelled | Self::Limit { progressed: false } => 4,
+            Self::Node | Self::Killed | Self::Cancelled | Self::Limit { progressed: false } => 4,
             Self::Preempted | Self::CutShort => 50,
             Self::Limit { progressed: true } => 1000,
             Self::Memory => u32::MAX,
@@ -192,12 +195,27 @@ pub struct Losses {
     in_a_row: u32,
     /// How often its memory was raised.
     raised: usize,
+    /// Whether it was killed the last time.
+    killed: bool,
 }
 
 impl Losses {
     /// Those of a job whose memory earlier runs raised so often, of so many times that it can be.
     pub fn of_raised(raised: usize, most_raised: usize) -> Self {
         Self { raised: raised.min(most_raised), ..Self::default() }
+    }
+
+    /// What a loss counts as. Whoever is killed may have met with chance; twice in a row, it was for its memory.
+    pub fn weigh(&mut self, loss: Loss) -> Loss {
+        let was_killed = std::mem::replace(&mut self.killed, loss == Loss::Killed);
+        match loss {
+            Loss::Killed if was_killed => {
+                self.killed = false;
+                Loss::Memory
+            }
+            Loss::Killed => Loss::Node,
+            other => other,
+        }
     }
 
     /// Whether a job is offered again after a loss, whose memory can be raised so often.
@@ -294,6 +312,11 @@ mod tests {
         let mut taken_up = Losses::of_raised(1, 2);
         assert!(taken_up.raised() == 1 && taken_up.bears(Loss::Memory, 2) && !taken_up.bears(Loss::Memory, 2));
         assert_eq!(Losses::of_raised(7, 2).raised(), 2, "of a profile that gave more");
+        let mut losses = Losses::default();
+        let killed = [Loss::Killed; 5].map(|loss| losses.weigh(loss));
+        assert_eq!(killed, [Loss::Node, Loss::Memory, Loss::Node, Loss::Memory, Loss::Node]);
+        let between = [Loss::Preempted, Loss::Killed].map(|loss| losses.weigh(loss));
+        assert_eq!(between, [Loss::Preempted, Loss::Node], "not twice in a row");
         let mut losses = Losses::default();
         for _ in 0..20 {
             assert!(losses.bears(Loss::Node, 0) && losses.bears(Loss::Preempted, 0), "never the same twice");

@@ -314,13 +314,13 @@ impl Office {
         let offer = self.spool.offered(&work.attempt);
         match taken {
             Ok(true) => At::Idle,
-            // It did not come to an end.
+            // It did not come to an end. Why, Slurm says to who waits for it, once its pilot is known to be gone.
             Ok(false) => {
                 let is_open = self.spool.outcome(&work.attempt).is_none();
-                if let Some(offer) = offer.filter(|_| is_open) {
-                    let kept = self.keep_states(&work.states, &offer.job.partial);
-                    let error = kept.err().unwrap_or_else(|| anyhow::anyhow!("its pilot on {} ended", claim.node));
-                    self.refuse(&work.attempt, claim, &error);
+                if let Some(offer) = offer.filter(|_| is_open)
+                    && let Err(error) = self.keep_states(&work.states, &offer.job.partial)
+                {
+                    tracing::warn!("`{}` goes on from an older state: {error:#}", offer.stage);
                 }
                 At::Idle
             }

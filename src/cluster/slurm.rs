@@ -116,6 +116,8 @@ pub enum State {
     OutOfMemory,
     /// Was cancelled.
     Cancelled,
+    /// Somebody killed its program: the node for its memory, where no control group does, or anybody.
+    Killed,
     /// Ended otherwise, or is forgotten.
     Ended,
 }
@@ -234,12 +236,19 @@ fn listed(line: &str) -> Option<Listed> {
 /// How one job stands or ended; one that Slurm has forgotten has ended.
 pub fn state(id: &str) -> Result<State, Trouble> {
     match run("scontrol", &["show", "job", "-o", id].map(str::to_owned), b"") {
-        Ok(text) => {
-            let word = text.split_whitespace().find_map(|word| word.strip_prefix("JobState="));
-            Ok(word.map_or(State::Ended, State::parse))
-        }
+        Ok(text) => Ok(shown(&text)),
         Err(trouble) if trouble.is_of_forgotten() => Ok(State::Ended),
         Err(trouble) => Err(trouble.of_question()),
+    }
+}
+
+/// How a job stands by what `scontrol` shows of it.
+fn shown(job: &str) -> State {
+    let word = |name: &str| job.split_whitespace().find_map(|word| word.strip_prefix(name));
+    match (word("JobState="), word("ExitCode=")) {
+        // The exit and the signal.
+        (Some("FAILED"), Some("0:9")) => State::Killed,
+        (state, _) => state.map_or(State::Ended, State::parse),
     }
 }
 
@@ -395,6 +404,15 @@ mod tests {
         let asked = refused("Protocol authentication error").of_question();
         assert!(matches!(&asked, Trouble::Unreachable(message) if message.contains("authentication")), "{asked:?}");
         assert!(refused("Invalid job id specified").is_of_forgotten() && !asked.is_of_forgotten());
+    }
+
+    #[test]
+    fn a_job_whose_program_was_killed_has_not_failed_by_itself() {
+        let shown = |state: &str, exit: &str| shown(&format!("JobId=1 JobState={state} Reason=x ExitCode={exit} y\n"));
+        assert_eq!(shown("FAILED", "0:9"), State::Killed);
+        assert_eq!([shown("FAILED", "1:0"), shown("COMPLETING", "0:9")], [State::Ended; 2]);
+        assert_eq!(shown("OUT_OF_MEMORY", "0:9"), State::OutOfMemory);
+        assert!(State::Killed.is_over());
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::buckets;
-use crate::cluster::conf::Options;
+use crate::cluster::conf::{Memory, Options, Preemption};
+use crate::cluster::executors::LARGE;
 use crate::cluster::lab::Lab;
 use crate::cluster::rig::wait_for;
 use crate::cluster::{DIAMOND, SLOW};
@@ -11,10 +12,16 @@ use crate::harness::{TRAINING, signal};
 
 /// A cluster whose nodes have a store of their own, beside a remote in a folder.
 fn away(pipeline: &str) -> Option<Lab> {
-    let lab = Lab::with(&Options::default(), pipeline, "")?;
+    away_on(&Options::default(), pipeline, "")
+}
+
+/// One of some kind, with further lines of the profile.
+fn away_on(options: &Options, pipeline: &str, lines: &str) -> Option<Lab> {
+    let lab = Lab::with(options, pipeline, "")?;
     let [remote, own] = ["remote", "node"].map(|name| lab.project.path(name).display().to_string());
     let lab_lines = "[executor.lab]\ntype = \"slurm\"\nmax_jobs = 2\npilot_idle = 4.0\nshared = false\n";
-    lab.project.write("pacer.toml", &format!("{lab_lines}node_store = \"{own}\"\n[remote]\nurl = \"{remote}\"\n"));
+    let remote = format!("[remote]\nurl = \"{remote}\"\n");
+    lab.project.write("pacer.toml", &format!("{lab_lines}{lines}node_store = \"{own}\"\n{remote}"));
     Some(lab)
 }
 
@@ -71,6 +78,43 @@ fn a_distant_training_whose_time_is_nearly_over_goes_on_elsewhere_from_its_state
     };
     assert!(begun("lstm") <= 1 && begun("gru") <= 1, "one began anew");
     lab.assert_as_here(&longer);
+}
+
+/// Starts jobs of others that take the place of all of the partition `low`.
+fn give_way(lab: &Lab) {
+    for node in ["n1", "n2"] {
+        let node = format!("--nodelist={node}");
+        lab.rig.ask("sbatch", &["--partition=high", "--exclusive", &node, "--output=/dev/null", "--wrap=sleep 3"]);
+    }
+}
+
+#[test]
+fn a_distant_training_that_gives_way_to_others_is_told_so_and_goes_on() {
+    let options = Options { preemption: Preemption::Cancel, ..Options::default() };
+    let Some(lab) = away_on(&options, TRAINING, "partition = \"low\"\n") else { return };
+    let longer = ["--set", "epochs=600"];
+    let run = lab.start(&["--format", "json", longer[0], longer[1]]);
+    let is_training = || run.out().lines().any(|line| line.contains("progress") && line.contains("epoch"));
+    assert!(wait_for(Duration::from_secs(60), is_training), "{}", run.err());
+    give_way(&lab);
+    let said = run.end();
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.err.contains("gave way to another") && !said.err.contains("was cancelled"), "{}", said.err);
+    lab.assert_as_here(&longer);
+}
+
+#[test]
+fn a_distant_stage_that_its_node_killed_twice_without_a_word_is_given_more_memory() {
+    let options = Options { memory: Memory::Sampled, ..Options::default() };
+    let Some(lab) = away_on(&options, LARGE, "memory = \"480MB\"\nmost_memory = \"960MB\"\n") else { return };
+    // Each time half a minute goes by before its pilot is given up.
+    let said = lab.start(&[]).end_within(Duration::from_secs(240));
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.err.contains("offered to the cluster again: its pilot on n"), "{}", said.err);
+    assert!(said.err.contains("was killed again, perhaps for its memory"), "{}", said.err);
+    assert!(said.err.contains("offered to the cluster again, with 960 MB"), "{}", said.err);
+    assert_eq!(std::fs::read_to_string(lab.project.blob("large")).unwrap(), "200000000\n");
+    lab.assert_nothing_left();
 }
 
 #[test]

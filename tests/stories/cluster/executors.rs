@@ -10,7 +10,7 @@ use crate::cluster::{DIAMOND, SLOW};
 use crate::harness::{TRAINING, signal};
 
 /// A stage that holds 200 MB and more for some seconds.
-const LARGE: &str = r#"
+pub const LARGE: &str = r#"
 [stages.large]
 kind = "command"
 run = ["sh", "-c", "x=$(head -c 200000000 /dev/zero | tr '\\0' x); sleep 3; printf %s $x | wc -c > {outputs.x}"]
