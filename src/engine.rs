@@ -14,6 +14,8 @@ pub mod records;
 pub mod rerun;
 pub mod rounds;
 pub mod run;
+#[cfg(test)]
+mod sample;
 pub mod slots;
 mod task;
 pub mod urgency;

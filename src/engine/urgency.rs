@@ -79,7 +79,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::engine::agenda::tests::graph;
+    use crate::engine::sample::graph;
     use crate::graph::StageId;
 
     /// The places of stages, the most urgent first and else in the order of the file.
