@@ -113,7 +113,10 @@ fn offers(spool: &Spool, now: SystemTime) {
 }
 
 fn pilots(spool: &Spool) {
-    let pilot = |at: usize| Pilot { claim: claim(at), shape: SHAPE.into(), stage: Some("train".into()), fault: None };
+    let pilot = |at: usize| {
+        let (stage, runner) = (Some("train".into()), Some("runner".into()));
+        Pilot { claim: claim(at), shape: SHAPE.into(), stage, runner, fault: None }
+    };
     let mut now = SystemTime::UNIX_EPOCH;
     line(
         median(PILOTS, |at| now = spool.beat_pilot(&pilot(at)).expect("the spool can be written")),

@@ -70,9 +70,11 @@ impl Shared {
         loop {
             let raised = losses.raised();
             let lane = self.supply.lane(raised);
-            let _open = lane.open();
             let written = newest(&job.partial);
-            let (attempt, offered) = match left.take() {
+            let adopted = left.take();
+            // One that an earlier run offered has its pilot, which may be of another shape.
+            let _open = adopted.is_none().then(|| lane.open());
+            let (attempt, offered) = match adopted {
                 Some(attempt) => (attempt, None),
                 None => match self.offer(raised, key, stage, job, around.log) {
                     Ok((attempt, offered)) => (attempt, Some(offered)),

@@ -324,7 +324,7 @@ mod tests {
         let mail = Mail::new(&remote, "s", &secret);
         assert!(mail.pilots().unwrap().is_empty());
         let claim = Claim { pilot: "7_0-1".into(), slurm: "7_0".into(), node: "n".into(), served: 0 };
-        let pilot = Pilot { claim, shape: "x".into(), stage: None, fault: None };
+        let pilot = Pilot { claim, shape: "x".into(), stage: None, runner: None, fault: None };
         let (events, states) = (String::new(), Vec::new());
         mail.report(&Report { pilot, at: None, ended: 0, events_from: 0, events, states }).unwrap();
         let pilots = mail.pilots().unwrap();

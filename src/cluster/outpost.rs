@@ -40,6 +40,7 @@ struct Now {
     ended: u64,
     fault: Option<String>,
     stage: Option<String>,
+    runner: Option<String>,
     /// The folder of states, and those that were sent.
     partial: Option<PathBuf>,
     states: Vec<Piece>,
@@ -112,10 +113,10 @@ impl Desk<'_> {
     fn report(&self) -> Result<()> {
         let report = {
             let now = self.now();
-            let (stage, fault) = (now.stage.clone(), now.fault.clone());
+            let (stage, runner, fault) = (now.stage.clone(), now.runner.clone(), now.fault.clone());
             let (events_from, events) = now.at.map(|(_, attempt)| self.told(&attempt)).unwrap_or_default();
             Report {
-                pilot: Pilot { claim: self.claim.clone(), shape: self.shape.clone(), stage, fault },
+                pilot: Pilot { claim: self.claim.clone(), shape: self.shape.clone(), stage, runner, fault },
                 at: now.at.map(|(number, _)| number),
                 ended: now.ended,
                 events_from,
@@ -204,7 +205,7 @@ impl Desk<'_> {
                 {
                     let mut now = self.now();
                     now.at = Some((number, attempt));
-                    now.stage = Some(offer.stage.clone());
+                    (now.stage, now.runner) = (Some(offer.stage.clone()), Some(offer.runner.clone()));
                     now.partial = Some(offer.job.partial.clone());
                 }
                 let outcome = serving.serve(&attempt, &offer);

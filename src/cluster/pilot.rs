@@ -198,7 +198,7 @@ impl<'a> Serving<'a> {
                 continue;
             };
             self.beaten = None;
-            self.beat(Some(&offer.stage), None);
+            self.beat(Some(&offer), None);
             let outcome = self.serve(&attempt, &offer);
             self.clear();
             if let Err(error) = self.spool.end(&attempt, &outcome) {
@@ -253,7 +253,7 @@ impl<'a> Serving<'a> {
             while !job.is_finished() {
                 std::thread::sleep(pause);
                 pause = pause.mul_f64(1.5).min(PAUSES[1]);
-                self.beat(Some(&offer.stage), None);
+                self.beat(Some(offer), None);
                 if looked.elapsed() < policy::follow_pause(self.crowd) {
                     continue;
                 }
@@ -292,12 +292,13 @@ impl<'a> Serving<'a> {
         Outcome { claim, result, peak_bytes, seconds: began.elapsed().as_secs_f64(), stopped }
     }
 
-    fn beat(&mut self, stage: Option<&str>, fault: Option<String>) {
+    fn beat(&mut self, offer: Option<&Offer>, fault: Option<String>) {
         if self.beaten.is_some_and(|beaten| beaten.elapsed() < BEAT_INTERVAL) {
             return;
         }
         let (claim, shape) = (self.claim.clone(), self.post.shape.clone());
-        let pilot = Pilot { claim, shape, stage: stage.map(str::to_owned), fault };
+        let (stage, runner) = offer.map(|offer| (offer.stage.clone(), offer.runner.clone())).unzip();
+        let pilot = Pilot { claim, shape, stage, runner, fault };
         match self.spool.beat_pilot(&pilot) {
             Ok(now) => {
                 (self.now, self.beaten, self.crowd) = (now, Some(Instant::now()), self.spool.crowd(&self.post.shape));

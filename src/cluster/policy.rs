@@ -20,6 +20,12 @@ pub fn further_pilots(open_jobs: usize, most: usize, have: usize) -> usize {
     open_jobs.min(most).saturating_sub(have)
 }
 
+/// Whether a pilot, as it stands with Slurm, is one of those that a run has: one that is busy for another run will not
+/// take its job before that is done, and one that is halted takes none; a job that it has begun stays with it.
+pub fn is_there(state: State, busy_for: Option<&str>, runner: &str) -> bool {
+    busy_for.map_or(state != State::Suspended, |other| other == runner)
+}
+
 /// Why a pilot no longer serves its job; `None` while it may. `silence` is how long it has given no sign of life, and
 /// none where it said that it ends; `state` asks Slurm. One that Slurm has halted is silent for as long as that takes.
 pub fn end_of_pilot(silence: Option<Duration>, state: impl FnOnce() -> Option<State>) -> Option<State> {
@@ -249,6 +255,13 @@ mod tests {
         assert_eq!(further_pilots(10, 4, 1), 3);
         assert_eq!(further_pilots(2, 4, 1), 1);
         assert_eq!(further_pilots(2, 4, 3), 0);
+    }
+
+    #[test]
+    fn a_pilot_that_is_busy_for_another_run_or_halted_while_idle_is_none_that_a_run_has() {
+        let [running, halted] = [State::Running, State::Suspended]
+            .map(|state| [None, Some("me"), Some("other")].map(|busy_for| is_there(state, busy_for, "me")));
+        assert_eq!((running, halted), ([true, true, false], [false, true, false]));
     }
 
     #[test]

@@ -202,6 +202,7 @@ impl Relay {
             self.pilots.insert(pilot.clone(), office.meet(report)?);
         }
         let known = self.pilots.get_mut(&pilot).expect("it was put there");
+        known.pilot.clone_from(&report.pilot);
         match &mut known.at {
             At::Moving => return Ok(false),
             At::Work(_) if report.ended >= known.given => {

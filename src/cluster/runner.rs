@@ -276,7 +276,7 @@ impl Shared {
             if self.supply.open() == 0 || interrupted() || asked.is_some_and(|asked| asked.elapsed() < INTERVAL) {
                 continue;
             }
-            let outcome = self.supply.renew(&self.spool, self.now());
+            let outcome = self.supply.renew(&self.spool, &self.runner, self.now());
             asked = Some(Instant::now());
             match outcome {
                 Ok(()) => warned = false,

@@ -123,6 +123,8 @@ pub struct Pilot {
     pub shape: String,
     /// The stage that it serves now.
     pub stage: Option<String>,
+    /// The run that offered it.
+    pub runner: Option<String>,
     /// Why it cannot serve at all.
     pub fault: Option<String>,
 }

@@ -3,6 +3,7 @@
 //! Pilots of one sort are a *lane*. Jobs begin in the first; one whose memory ran out goes on in the next, whose pilots
 //! have twice as much.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,7 @@ use std::time::SystemTime;
 use anyhow::Result;
 
 use crate::cluster::pilot::BEGAN;
-use crate::cluster::policy::{Asking, SILENT, Trials, further_pilots};
+use crate::cluster::policy::{Asking, SILENT, Trials, further_pilots, is_there};
 use crate::cluster::slurm::{self, Batch, Course, Listed, State, Trouble};
 use crate::cluster::spool::{Pilot, Spool};
 use crate::digest::Digest;
@@ -124,27 +125,33 @@ impl Supply {
 
     /// Where pilots are wanted, asks Slurm how they stand, and for as many more as there are jobs, one list of them for
     /// all jobs.
-    pub fn renew(&self, spool: &Spool, now: SystemTime) -> Result<(), Trouble> {
-        let outcome = self.ask(spool, now);
+    pub fn renew(&self, spool: &Spool, runner: &str, now: SystemTime) -> Result<(), Trouble> {
+        let outcome = self.ask(spool, runner, now);
         if let Err(Trouble::Refused(message)) = &outcome {
             self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message.clone());
         }
         outcome
     }
 
-    fn ask(&self, spool: &Spool, now: SystemTime) -> Result<(), Trouble> {
-        let pilots = spool.pilots(now).into_iter().filter(|(_, silent)| *silent < SILENT).map(|(pilot, _)| pilot);
+    fn ask(&self, spool: &Spool, runner: &str, now: SystemTime) -> Result<(), Trouble> {
         let is_ours = |pilot: &Pilot| self.lanes.iter().any(|lane| lane.shape == pilot.shape);
-        let pilots: Vec<_> = pilots.filter(is_ours).collect();
+        let signs: Vec<_> = spool.pilots(now).into_iter().filter(|(pilot, _)| is_ours(pilot)).collect();
+        let pilots: Vec<_> = signs.iter().filter(|(_, silent)| *silent < SILENT).map(|(pilot, _)| pilot).collect();
         self.alive.store(pilots.len(), Ordering::Relaxed);
         self.judge(&pilots, now)?;
-        let of = |lane: &Lane| pilots.iter().filter(|pilot| pilot.shape == lane.shape).count();
+        let is_had = |pilot: &Pilot| is_there(State::Running, pilot.runner.as_deref(), runner);
+        let of = |lane: &Lane| pilots.iter().filter(|pilot| pilot.shape == lane.shape && is_had(pilot)).count();
         // Each is told, whatever the others say.
         let due = self.lanes.iter().filter(|lane| lane.asking().is_due(lane.wanted(self.most), of(lane))).count();
         if due == 0 {
             return Ok(());
         }
-        let submitted = self.supply();
+        // Also of those that are silent, which may be halted.
+        let busy: BTreeMap<_, _> = signs
+            .iter()
+            .filter_map(|(pilot, _)| Some((pilot.claim.slurm.as_str(), pilot.runner.as_deref()?)))
+            .collect();
+        let submitted = self.supply(|pilot| is_there(pilot.state, busy.get(pilot.id.as_str()).copied(), runner));
         if !matches!(submitted, Ok(0)) {
             self.lanes.iter().for_each(|lane| *lane.asking() = Asking::default());
         }
@@ -152,7 +159,7 @@ impl Supply {
     }
 
     /// Heeds pilots that cannot serve, for one node alone may be so.
-    fn judge(&self, pilots: &[Pilot], now: SystemTime) -> Result<(), Trouble> {
+    fn judge(&self, pilots: &[&Pilot], now: SystemTime) -> Result<(), Trouble> {
         let mut trials = self.trials.lock().unwrap_or_else(PoisonError::into_inner);
         for Pilot { claim, fault, .. } in pilots {
             match fault {
@@ -169,14 +176,15 @@ impl Supply {
         }
     }
 
-    /// Submits the pilots that are missing; how many.
-    fn supply(&self) -> Result<usize, Trouble> {
+    /// Submits the pilots that are missing beside those that the run has; how many.
+    fn supply(&self, is_had: impl Fn(&Listed) -> bool) -> Result<usize, Trouble> {
         let listed = slurm::list(&self.name)?;
         let alive = |lane: &Lane| -> Vec<&Listed> {
             listed.iter().filter(|it| it.comment == lane.shape && !it.state.is_over()).collect()
         };
         let all: usize = self.lanes.iter().map(|lane| alive(lane).len()).sum();
-        let mut room = self.most.saturating_sub(all);
+        let had = |lane: &Lane| alive(lane).into_iter().filter(|pilot| is_had(pilot)).count();
+        let mut room = self.most.saturating_sub(self.lanes.iter().map(had).sum());
         let mut submitted = 0;
         for lane in &self.lanes {
             let alive = alive(lane);
@@ -184,8 +192,7 @@ impl Supply {
                 return Err(Trouble::Refused(self.stillborn(&job)));
             }
             lane.say(in_words(&alive));
-            // One that Slurm has halted takes no job before it goes on.
-            let have = alive.iter().filter(|pilot| pilot.state != State::Suspended).count();
+            let have = had(lane);
             let wanted = further_pilots(lane.open.load(Ordering::Relaxed), have + room, have);
             let wanted = wanted.min(MOST_AT_ONCE);
             let count = if wanted > 0 { self.submit(lane, wanted, all)? } else { 0 };

@@ -93,6 +93,31 @@ fn a_run_whose_runner_was_killed_is_taken_up_by_the_next() {
 }
 
 #[test]
+fn a_run_beside_one_whose_jobs_take_long_has_jobs_of_its_own() {
+    let Some(lab) = Lab::new(&SLOW.replace("sleep 3", "sleep 60")) else { return };
+    let first = lab.start_until(1);
+    lab.project.write("other.toml", &SLOW.replace("sleep 3; echo done", "echo other").replace("STARTS", "/dev/null"));
+    let mut command = lab.project.command(&["run", "other.toml", "--executor", "lab"]);
+    command.env("SLURM_CONF", lab.rig.conf());
+    let other = lab.start_command(command).end_within(Duration::from_secs(30));
+    assert_eq!(other.code, 0, "{}", other.err);
+    signal(first.process(), libc::SIGINT);
+    assert_eq!(first.end().code, 130);
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn a_job_that_is_taken_up_needs_no_further_pilot_although_the_profile_is_another_now() {
+    let Some(lab) = Lab::new(&SLOW.replace("sleep 3", "sleep 8")) else { return };
+    lab.start_until(1).kill();
+    lab.project.write("pacer.toml", "[executor.lab]\ntype = \"slurm\"\npilot_idle = 1.5\n");
+    let said = lab.run(&[]);
+    assert_eq!((said.code, lab.starts()), (0, 1), "{}", said.err);
+    assert_eq!(lab.rig.jobs().len(), 1, "{:?}", lab.rig.jobs());
+    lab.assert_as_here(&[]);
+}
+
+#[test]
 fn an_interrupted_run_leaves_nothing_running_not_even_what_hid_in_a_session_of_its_own() {
     let hidden = SLOW.replace("sleep 3", "setsid sleep 86399 & sleep 86398");
     let Some(lab) = Lab::new(&hidden) else { return };
