@@ -219,6 +219,8 @@ impl Shared {
                 return End::Failed(interrupted());
             }
             if looked.elapsed() > rest {
+                // The pilot that it was given to has left without beginning it.
+                told.take_if(|told| matches!(told, Whereabouts::On { .. }) && offered.is_some_and(Path::exists));
                 match self.look_after(way, &mut gone) {
                     ControlFlow::Break(end) => return end,
                     ControlFlow::Continue(silent) => (looked, rest) = (Instant::now(), policy::check_pause(silent)),
@@ -257,6 +259,9 @@ impl Shared {
             // offer away whose own run it thinks dead.
             let is_gone = way.offered.as_ref().is_none_or(|offered| open(offered).is_err());
             let why = || End::Lost(Loss::Node, "its offer was lost before a pilot began".to_owned());
+            if !is_gone {
+                *gone = None;
+            }
             return match is_gone && gone.get_or_insert_with(Instant::now).elapsed() > SILENT {
                 true => ControlFlow::Break(why()),
                 false => ControlFlow::Continue(Duration::ZERO),

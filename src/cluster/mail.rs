@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cluster/<session>/pilots/<pilot>      written again and again by a pilot while it lives: how it stands
-//! cluster/<session>/jobs/<pilot>/<n>    the n-th job of a pilot, written by the run
+//! cluster/<session>/jobs/<pilot>/<n>    the n-th job of a pilot, written by the run; before, again and again, that it comes
 //! cluster/<session>/stops/<pilot>/<n>   a wish that it ends, written by the run
 //! cluster/<session>/ends/<pilot>/<n>    how it ended, written by the pilot once all its files are in the remote
 //! ```
@@ -112,6 +112,16 @@ impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret")
     }
+}
+
+/// What a pilot finds where its next job shall be.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Next {
+    /// The job comes once its inputs are in the remote; as long as this changes, somebody is at it.
+    Coming(u32),
+    /// The job.
+    Here(Box<Errand>),
 }
 
 /// A job for a pilot.
@@ -231,13 +241,13 @@ impl<'a> Mail<'a> {
         self.delete(&format!("pilots/{pilot}"))
     }
 
-    /// Gives a pilot its n-th job.
-    pub fn give(&self, pilot: &str, number: u64, errand: &Errand) -> Result<()> {
-        self.put(&format!("jobs/{pilot}/{number}"), errand)
+    /// Gives a pilot its n-th job, or says that it comes.
+    pub fn give(&self, pilot: &str, number: u64, next: &Next) -> Result<()> {
+        self.put(&format!("jobs/{pilot}/{number}"), next)
     }
 
-    /// The n-th job of a pilot, once it is given.
-    pub fn job(&self, pilot: &str, number: u64) -> Result<Option<Errand>> {
+    /// The n-th job of a pilot, once it is given, or that it comes.
+    pub fn job(&self, pilot: &str, number: u64) -> Result<Option<Next>> {
         self.get(&format!("jobs/{pilot}/{number}"))
     }
 

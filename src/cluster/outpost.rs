@@ -15,7 +15,7 @@ use pacer_stages::worker::{Failure, FailureClass};
 use crate::cache::Cache;
 use crate::cache::afar::Looker;
 use crate::cache::pieces::{Piece, files_below};
-use crate::cluster::mail::{self, Ending, Errand, Mail, Report, SIGN_INTERVAL, Secret};
+use crate::cluster::mail::{self, Ending, Errand, Mail, Next, Report, SIGN_INTERVAL, Secret};
 use crate::cluster::pilot::{self, Post, Serving};
 use crate::cluster::spool::{Attempt, Claim, Offer, Outcome, Pilot, Spool, Stopped};
 use crate::digest::Digest;
@@ -44,6 +44,28 @@ struct Now {
     /// The folder of states, and those that were sent.
     partial: Option<PathBuf>,
     states: Vec<Piece>,
+}
+
+/// How long a pilot has waited in vain.
+struct Waiting {
+    since: Instant,
+    /// What was said last of the job that comes.
+    beat: Option<u32>,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self { since: Instant::now(), beat: None }
+    }
+}
+
+impl Waiting {
+    /// Hears that a job comes; in vain it waits only where that stays the same.
+    fn hear(&mut self, beat: u32) {
+        if self.beat.replace(beat) != Some(beat) {
+            self.since = Instant::now();
+        }
+    }
 }
 
 /// What both threads of a pilot know.
@@ -103,14 +125,12 @@ impl Desk<'_> {
             {
                 self.spool.stop(&attempt, how);
             }
-            if let Err(error) = self.report() {
-                tracing::warn!("{error:#}");
-            }
+            self.report();
             std::thread::park_timeout(SIGN_INTERVAL);
         }
     }
 
-    fn report(&self) -> Result<()> {
+    fn report(&self) {
         let report = {
             let now = self.now();
             let (stage, runner, fault) = (now.stage.clone(), now.runner.clone(), now.fault.clone());
@@ -124,7 +144,9 @@ impl Desk<'_> {
                 states: now.states.clone(),
             }
         };
-        self.mail.report(&report)
+        if let Err(error) = self.mail.report(&report) {
+            tracing::warn!("{error:#}");
+        }
     }
 
     /// The end of what a job has told, and where that begins.
@@ -172,42 +194,49 @@ impl Desk<'_> {
     }
 
     fn work(&self, serving: &mut Serving<'_>, post: &Post) {
-        let (mut idle_since, mut pause) = (Instant::now(), LOOKS[0]);
+        let (mut waiting, mut pause) = (Waiting::default(), LOOKS[0]);
         let idle = post.idle.max(SIGN_INTERVAL * 2);
         if self.now().fault.is_some() {
             // Long enough for the run to read why.
             return std::thread::sleep(SIGN_INTERVAL * 3);
         }
-        while serving.reason_to_stop().is_none() && idle_since.elapsed() < idle {
+        while serving.reason_to_stop().is_none() && waiting.since.elapsed() < idle {
             let number = self.now().ended + 1;
-            let Ok(Some(errand)) = self.mail.job(&self.claim.pilot, number) else {
-                serving.trim();
-                std::thread::sleep(pause);
-                pause = pause.mul_f64(1.2).min(LOOKS[1]);
-                continue;
-            };
-            self.run(serving, number, errand);
+            match self.mail.job(&self.claim.pilot, number) {
+                Ok(Some(Next::Here(errand))) => self.run(serving, number, *errand),
+                other => {
+                    if let Ok(Some(Next::Coming(beat))) = other {
+                        waiting.hear(beat);
+                    }
+                    serving.trim();
+                    std::thread::sleep(pause);
+                    pause = pause.mul_f64(1.2).min(LOOKS[1]);
+                    continue;
+                }
+            }
             if !post.share {
                 break;
             }
-            (idle_since, pause) = (Instant::now(), LOOKS[0]);
+            (waiting, pause) = (Waiting::default(), LOOKS[0]);
         }
     }
 
     /// Does one job, and puts what it made and how it ended into the remote.
     fn run(&self, serving: &mut Serving<'_>, number: u64, errand: Errand) {
         let attempt = Attempt { key: errand.key, number: errand.attempt };
+        {
+            let mut now = self.now();
+            (now.at, now.stage) = (Some((number, attempt)), Some(errand.offer.stage.clone()));
+            now.runner = Some(errand.offer.runner.clone());
+        }
+        // At once, for what a pilot that is gone had not begun is given to another as if nothing had been.
+        self.report();
         match self.prepare(&attempt, errand) {
             Err(error) => {
                 self.insist(serving, || self.mail.end(&self.claim.pilot, number, &self.failed(&attempt, &error)));
             }
             Ok(offer) => {
-                {
-                    let mut now = self.now();
-                    now.at = Some((number, attempt));
-                    (now.stage, now.runner) = (Some(offer.stage.clone()), Some(offer.runner.clone()));
-                    now.partial = Some(offer.job.partial.clone());
-                }
+                self.now().partial = Some(offer.job.partial.clone());
                 let outcome = serving.serve(&attempt, &offer);
                 serving.clear();
                 self.insist(serving, || {
@@ -219,9 +248,7 @@ impl Desk<'_> {
         let fault = self.now().fault.clone();
         *self.now() = Now { ended: number, fault, ..Now::default() };
         self.spool.forget(&attempt.key);
-        if let Err(error) = self.report() {
-            tracing::warn!("{error:#}");
-        }
+        self.report();
     }
 
     /// Tells how a job ended, again and again as long as there is time: what it made may have taken long.
@@ -336,6 +363,19 @@ mod tests {
         let (from, text) = tail(&path);
         assert_eq!((from as usize + text.len(), from % 1024), (70 * 1024, 0));
         assert!(text.len() <= TOLD_BYTES);
+    }
+
+    #[test]
+    fn who_hears_again_that_a_job_comes_has_not_waited_in_vain() {
+        let mut waiting = Waiting::default();
+        let began = waiting.since;
+        waiting.hear(0);
+        let heard = waiting.since;
+        assert!(heard > began);
+        waiting.hear(0);
+        assert_eq!(waiting.since, heard, "nobody is at it any more");
+        waiting.hear(1);
+        assert!(waiting.since > heard);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,12 +19,15 @@ use crate::cache::Cache;
 use crate::cache::afar::Looker;
 use crate::cache::pieces::{Piece, files_below};
 use crate::cluster::complaint::Complaint;
-use crate::cluster::mail::{self, Ending, Errand, Mail, Report, SIGN_LOST, Secret};
+use crate::cluster::mail::{self, Ending, Errand, Mail, Next, Report, SIGN_INTERVAL, SIGN_LOST, Secret};
 use crate::cluster::spool::{Attempt, Claim, Offer, Outcome, Pilot, Spool, StopHow, Stopped};
 use crate::remote::{Failed, Meter, Remote, side_by_side};
 
 /// How soon and how seldom the remote is asked for news.
 const LOOKS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
+
+/// How soon a pilot is told that its next job comes, where that takes so long, and how often then.
+const COMING: [Duration; 2] = [Duration::from_millis(500), SIGN_INTERVAL];
 
 /// Reports that are read at once.
 const READERS: usize = 16;
@@ -70,6 +73,8 @@ enum At {
 /// A job that a pilot does.
 struct Work {
     attempt: Attempt,
+    /// Whether its pilot is known to have heard of it.
+    begun: bool,
     /// Bytes of what it told that were written down.
     told: u64,
     stopped: Option<StopHow>,
@@ -207,7 +212,7 @@ impl Relay {
             At::Moving => return Ok(false),
             At::Work(_) if report.ended >= known.given => {
                 if let At::Work(work) = std::mem::replace(&mut known.at, At::Moving) {
-                    settle(&office, &self.moved.0, known, work);
+                    settle(&office, &self.moved.0, known, Work { begun: true, ..work });
                 }
                 return Ok(true);
             }
@@ -250,7 +255,7 @@ fn settle(office: &Arc<Office>, moved: &Sender<Moved>, known: &Known, work: Work
 
 impl Work {
     fn of(attempt: Attempt) -> Self {
-        Self { attempt, told: 0, stopped: None, states: Vec::new() }
+        Self { attempt, begun: false, told: 0, stopped: None, states: Vec::new() }
     }
 }
 
@@ -267,23 +272,55 @@ impl Office {
     fn meet(&self, report: &Report) -> Result<Known> {
         let (pilot, next) = (report.pilot.clone(), report.ended + 1);
         Ok(match self.mail().job(&pilot.claim.pilot, next)? {
-            None => Known { pilot, given: report.ended, at: At::Idle },
-            Some(errand) => {
+            // One that did not come before its run ended never comes.
+            None | Some(Next::Coming(_)) => Known { pilot, given: report.ended, at: At::Idle },
+            Some(Next::Here(errand)) => {
                 let attempt = Attempt { key: errand.key, number: errand.attempt };
                 let told = fs::metadata(self.spool.events(&attempt)).map_or(0, |metadata| metadata.len());
-                Known { pilot, given: next, at: At::Work(Work { told, ..Work::of(attempt) }) }
+                Known { pilot, given: next, at: At::Work(Work { told, begun: true, ..Work::of(attempt) }) }
             }
         })
     }
 
     /// Sends a job with all that it reads.
     fn give(&self, pilot: &str, number: u64, attempt: &Attempt, offer: &Offer) -> Result<()> {
+        let errand = self.announced(pilot, number, || self.pack(attempt, offer));
+        let given = errand.and_then(|errand| self.mail().give(pilot, number, &Next::Here(Box::new(errand))));
+        // What stays of it is written over by the next job.
+        given.inspect_err(|_| drop(self.mail().forget(pilot, number)))
+    }
+
+    /// Tells a pilot again and again that its job comes while that is made ready, for it would take itself for idle.
+    fn announced<T>(&self, pilot: &str, number: u64, make_ready: impl FnOnce() -> T) -> T {
+        let (ready, is_ready) = channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut pause = COMING[0];
+                for beat in 0.. {
+                    // The other end is dropped when it is ready, or never will be.
+                    if is_ready.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+                        return;
+                    }
+                    pause = COMING[1];
+                    if let Err(error) = self.mail().give(pilot, number, &Next::Coming(beat)) {
+                        tracing::debug!("{error:#}");
+                    }
+                }
+            });
+            let made = make_ready();
+            drop(ready);
+            made
+        })
+    }
+
+    /// Puts what a job reads into the remote.
+    fn pack(&self, attempt: &Attempt, offer: &Offer) -> Result<Errand> {
         let named = |path: &PathBuf| Some((path.to_str()?.to_owned(), path.clone()));
         let files = paths(&offer.job).into_iter().map(|path| named(path).context("a path of an input is not UTF-8"));
         let inputs = self.cache.send(&files.collect::<Result<Vec<_>>>()?, &self.looker())?;
         let states = self.cache.send(&files_below(&offer.job.partial), &self.looker())?;
         let (key, attempt) = (attempt.key, attempt.number);
-        self.mail().give(pilot, number, &Errand { key, attempt, offer: offer.clone(), inputs, states })
+        Ok(Errand { key, attempt, offer: offer.clone(), inputs, states })
     }
 
     /// Writes down what a job tells, and passes on that it shall end.
@@ -292,6 +329,7 @@ impl Office {
             // It has not begun.
             return Ok(false);
         }
+        work.begun = true;
         work.told = self.write_down(&work.attempt, work.told, report.events_from, &report.events);
         work.states.clone_from(&report.states);
         let asked = self.spool.stop_asked(&work.attempt);
@@ -318,10 +356,8 @@ impl Office {
             // It did not come to an end. Why, Slurm says to who waits for it, once its pilot is known to be gone.
             Ok(false) => {
                 let is_open = self.spool.outcome(&work.attempt).is_none();
-                if let Some(offer) = offer.filter(|_| is_open)
-                    && let Err(error) = self.keep_states(&work.states, &offer.job.partial)
-                {
-                    tracing::warn!("`{}` goes on from an older state: {error:#}", offer.stage);
+                if let Some(offer) = offer.filter(|_| is_open) {
+                    self.let_go(&claim.pilot, number, &work, &offer);
                 }
                 At::Idle
             }
@@ -335,6 +371,20 @@ impl Office {
                 self.refuse(&work.attempt, claim, &error);
                 At::Idle
             }
+        }
+    }
+
+    /// Lets go of a job whose pilot is gone and did not say how it ended.
+    fn let_go(&self, pilot: &str, number: u64, work: &Work, offer: &Offer) {
+        // One that nobody wants any more is not given to another.
+        let done = if work.begun || self.spool.stop_asked(&work.attempt).is_some() {
+            self.keep_states(&work.states, &offer.job.partial)
+        } else {
+            let forgotten = self.mail().forget(pilot, number);
+            forgotten.and_then(|()| self.spool.give_back(&work.attempt).map_err(anyhow::Error::from))
+        };
+        if let Err(error) = done {
+            tracing::warn!("what a pilot left of `{}` is not kept: {error:#}", offer.stage);
         }
     }
 
@@ -481,5 +531,23 @@ mod tests {
             let outcome = office.spool.outcome(&attempt).unwrap();
             assert_eq!(outcome.stopped, Some(Stopped::Transfer), "{damage}: {:?}", outcome.result);
         }
+    }
+
+    #[test]
+    fn a_pilot_hears_that_a_job_comes_as_long_as_that_is_made_ready() {
+        let folder = tempfile::tempdir().unwrap();
+        let office = office(folder.path());
+        let said = || office.mail().job("p", 1).unwrap();
+        let hears = |wanted| {
+            let began = std::time::Instant::now();
+            while !matches!(said(), Some(Next::Coming(beat)) if beat == wanted) {
+                assert!(began.elapsed() < Duration::from_secs(20), "it hears nothing");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
+        office.announced("p", 1, || [0, 1].map(hears));
+        office.mail().forget("p", 1).unwrap();
+        office.announced("p", 1, || {});
+        assert!(said().is_none(), "what is ready at once needs no word");
     }
 }

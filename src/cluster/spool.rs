@@ -12,7 +12,7 @@
 
 pub(super) mod files;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -23,21 +23,18 @@ use pacer_stages::worker::Failure;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::spool::files::{
-    age, beat, folders, make_private, names, open, read, read_json, write_json, write_whole,
+    age, beat, folders, into_heap, make_private, names, open, read, read_json, write_json, write_whole,
 };
 use crate::digest::Digest;
 
 /// Version of the files of the spool; part of the shape, so that no two versions meet.
-pub const SPOOL_VERSION: u32 = 2;
+pub const SPOOL_VERSION: u32 = 3;
 
 /// Offers of one folder, so that a pilot that takes one reads no more names than these.
 const HEAP: u64 = 100;
 
 /// A runner that has not written for so long is gone.
 pub const RUNNER_LOST: Duration = Duration::from_secs(15);
-
-/// How often an offer is put into a heap that is removed at that moment.
-const OFFER_TRIES: u32 = 1000;
 
 /// The files of an attempt.
 const JOB: &str = "job.json";
@@ -202,19 +199,19 @@ impl Spool {
         write_json(&self.folder(attempt).join(JOB), offer)?;
         let heap = self.root.join("queue").join(shape).join(&offer.runner).join(format!("{:08}", place / HEAP));
         let path = heap.join(format!("{place:010}-{}", attempt.name()));
-        let mut tries = OFFER_TRIES;
-        loop {
-            let made = make_private(&heap).and_then(|()| File::create(&path));
-            match made {
-                // A pilot that found the heap empty has removed it, before the file was made or in the midst of making it.
-                Err(error)
-                    if tries > 0 && [io::ErrorKind::NotFound, io::ErrorKind::AlreadyExists].contains(&error.kind()) =>
-                {
-                    tries -= 1;
-                }
-                made => return made.map(|_| path),
-            }
-        }
+        // It says where it lies, so that whoever took it can give it back.
+        let own = path.strip_prefix(&self.root).unwrap_or(&path).to_string_lossy().into_owned();
+        into_heap(&heap, || fs::write(&path, &own)).map(|()| path)
+    }
+
+    /// Puts an offer back where it lay, which somebody took for a pilot that then did not begin it.
+    pub fn give_back(&self, attempt: &Attempt) -> io::Result<()> {
+        let folder = self.folder(attempt);
+        let path = self.root.join(fs::read_to_string(folder.join(TAKEN))?);
+        let heap = path.parent().ok_or(io::ErrorKind::InvalidData)?;
+        // First, for the next who takes it writes another.
+        fs::remove_file(folder.join(CLAIM))?;
+        into_heap(heap, || fs::rename(folder.join(TAKEN), &path))
     }
 
     /// Takes an offer back; false where somebody has taken it already.
@@ -466,6 +463,21 @@ mod tests {
         let (attempt, path) = offered(&spool, "r", "b", 0);
         assert!(spool.take("s", &claim("p"), now).is_some());
         assert!(!spool.withdraw(&path) && spool.claim(&attempt).is_some());
+    }
+
+    #[test]
+    fn an_offer_that_is_given_back_is_nobodys_and_lies_where_it_lay() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path()).unwrap();
+        let now = spool.beat_runner("r", 0).unwrap();
+        let (first, path) = offered(&spool, "r", "a", 0);
+        offered(&spool, "r", "b", 1);
+        assert_eq!(spool.take("s", &claim("p"), now).unwrap().0, first);
+        spool.give_back(&first).unwrap();
+        assert!(spool.claim(&first).is_none() && path.exists());
+        assert!(spool.give_back(&first).is_err(), "nobody has it");
+        assert_eq!(spool.take("s", &claim("q"), now).unwrap().0, first);
+        assert_eq!(spool.claim(&first).unwrap().pilot, "q");
     }
 
     #[test]

@@ -10,6 +10,9 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// How often an offer is put into a heap that is removed at that moment.
+const OFFER_TRIES: u32 = 1000;
+
 /// The names in a folder, sorted; none where there is no folder.
 pub(super) fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -56,6 +59,22 @@ pub(super) fn beat(path: &Path, content: &[u8]) -> io::Result<SystemTime> {
 
 pub(super) fn make_private(folder: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// Puts an offer into a heap, which is made where it is missing.
+pub(super) fn into_heap(heap: &Path, put: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    let mut tries = OFFER_TRIES;
+    loop {
+        match make_private(heap).and_then(|()| put()) {
+            // A pilot that found the heap empty has removed it, before the file was there or in the midst of putting it.
+            Err(error)
+                if tries > 0 && [io::ErrorKind::NotFound, io::ErrorKind::AlreadyExists].contains(&error.kind()) =>
+            {
+                tries -= 1;
+            }
+            done => return done,
+        }
+    }
 }
 
 pub(super) fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {

@@ -118,6 +118,20 @@ fn a_distant_stage_that_its_node_killed_twice_without_a_word_is_given_more_memor
 }
 
 #[test]
+fn a_job_that_was_given_to_a_pilot_that_is_gone_goes_to_the_next_as_if_nothing_had_been() {
+    let Some(lab) = away(&SLOW.replace("sleep 3", "sleep 0.1")) else { return };
+    assert_eq!(lab.run(&[]).code, 0);
+    // It has just said that it is idle.
+    let pilots = lab.pilots();
+    assert!(!pilots.is_empty());
+    pilots.iter().for_each(|pilot| signal(*pilot, libc::SIGKILL));
+    let said = lab.run(&["--force", "slow"]);
+    assert_eq!((said.code, lab.starts()), (0, 2), "{}", said.err);
+    assert!(!said.err.contains("offered to the cluster again"), "{}", said.err);
+    lab.assert_nothing_left();
+}
+
+#[test]
 fn a_bucket_of_s3_carries_jobs_inputs_and_results() {
     let Some(server) = buckets::server("distant nodes reach their run through a bucket") else { return };
     let Some(lab) = away(DIAMOND) else { return };
