@@ -49,18 +49,20 @@ pub enum Fault {
     Slow(String),
     /// It may work the next time.
     Passing(String),
+    /// It is not told whether it is there or what it holds, which says nothing of other objects.
+    Hidden(String),
     /// It will not work, however often it is tried.
     Refused(String),
-    /// The same, and it says nothing of other objects.
-    Withheld(String),
 }
 
 impl Fault {
     /// Its words.
     pub fn why(&self) -> &str {
-        let (Self::Unreachable(why) | Self::Slow(why) | Self::Passing(why) | Self::Refused(why) | Self::Withheld(why)) =
-            self;
-        why
+        match self {
+            Self::Unreachable(why) | Self::Slow(why) | Self::Passing(why) | Self::Hidden(why) | Self::Refused(why) => {
+                why
+            }
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use ureq::http::Response;
 use ureq::{Body, Timeout};
 
-use crate::remote::Fault;
-use crate::remote::s3::Bucket;
+use crate::remote::s3::{Asked, Bucket};
+use crate::remote::{Fault, format};
 
 /// The largest answer that is no object.
 const ANSWER_BYTES: u64 = 16 << 20;
@@ -38,13 +38,18 @@ impl Bucket {
     }
 
     /// What an answer that is no success means.
-    pub(super) fn status_fault(&self, mut answer: Response<Body>) -> Fault {
+    pub(super) fn status_fault(&self, answer: Response<Body>) -> Fault {
+        self.code_and_fault(answer).1
+    }
+
+    /// The code of an answer that is no success, and what it means.
+    fn code_and_fault(&self, mut answer: Response<Body>) -> (String, Fault) {
         let status = answer.status().as_u16();
         let text = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_string().unwrap_or_default();
         let code = field(&text, "Code").unwrap_or_default();
         let message: String = field(&text, "Message").unwrap_or_default().chars().take(300).collect();
         let told = format!("{} answers {status} {code} {message}", self.host).trim_end().to_owned();
-        match (status, code.as_str()) {
+        let fault = match (status, code.as_str()) {
             (408 | 409 | 429 | 500..=599, _) | (_, "RequestTimeout" | "SlowDown" | "NoSuchUpload") => {
                 Fault::Passing(told)
             }
@@ -54,6 +59,34 @@ impl Bucket {
             )),
             (301 | 307 | 308, _) => Fault::Refused(format!("{told}; is `region` right?")),
             _ => Fault::Refused(told),
+        };
+        (code, fault)
+    }
+
+    /// What it means that an object may not be read: Amazon says so of what is not there, rather than that it is not, to
+    /// whoever may not list. It is not there if one that is always there can be read at this moment.
+    pub(super) fn denied<T>(&self, answer: Response<Body>) -> Result<Option<T>, Fault> {
+        // An answer to HEAD tells no code.
+        let is_denial = |code: &str| code.is_empty() || code == "AccessDenied";
+        let (code, fault) = self.code_and_fault(answer);
+        if !is_denial(&code) {
+            return Err(fault);
+        }
+        if self.has_read_just_now() {
+            return Ok(None);
+        }
+        let sample = self.send(&Asked::new("GET", &self.key(format::NAME)))?;
+        match sample.status().as_u16() {
+            200 => return Ok(None),
+            404 => return Err(fault),
+            _ => {}
+        }
+        let (code, other) = self.code_and_fault(sample);
+        match other {
+            Fault::Refused(told) if is_denial(&code) && self.credentials().is_some() => {
+                Err(Fault::Hidden(format!("{told}; without s3:ListBucket S3 answers so for what is not there, too")))
+            }
+            other => Err(other),
         }
     }
 

@@ -172,7 +172,7 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.reach().map(|()| None),
             // Somebody keeps it from others, by a mode that an administrator or another program gave it.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied && fs::read_dir(&self.root).is_ok() => {
-                Err(Fault::Withheld(format!("`{}`: {error}", self.root.display())))
+                Err(Fault::Hidden(format!("`{}`: {error}", self.root.display())))
             }
             Err(error) => Err(self.fault(&error)),
         }
@@ -290,7 +290,7 @@ mod tests {
     fn an_object_that_may_not_be_read_says_nothing_of_the_others() {
         let root = tempfile::tempdir().unwrap();
         let denied = |folder: &Folder| folder.unless_absent::<()>(Err(io::ErrorKind::PermissionDenied.into()));
-        assert!(matches!(denied(&Folder::new(root.path())), Err(Fault::Withheld(_))));
+        assert!(matches!(denied(&Folder::new(root.path())), Err(Fault::Hidden(_))));
         assert!(matches!(denied(&Folder::new(&root.path().join("closed"))), Err(Fault::Refused(_))));
     }
 }

@@ -4,10 +4,10 @@
 
 use anyhow::{Result, bail};
 
-use crate::remote::{Content, Existing, Remote};
+use crate::remote::{Content, Existing, Failed, Remote};
 
 /// Where the layout of a remote is written.
-const NAME: &str = "FORMAT";
+pub(super) const NAME: &str = "FORMAT";
 
 /// The layout of a remote.
 const LAYOUT: &str = "1\n";
@@ -17,8 +17,19 @@ impl Remote {
     pub fn ensure_format(&self) -> Result<()> {
         // The others wait, so that nothing is put before it.
         let mut is_known = self.has_format.lock().expect("nothing panics with it");
-        if !*is_known && !self.has_known_format()? {
-            self.put_as_it_is(NAME, Content::Bytes(LAYOUT.as_bytes()), Existing::Keep)?;
+        if *is_known {
+            return Ok(());
+        }
+        let put = || self.put_as_it_is(NAME, Content::Bytes(LAYOUT.as_bytes()), Existing::Keep);
+        match self.has_known_format() {
+            Ok(true) => {}
+            Ok(false) => drop(put()?),
+            // What was just put is there, and can be read by whoever can read anything.
+            Err(error) if Failed::is_hidden(&error) => {
+                put()?;
+                self.require_format()?;
+            }
+            Err(error) => return Err(error),
         }
         *is_known = true;
         Ok(())

@@ -56,7 +56,7 @@ type Stop = Box<dyn Fn() -> bool + Send + Sync>;
 #[derive(Debug)]
 pub struct Failed {
     words: String,
-    is_refusal: bool,
+    fault: Fault,
 }
 
 impl fmt::Display for Failed {
@@ -70,12 +70,12 @@ impl std::error::Error for Failed {}
 impl Failed {
     /// A passing fault in these words.
     pub fn told(words: String) -> Self {
-        Self { words, is_refusal: false }
+        Self { fault: Fault::Passing(words.clone()), words }
     }
 
     /// A fault in these words that does not pass by itself.
     pub fn refusal(words: String) -> Self {
-        Self { words, is_refusal: true }
+        Self { fault: Fault::Refused(words.clone()), words }
     }
 
     /// Whether an error is one.
@@ -85,7 +85,13 @@ impl Failed {
 
     /// Whether an error is one that does not pass by itself.
     pub fn is_refusal(error: &anyhow::Error) -> bool {
-        error.downcast_ref::<Self>().is_some_and(|failed| failed.is_refusal)
+        let fault = error.downcast_ref::<Self>().map(|failed| &failed.fault);
+        matches!(fault, Some(Fault::Refused(_) | Fault::Hidden(_)))
+    }
+
+    /// Whether an error says that it is not told whether something is there.
+    pub(super) fn is_hidden(error: &anyhow::Error) -> bool {
+        error.downcast_ref::<Self>().is_some_and(|failed| matches!(failed.fault, Fault::Hidden(_)))
     }
 }
 
@@ -172,7 +178,7 @@ impl Patience {
             Fault::Unreachable(_) | Fault::Slow(_) => TRIES.0,
             Fault::Passing(why) if why == INTERRUPTED => return false,
             Fault::Passing(_) => TRIES.1,
-            Fault::Refused(_) | Fault::Withheld(_) => return false,
+            Fault::Refused(_) | Fault::Hidden(_) => return false,
         };
         if tried < few {
             return true;
@@ -202,24 +208,25 @@ impl Patience {
 
     /// Notes that a call failed; after enough of them the remote rests.
     fn give_up(&self, url: &str, act: Act, fault: &Fault) -> Failed {
-        // Who may not write may well read.
         let counts = match fault {
-            Fault::Unreachable(_) | Fault::Slow(_) | Fault::Passing(_) => true,
+            // Who may not write may well read.
             Fault::Refused(_) => act != Act::Write,
-            Fault::Withheld(_) => false,
+            // Another may be told of.
+            Fault::Hidden(_) => false,
+            Fault::Unreachable(_) | Fault::Slow(_) | Fault::Passing(_) => true,
         };
         let failures = self.failures.fetch_add(usize::from(counts), Ordering::Relaxed) + 1;
         let is_gone = match fault {
             Fault::Unreachable(_) => true,
             // What is large may take its time; a question may not.
             Fault::Slow(_) => act == Act::Ask,
-            Fault::Passing(_) | Fault::Refused(_) | Fault::Withheld(_) => false,
+            Fault::Passing(_) | Fault::Refused(_) | Fault::Hidden(_) => false,
         };
         if is_gone || (counts && failures >= MOST_FAILURES) {
             *self.down_since.lock().expect("nothing panics with it") = Some(Instant::now());
         }
         let words = format!("the remote `{url}` cannot be used: {}", fault.why());
-        Failed { words, is_refusal: matches!(fault, Fault::Refused(_)) }
+        Failed { words, fault: fault.clone() }
     }
 }
 
@@ -247,7 +254,7 @@ mod tests {
         assert_eq!(calls(Act::Ask, 5, &Fault::Passing("busy".into())), (12, true));
         assert_eq!(calls(Act::Ask, 5, &Fault::Refused("no".into())), (3, true));
         assert_eq!(calls(Act::Write, 5, &Fault::Refused("read-only".into())), (5, false));
-        assert_eq!(calls(Act::Ask, 5, &Fault::Withheld("of somebody".into())), (5, false));
+        assert_eq!(calls(Act::Ask, 5, &Fault::Hidden("perhaps".into())), (5, false));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -31,6 +31,9 @@ const TRANSFER_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a server may take to put the parts of an object together, or to copy one.
 const LONG_PATIENCE: Duration = Duration::from_secs(120);
 
+/// So long after an object was read it is believed that others could be read if they were there.
+const BELIEVED: Duration = Duration::from_secs(2);
+
 /// Bytes that are read of a file at a time.
 const BUFFER: usize = 1 << 18;
 
@@ -48,6 +51,8 @@ pub struct Bucket {
     region: String,
     /// Who asks; found anew when the server does not believe it any more.
     credentials: Mutex<Option<Credentials>>,
+    /// When an object was last read.
+    read: Mutex<Option<Instant>>,
 }
 
 /// Where a bucket is.
@@ -123,6 +128,7 @@ impl Bucket {
             prefix: prefix.into(),
             region,
             credentials: Mutex::new(credentials),
+            read: Mutex::new(None),
         }
     }
 
@@ -159,6 +165,15 @@ impl Bucket {
             400 | 401 | 403 if self.is_renewed(used.as_ref()) => self.send_as(self.credentials().as_ref(), asked),
             _ => Ok(answer),
         }
+    }
+
+    fn note_read(&self) {
+        *self.read.lock().expect("nothing panics with it") = Some(Instant::now());
+    }
+
+    /// Whether an object was read so lately that its reader is still believed.
+    pub(super) fn has_read_just_now(&self) -> bool {
+        self.read.lock().expect("nothing panics with it").is_some_and(|read| read.elapsed() < BELIEVED)
     }
 
     /// Whether there are other credentials by now than those that were used.
@@ -255,6 +270,7 @@ impl Bucket {
         let answer = self.send(&asked)?;
         match answer.status().as_u16() {
             200 | 206 => {
+                self.note_read();
                 let from = if answer.status() == 206 { from } else { 0 };
                 let body = answer.into_body().into_with_config().limit(u64::MAX).reader();
                 Ok(Some(Reading { from, body: Box::new(body) }))
@@ -262,6 +278,7 @@ impl Bucket {
             // What is there is not longer than what was read before.
             416 => self.get(name, 0),
             404 => self.absent(answer),
+            403 => self.denied(answer),
             _ => Err(self.status_fault(answer)),
         }
     }
@@ -271,7 +288,8 @@ impl Bucket {
         let answer = self.send(&Asked::new("HEAD", &self.key(name)))?;
         match answer.status().as_u16() {
             404 => return Ok(None),
-            200 => {}
+            403 => return self.denied(answer),
+            200 => self.note_read(),
             _ => return Err(self.status_fault(answer)),
         }
         let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());

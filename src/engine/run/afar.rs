@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
+
 use crate::cache::Cache;
 use crate::cache::afar::{Brought, Looker};
 use crate::cache::push::{Pushed, Trust};
@@ -83,7 +85,7 @@ impl Shared {
             let looker = Looker { meter: &self.meter, stop: &|| self.stop.load(Ordering::Relaxed) };
             let outcome = match self.stop.load(Ordering::Relaxed) {
                 true => None,
-                false => Some(self.cache.push(&key, Trust::Result, &looker)),
+                false => Some(self.push(&key, &looker)),
             };
             match outcome {
                 Some(Ok(pushed)) => self.pushed.lock().expect("nothing panics with it").add(pushed),
@@ -99,6 +101,14 @@ impl Shared {
             }
             self.waiting.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+}
+
+impl Shared {
+    fn push(&self, key: &Digest, looker: &Looker<'_>) -> Result<Pushed> {
+        // First, for a server that lists nothing tells what is absent only to whom it has shown something.
+        self.cache.remote.as_ref().map_or(Ok(()), |remote| remote.ensure_format())?;
+        self.cache.push(key, Trust::Result, looker)
     }
 }
 

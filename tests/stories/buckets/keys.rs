@@ -3,8 +3,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Child;
 
-use super::proxy::proxy;
-use super::{Key, command, server, sharing, until_held};
+use super::proxy::{Mischief, proxy};
+use super::{Key, command, pacer, server, sharing, until_held};
 use crate::harness::{Project, Said, said};
 
 fn end(child: Child) -> Said {
@@ -45,4 +45,36 @@ fn a_key_that_ends_in_the_midst_of_a_push_is_looked_for_again_where_it_was_found
     let said = end(push().stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap());
     assert!(said.code == 2 && said.err.contains("ExpiredToken"), "{}{}", said.out, said.err);
     assert!(!said.err.contains("secret-of"), "{}", said.err);
+}
+
+#[test]
+fn a_key_that_may_not_list_what_is_there_pushes_runs_and_pulls() {
+    let Some(server) = server("a key that may not list") else { return };
+    let (port, mischief) = proxy(&server);
+    *mischief.lock().unwrap() = Mischief { denies_lists: true, hides_absence: true, ..Mischief::default() };
+    let [first, second, third] = [(); 3].map(|()| sharing(port));
+    // The remote is empty: it is not told that nothing is there, but what is put can be read.
+    let said = pacer(&first, &["run", "pipeline.toml", "--push"]);
+    assert!(said.code == 0 && said.err.contains("pushed 2 results"), "{}", said.err);
+    assert!(said.err.contains("s3:ListBucket"), "{}", said.err);
+    second.edit("wc -c", "wc -l");
+    let said = pacer(&second, &["run", "pipeline.toml"]);
+    assert!(said.code == 0 && said.err.contains("1 ran, 1 reused"), "{}", said.err);
+    assert!(!said.err.contains("going on without it"), "{}", said.err);
+    let said = pacer(&second, &["push"]);
+    assert!(said.code == 0 && said.out.starts_with("pushed 1 result"), "{}{}", said.out, said.err);
+    let said = pacer(&third, &["pull", "pipeline.toml"]);
+    assert!(said.code == 0 && said.out.starts_with("pulled 2 blobs"), "{}{}", said.out, said.err);
+    assert_eq!(third.pacer(&["verify"]).code, 0);
+}
+
+#[test]
+fn a_first_push_of_a_key_that_may_not_list_makes_the_remote() {
+    let Some(server) = server("a first push of a key that may not list") else { return };
+    let (port, mischief) = proxy(&server);
+    *mischief.lock().unwrap() = Mischief { denies_lists: true, hides_absence: true, ..Mischief::default() };
+    let project = sharing(port);
+    assert_eq!(project.run(&["--no-remote"])["ran"], 2);
+    let said = pacer(&project, &["push"]);
+    assert!(said.code == 0 && said.out.starts_with("pushed 2 results"), "{}{}", said.out, said.err);
 }

@@ -21,6 +21,8 @@ pub struct Mischief {
     pub held: Option<&'static str>,
     /// Whether nobody may list what is there.
     pub denies_lists: bool,
+    /// Whether it is denied, too, that something is not there.
+    pub hides_absence: bool,
     /// Whether the server sees no ranges.
     pub hides_ranges: bool,
     /// Requests whose heads hold this are told that their key has expired.
@@ -94,8 +96,9 @@ fn pass_on(mut client: TcpStream, upstream: u16, mischief: &Mutex<Mischief>) -> 
         let answer = b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         return if lost { client.shutdown(Shutdown::Both) } else { client.write_all(answer) };
     }
-    if lines[0].contains("list-type=2") && mischief.lock().unwrap().denies_lists {
-        return client.write_all(b"HTTP/1.1 403 Denied\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    let is_list = lines[0].contains("list-type=2") || lines[0].contains("?uploads=&prefix");
+    if is_list && mischief.lock().unwrap().denies_lists {
+        return client.write_all(&refusal(&lines, "403 Forbidden", "AccessDenied"));
     }
     if mischief.lock().unwrap().expired.is_some_and(|key| head.contains(key)) {
         std::io::copy(&mut (&client).take(length), &mut std::io::sink())?;
@@ -114,6 +117,12 @@ fn pass_on(mut client: TcpStream, upstream: u16, mischief: &Mutex<Mischief>) -> 
     let head: String = kept.map(|line| format!("{line}\r\n")).collect();
     server.write_all(format!("{head}connection: close\r\n\r\n").as_bytes())?;
     std::io::copy(&mut (&client).take(length), &mut server)?;
+    let mut status = [0; "HTTP/1.1 404".len()];
+    server.read_exact(&mut status)?;
+    if status.ends_with(b"404") && mischief.lock().unwrap().hides_absence {
+        return client.write_all(&refusal(&lines, "403 Forbidden", "AccessDenied"));
+    }
+    client.write_all(&status)?;
     std::io::copy(&mut (&server).take(if broken { 1 << 20 } else { u64::MAX }), &mut client)?;
     mischief.lock().unwrap().answered += usize::from(is_part || of("range: ").is_some());
     client.shutdown(Shutdown::Both)
