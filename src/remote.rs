@@ -5,6 +5,7 @@
 //! for a while. Only those wait longer who said that they would.
 
 mod answer;
+mod aside;
 pub mod credentials;
 pub mod folder;
 mod format;
@@ -33,6 +34,9 @@ pub use crate::remote::parts::Unfinished;
 pub use crate::remote::patience::Failed;
 use crate::remote::patience::{Act, Patience};
 use crate::remote::s3::{Address, Bucket};
+
+/// So long the file system of a folder may be silent; one whose server is gone is for ever.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// What is said of something that was asked to break off.
 const INTERRUPTED: &str = "it was interrupted";
@@ -128,6 +132,8 @@ pub struct Remote {
     site: Site,
     settings: RemoteSettings,
     patience: Patience,
+    /// So long a folder may be silent.
+    silence: Duration,
     /// Whether a run puts what it made there.
     push: AtomicBool,
     told: AtomicBool,
@@ -158,6 +164,7 @@ impl Remote {
             site,
             settings: settings.clone(),
             patience: Patience::default(),
+            silence: SILENCE,
             push: AtomicBool::new(settings.push),
             told: AtomicBool::new(false),
             has_format: Mutex::default(),
@@ -220,7 +227,7 @@ impl Remote {
     /// Opens an object from some byte on; `None` where there is none.
     pub fn get(&self, name: &str, from: u64) -> Result<Option<Reading>> {
         self.attempt(Act::Fetch, || match &self.site {
-            Site::Folder(folder) => folder.get(name, from),
+            Site::Folder(folder) => self.aside(folder, name, move |folder, name| folder.get(name, from)),
             Site::Bucket(bucket) => bucket.get(name, from),
         })
     }
@@ -228,7 +235,10 @@ impl Remote {
     /// Opens a range of an object, or the whole of it where the remote knows no ranges; `None` where there is none.
     pub fn get_range(&self, name: &str, range: Range<u64>) -> Result<Option<Reading>> {
         self.attempt(Act::Fetch, || match &self.site {
-            Site::Folder(folder) => folder.get(name, range.start),
+            Site::Folder(folder) => {
+                let from = range.start;
+                self.aside(folder, name, move |folder, name| folder.get(name, from))
+            }
             Site::Bucket(bucket) => bucket.get_range(name, range.clone()),
         })
     }
@@ -240,22 +250,18 @@ impl Remote {
 
     /// Reads a small object whole; `None` where there is none.
     pub fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        self.attempt(Act::Ask, || {
-            let reading = match &self.site {
-                Site::Folder(folder) => folder.get(name, 0)?,
-                Site::Bucket(bucket) => bucket.get_small(name)?,
-            };
-            let Some(reading) = reading else { return Ok(None) };
-            let mut bytes = Vec::new();
-            let read = reading.body.take(limit + 1).read_to_end(&mut bytes);
-            read.map(|_| Some(bytes)).map_err(|error| Fault::Passing(format!("`{name}` breaks off: {error}")))
+        self.attempt(Act::Ask, || match &self.site {
+            Site::Folder(folder) => {
+                self.aside(folder, name, move |folder, name| whole(folder.get(name, 0)?, name, limit))
+            }
+            Site::Bucket(bucket) => whole(bucket.get_small(name)?, name, limit),
         })
     }
 
     /// What is told of an object; `None` where there is none.
     pub fn look(&self, name: &str) -> Result<Option<Seen>> {
         self.attempt(Act::Ask, || match &self.site {
-            Site::Folder(folder) => folder.look(name),
+            Site::Folder(folder) => self.aside(folder, name, Folder::look),
             Site::Bucket(bucket) => bucket.look(name),
         })
     }
@@ -269,7 +275,10 @@ impl Remote {
     fn put_as_it_is(&self, name: &str, content: Content<'_>, existing: Existing) -> Result<bool> {
         let existing = if self.is_refused(name) { Existing::Replace } else { existing };
         let left = self.attempt(Act::Write, || match &self.site {
-            Site::Folder(folder) => folder.put(name, content, existing),
+            Site::Folder(folder) => {
+                self.aside(folder, name, |folder, _| folder.reach())?;
+                folder.put(name, content, existing)
+            }
             Site::Bucket(bucket) => bucket.put(name, content, existing),
         })?;
         self.refused.lock().expect("nothing panics with it").remove(name);
@@ -287,7 +296,10 @@ impl Remote {
     /// Every object below a prefix, which ends in a slash.
     pub fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
         self.attempt(Act::Ask, || match &self.site {
-            Site::Folder(folder) => folder.list(prefix),
+            Site::Folder(folder) => {
+                self.aside(folder, prefix, |folder, _| folder.reach())?;
+                folder.list(prefix)
+            }
             Site::Bucket(bucket) => bucket.list(prefix),
         })
     }
@@ -356,6 +368,19 @@ impl Remote {
         self.disowned.lock().expect("nothing panics with it").contains(key)
     }
 
+    /// Asks a folder, whose file system may be one that nobody serves any more.
+    fn aside<T: Send + 'static>(
+        &self,
+        folder: &Folder,
+        name: &str,
+        ask: impl FnOnce(&Folder, &str) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let (folder, name) = (folder.clone(), name.to_owned());
+        let answer = aside::within(self.silence, move || ask(&folder, &name));
+        let silent = || Fault::Unreachable(format!("`{}` does not answer: is its server gone?", self.url()));
+        answer.unwrap_or_else(|| Err(silent()))
+    }
+
     /// Tries something again and again, as its faults let hope.
     fn attempt<T>(&self, act: Act, call: impl Fn() -> Result<T, Fault>) -> Result<T> {
         Ok(self.patience.attempt(self.url(), act, call)?)
@@ -367,6 +392,14 @@ impl Remote {
             tracing::warn!("{error:#}; going on without it");
         }
     }
+}
+
+/// The bytes of a small object.
+fn whole(reading: Option<Reading>, name: &str, limit: u64) -> Result<Option<Vec<u8>>, Fault> {
+    let Some(reading) = reading else { return Ok(None) };
+    let mut bytes = Vec::new();
+    let read = reading.body.take(limit + 1).read_to_end(&mut bytes);
+    read.map(|_| Some(bytes)).map_err(|error| Fault::Passing(format!("`{name}` breaks off: {error}")))
 }
 
 fn bucket(place: &str, settings: &RemoteSettings) -> Result<Bucket> {
@@ -414,6 +447,21 @@ pub fn side_by_side<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_answers_nobody_is_down_and_holds_nobody_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = folder.path().display().to_string();
+        let remote = Remote::open(&RemoteSettings { url, ..RemoteSettings::default() }).unwrap();
+        let remote = Remote { silence: Duration::from_millis(50), ..remote };
+        remote.ensure_format().unwrap();
+        // Whoever opens a pipe to which nobody writes waits for ever.
+        let made = std::process::Command::new("mkfifo").arg(folder.path().join("pipe")).status();
+        assert!(made.unwrap().success());
+        let error = remote.read("pipe", 64).unwrap_err();
+        assert!(error.to_string().contains("does not answer"), "{error}");
+        assert!(remote.is_down());
+    }
 
     #[test]
     fn what_is_done_side_by_side_comes_back_in_order() {

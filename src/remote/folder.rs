@@ -26,7 +26,7 @@ const FOLDER_BITS: u32 = 0o2777;
 const FILE_BITS: u32 = 0o666;
 
 /// A folder that holds objects by their names.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Folder {
     root: PathBuf,
 }
