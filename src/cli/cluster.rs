@@ -117,7 +117,10 @@ pub fn open(project: &Project, needed: &[bool], stop: &Arc<Stop>) -> Result<BTre
         let stop = Arc::clone(stop);
         let probe = machine.nodes.get(&name).filter(|probe| !is_unknown(probe));
         let environment = environment(graph);
-        let cluster = Cluster::open(&profile, cache, probe, &environment, move || stop.requested());
+        // By the file and not by how the command names it.
+        let pipeline = graph.path.canonicalize().unwrap_or_else(|_| graph.path.clone());
+        let whose = format!("{name}\n{}", pipeline.display());
+        let cluster = Cluster::open(&profile, &whose, cache, probe, &environment, move || stop.requested());
         clusters.insert(name, cluster?);
     }
     Ok(clusters)

@@ -39,12 +39,20 @@ pub const SIGN_INTERVAL: Duration = Duration::from_secs(2);
 /// A pilot that has been silent for so long is gone.
 pub const SIGN_LOST: Duration = Duration::from_secs(30);
 
+/// What the names of sessions have in common that take over from each other; a number follows.
+pub fn sessions_of(secret: &Secret, whose: &str) -> String {
+    format!("{}-{}-", secret.name(), Digest::of(whose.as_bytes()).short())
+}
+
 /// Whether a run or a pilot gives such a name to what it writes.
 pub fn is_letter(name: &str) -> bool {
     let are_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let is_session = |text: &str| {
-        text.rsplit_once('-').is_some_and(|(name, number)| name.len() == 12 && is_hex(name) && are_digits(number))
+    let is_name = |text: &str| text.len() == 12 && is_hex(text);
+    // A secret's name, whose jobs they are, and a number.
+    let is_session = |text: &str| match text.split('-').collect::<Vec<_>>()[..] {
+        [secret, whose, number] => is_name(secret) && is_name(whose) && are_digits(number),
+        _ => false,
     };
     // A job or a task of an array, and a process.
     let is_pilot = |text: &str| {
@@ -309,7 +317,7 @@ mod tests {
         let url = folder.path().display().to_string();
         let remote = Remote::open(&RemoteSettings { url, ..RemoteSettings::default() }).unwrap();
         let secret = Secret::new().unwrap();
-        let session = format!("{}-0", secret.name());
+        let session = format!("{}0", sessions_of(&secret, "a pipeline"));
         let mail = Mail::new(&remote, &session, &secret);
         for pilot in [crate::cluster::pilot::claim().pilot, "7_0-1".into(), "12-345".into()] {
             mail.put(&format!("pilots/{pilot}"), &()).unwrap();
@@ -320,7 +328,7 @@ mod tests {
         for name in ["pilots/7", "pilots/7_-1", "pilots/7_0-1/1", "jobs/7_0-1", "jobs/7_0-1/x", "notes/7_0-1/1"] {
             assert!(!is_letter(&format!("cluster/{session}/{name}")), "{name}");
         }
-        for session in ["s", "0123456789AB-0", "0123456789ab", "0123456789ab-"] {
+        for session in ["s", "0123456789AB-0123456789ab-0", "0123456789ab-0", "0123456789ab-0123456789ab-"] {
             assert!(!is_letter(&format!("cluster/{session}/pilots/7_0-1")), "{session}");
         }
     }

@@ -13,7 +13,7 @@ use pacer_stages::worker::{Failure, Probe};
 
 use crate::cache::Cache;
 use crate::cluster::code;
-use crate::cluster::mail::Secret;
+use crate::cluster::mail::{self, Secret};
 use crate::cluster::outpost::SECRET;
 use crate::cluster::policy::{INTERVAL, SILENT};
 use crate::cluster::relay::Relay;
@@ -24,6 +24,7 @@ use crate::digest::Digest;
 use crate::executor::{Output, Surroundings};
 use crate::lock::Lock;
 use crate::profile::{RemoteSettings, Slurm};
+use crate::remote::Remote;
 
 /// How often the run looks whether pilots are wanted; jobs that become ready together are asked for together.
 const DEMAND_INTERVAL: Duration = Duration::from_millis(40);
@@ -79,10 +80,11 @@ pub enum Whereabouts {
 }
 
 impl Cluster {
-    /// Opens the cluster of a profile for one run. Beside the store and the environment that stages declare, whatever
+    /// Opens the cluster of a profile for one run; `whose` is the same for runs that take over from each other. Beside the store and the environment that stages declare, whatever
     /// differs between two runs makes their pilots differ.
     pub fn open(
         profile: &Slurm,
+        whose: &str,
         cache: &Cache,
         probe: Option<&Probe>,
         environment: &BTreeMap<String, Option<String>>,
@@ -93,7 +95,7 @@ impl Cluster {
         }
         let store = std::path::absolute(cache.store.root())?;
         let spool = Spool::open(&store).with_context(|| format!("`{}` cannot be written", store.display()))?;
-        let away = if profile.shared { None } else { Some(Away::take(cache)?) };
+        let away = if profile.shared { None } else { Some(Away::take(cache, whose)?) };
         let supply = supply(profile, &spool, &store, away.as_ref(), probe, environment)?;
         let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let runner = format!("{}-{}", started.as_millis(), std::process::id());
@@ -160,20 +162,36 @@ impl Cluster {
 }
 
 impl Away {
-    fn take(cache: &Cache) -> Result<Self> {
+    /// A session of its own among those of runs that take over from each other, one that an earlier run left if there is.
+    fn take(cache: &Cache, whose: &str) -> Result<Self> {
         let remote = cache.remote.as_ref().context(
             "nodes of the executor do not see the store (shared = false), so a remote must carry jobs and results: \
              describe it in `pacer.toml` as [remote]",
         )?;
         let secret = secret(&cache.store.root().join("cluster/secret"))?;
-        for number in 0.. {
-            if let Some(lock) = Lock::try_take(&cache.store.owner_lock_path(&format!("cluster-{number}")))? {
-                let (session, settings) = (format!("{}-{number}", secret.name()), remote.settings().clone());
-                return Ok(Self { session, secret, settings, _lock: lock });
+        let name = mail::sessions_of(&secret, whose);
+        for number in left_sessions(remote, &name).into_iter().chain(0..) {
+            let session = format!("{name}{number}");
+            if let Some(lock) = Lock::try_take(&cache.store.owner_lock_path(&format!("cluster-{session}")))? {
+                return Ok(Self { session, secret, settings: remote.settings().clone(), _lock: lock });
             }
         }
         unreachable!("there are more numbers than runs")
     }
+}
+
+/// The numbers of the sessions of a name that have objects in the remote; those with jobs first, for others may have
+/// but idle pilots.
+fn left_sessions(remote: &Remote, name: &str) -> Vec<u32> {
+    // Where it cannot be asked now, whoever needs it next says so.
+    let listed = remote.list("cluster/").unwrap_or_default();
+    let number = |object: &str| {
+        let (session, of_it) = object.strip_prefix("cluster/")?.split_once('/')?;
+        let has_jobs = ["jobs/", "ends/"].iter().any(|sort| of_it.starts_with(sort));
+        Some((!has_jobs, session.strip_prefix(name)?.parse().ok()?))
+    };
+    let numbers: BTreeSet<(bool, u32)> = listed.iter().filter_map(|listed| number(&listed.name)).collect();
+    numbers.into_iter().map(|(_, number)| number).collect()
 }
 
 /// The secret of this store, made once.
@@ -288,5 +306,33 @@ impl Shared {
                 Err(Trouble::Unreachable(_) | Trouble::Refused(_)) => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    #[test]
+    fn a_run_takes_the_session_that_an_earlier_one_of_the_same_pipeline_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = folder.path().join("remote").display().to_string();
+        let remote = Remote::open(&RemoteSettings { url, ..RemoteSettings::default() }).unwrap();
+        let cache = Cache { store: Store::open(&folder.path().join("store")).unwrap(), remote: Some(Arc::new(remote)) };
+        Spool::open(cache.store.root()).unwrap();
+        let take = |whose| Away::take(&cache, whose).unwrap();
+        let (first, second, other) = (take("a"), take("a"), take("b"));
+        assert!(first.session != second.session && first.session != other.session);
+        let left = second.session.clone();
+        for object in [format!("{}/pilots/p", first.session), format!("{left}/ends/p/1")] {
+            let path = folder.path().join("remote/cluster").join(object);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        }
+        assert!(![&first.session, &left, &other.session].contains(&&take("a").session), "another run has it");
+        drop((first, second));
+        assert_eq!(take("a").session, left);
+        assert_ne!(take("b").session, left);
     }
 }

@@ -132,6 +132,21 @@ fn a_job_that_was_given_to_a_pilot_that_is_gone_goes_to_the_next_as_if_nothing_h
 }
 
 #[test]
+fn a_distant_job_is_found_again_by_the_next_run_although_another_was_there_first() {
+    let other = SLOW.replace("stages.slow", "stages.other").replace("done", "other").replace("sleep 3", "sleep 4");
+    let Some(lab) = away(&(SLOW.replace("sleep 3", "sleep 8") + &other)) else { return };
+    let first = lab.start(&["other"]);
+    assert!(wait_for(Duration::from_secs(30), || lab.starts() == 1), "{}", first.err());
+    let second = lab.start(&["slow"]);
+    assert!(wait_for(Duration::from_secs(30), || lab.starts() == 2), "{}", second.err());
+    second.kill();
+    let said = first.end();
+    assert_eq!(said.code, 0, "{}", said.err);
+    let said = lab.run(&["slow"]);
+    assert_eq!((said.code, lab.starts()), (0, 2), "{}", said.err);
+}
+
+#[test]
 fn a_bucket_of_s3_carries_jobs_inputs_and_results() {
     let Some(server) = buckets::server("distant nodes reach their run through a bucket") else { return };
     let Some(lab) = away(DIAMOND) else { return };
