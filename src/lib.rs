@@ -26,6 +26,7 @@
 //! Leaves, which import nothing or nearly nothing:
 //! - [`digest`]: a BLAKE3 digest as a type.
 //! - [`hash`]: digests of files, also of those that are cut short meanwhile.
+//! - [`fresh`]: paths as they are by now, on NFS too.
 //! - [`diagnostic`]: a fault of a pipeline as data: what, where, and what would be right.
 //! - [`event`]: what happens in a run, as data.
 //! - [`lock`]: kernel locks on files, held by one or shared by many.
@@ -151,6 +152,7 @@ pub mod engine;
 pub mod event;
 pub mod executor;
 pub mod export;
+pub mod fresh;
 pub mod graph;
 pub mod hash;
 pub mod history;

@@ -16,11 +16,11 @@ use crate::cache::pieces::files_below;
 use crate::cluster::policy::{self, INTERVAL, Loss, Losses, SILENT};
 use crate::cluster::runner::{Shared, Whereabouts};
 use crate::cluster::slurm::{self, State};
-use crate::cluster::spool::files::open;
 use crate::cluster::spool::{Attempt, Claim, Offer, Outcome, StopHow, Stopped};
 use crate::cluster::supply::Lane;
 use crate::digest::Digest;
 use crate::executor::{Output, Surroundings};
+use crate::fresh::open;
 
 /// How soon and how seldom a job's outcome is looked for.
 const LOOKS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(200)];

@@ -10,7 +10,7 @@
 //! is lost with the power is done again. Ages are differences of two time stamps of this file system, so the clocks of
 //! the machines need not agree.
 
-pub(super) mod files;
+mod files;
 
 use std::fs;
 use std::io;
@@ -23,9 +23,10 @@ use pacer_stages::worker::Failure;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::spool::files::{
-    age, beat, folders, into_heap, make_private, names, open, read, read_json, write_json, write_whole,
+    age, beat, folders, into_heap, make_private, names, read, read_json, write_json, write_whole,
 };
 use crate::digest::Digest;
+use crate::fresh::open;
 
 /// Version of the files of the spool; part of the shape, so that no two versions meet.
 pub const SPOOL_VERSION: u32 = 3;

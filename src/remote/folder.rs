@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
 
+use crate::fresh;
 use crate::remote::{Content, Existing, Fault, INTERRUPTED, Listed, Meter, Reading, Seen, Unfinished};
 
 /// Where files lie before they are whole.
@@ -53,7 +54,7 @@ impl Folder {
     /// Opens an object from some byte on.
     pub fn get(&self, name: &str, from: u64) -> Result<Option<Reading>, Fault> {
         let open = || -> io::Result<Reading> {
-            let mut file = File::open(self.path(name))?;
+            let mut file = fresh::open(&self.path(name))?;
             let from = file.seek(SeekFrom::Start(from))?;
             Ok(Reading { from, body: Box::new(file) })
         };
@@ -62,7 +63,7 @@ impl Folder {
 
     /// What is told of an object.
     pub fn look(&self, name: &str) -> Result<Option<Seen>, Fault> {
-        let seen = fs::metadata(self.path(name)).map(|metadata| seen(&metadata));
+        let seen = fresh::look(&self.path(name), |path| fs::metadata(path)).map(|metadata| seen(&metadata));
         self.unless_absent(seen)
     }
 

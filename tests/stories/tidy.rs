@@ -13,6 +13,7 @@ const FUNCTION_LINES: usize = 70;
 /// What each module of the engine may import; data flows one way.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("digest", &[]),
+    ("fresh", &[]),
     ("diagnostic", &[]),
     ("graph", &["search"]),
     ("lock", &[]),
@@ -27,13 +28,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("store", &["digest", "hash", "lock"]),
     ("stat_cache", &["digest", "hash", "store"]),
     ("profile", &["diagnostic", "graph", "spec"]),
-    ("remote", &["digest", "profile"]),
+    ("remote", &["digest", "fresh", "profile"]),
     ("cache", &["digest", "hash", "key", "lock", "remote", "stat_cache", "store"]),
     ("journal", &["digest", "event", "store"]),
     ("index", &["cache", "digest", "journal", "store"]),
     ("lockfile", &["cache", "digest"]),
     ("executor", &["stat_cache", "store"]),
-    ("cluster", &["cache", "digest", "executor", "lock", "profile", "remote"]),
+    ("cluster", &["cache", "digest", "executor", "fresh", "lock", "profile", "remote"]),
     ("care", &["cache", "cluster", "digest", "hash", "journal", "lock", "remote", "store"]),
     ("export", &["cache", "event", "journal", "store"]),
     (

@@ -1,7 +1,7 @@
 //! Files and folders of the spool: each comes into its place by a rename, and what cannot be read is not there. Unaware
 //! of what they mean.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::fresh::open;
 
 /// How often an offer is put into a heap that is removed at that moment.
 const OFFER_TRIES: u32 = 1000;
@@ -25,18 +27,6 @@ pub(super) fn names(folder: &Path) -> Vec<String> {
 /// What lies in a folder, sorted.
 pub(super) fn folders(folder: &Path) -> Vec<PathBuf> {
     names(folder).into_iter().map(|name| folder.join(name)).collect()
-}
-
-/// Opens a file or a folder as it is by now. A client of NFS goes on for up to a minute with what it knows of a path, also
-/// that nothing is there; it asks the server when a file is opened, and about names in a folder when that is opened.
-pub(in crate::cluster) fn open(path: &Path) -> io::Result<File> {
-    match (File::open(path), path.parent()) {
-        (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
-            File::open(folder)?;
-            File::open(path)
-        }
-        (opened, _) => opened,
-    }
 }
 
 /// The text of a file.
