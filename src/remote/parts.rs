@@ -213,6 +213,17 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_does_not_go_on_where_it_is_cut_is_none() {
+        let page = |rest: &str| format!("<R><Contents><Key>x/a</Key><Size>1</Size></Contents>{rest}</R>");
+        let (cut, token) = ("<IsTruncated>true</IsTruncated>", "<NextContinuationToken>t</NextContinuationToken>");
+        let (port, asked) = server(vec![page(&format!("{cut}{token}")), page("")]);
+        assert_eq!(bucket(port).list("a/").map(|listed| listed.len()), Ok(2));
+        assert!(asked.join().unwrap()[1].contains("continuation-token=t"));
+        let (port, _) = server(vec![page(cut)]);
+        assert!(matches!(bucket(port).list("a/"), Err(Fault::Refused(_))));
+    }
+
+    #[test]
     fn unfinished_uploads_beyond_the_first_thousand_are_seen_too() {
         let page = |id: &str, rest: &str| {
             let upload = "<Initiated>2020-01-01T00:00:00.000Z</Initiated>";

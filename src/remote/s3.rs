@@ -352,12 +352,13 @@ impl Bucket {
                     seen: Seen { bytes: bytes.parse().unwrap_or(0), age: age_of(row, "LastModified", now) },
                 });
             }
-            next = field(&text, "NextContinuationToken")
-                .filter(|_| field(&text, "IsTruncated").as_deref() == Some("true"));
-            match next {
+            next = field(&text, "NextContinuationToken");
+            match (field(&text, "IsTruncated").as_deref(), &next) {
                 _ if listed.len() > most => return Ok(None),
-                None => return Ok(Some(listed)),
-                Some(_) => {}
+                (Some("true"), Some(_)) => {}
+                // Whoever frees what is not listed must not take a part for the whole.
+                (Some("true"), None) => return Err(Fault::Refused(format!("{} lists but a part", self.host))),
+                _ => return Ok(Some(listed)),
             }
         }
     }
