@@ -248,7 +248,7 @@ fn supply(
         for (name, value) in [("architecture", architecture), ("libtorch", libtorch)] {
             command.extend(value.into_iter().flat_map(|value| [format!("--{name}"), value.clone()]));
         }
-        command.extend(profile.share.then(|| "--share".to_owned()));
+        command.extend(profile.pilot.then(|| "--share".to_owned()));
         command
     })
 }

@@ -25,7 +25,7 @@ const KEYS: [&str; 17] = [
     "setup",
     "max_jobs",
     "pilot_idle",
-    "share",
+    "pilot",
     "stop_before",
     "shared",
     "program",
@@ -60,8 +60,8 @@ pub struct Slurm {
     pub max_jobs: usize,
     /// Seconds that a job waits for another stage before it ends.
     pub pilot_idle: f64,
-    /// Whether a job takes one stage after another.
-    pub share: bool,
+    /// Whether a job is a pilot, which takes one stage after another.
+    pub pilot: bool,
     /// Seconds before the end of its time at which a stage is asked to stop and keep its state.
     pub stop_before: u64,
     /// Whether nodes see the store; where not, all goes through the remote.
@@ -86,7 +86,7 @@ impl Default for Slurm {
             setup: Vec::new(),
             max_jobs: 16,
             pilot_idle: 20.0,
-            share: true,
+            pilot: true,
             stop_before: 60,
             shared: true,
             program: None,
@@ -190,7 +190,7 @@ fn set(wanted: &mut Slurm, key: &str, value: &Node) -> Result<(), &'static str> 
         "setup" => wanted.setup = texts(value).ok_or("a list of texts, one for each line of shell")?,
         "max_jobs" => wanted.max_jobs = count(value).ok_or("a whole number from 1")?,
         "pilot_idle" => wanted.pilot_idle = seconds(value).ok_or("a number of seconds from 0")?,
-        "share" => wanted.share = truth(value).ok_or("true or false")?,
+        "pilot" => wanted.pilot = truth(value).ok_or("true or false")?,
         _ => wanted.stop_before = seconds(value).ok_or("a number of seconds from 0")?.ceil() as u64,
     }
     Ok(())
@@ -298,7 +298,7 @@ mod tests {
             setup = ["module load x"]
             max_jobs = 3
             pilot_idle = 0.5
-            share = false
+            pilot = false
             stop_before = 30
             shared = false
             program = "/opt/pacer"
@@ -309,7 +309,7 @@ mod tests {
         assert_eq!((lab.minutes, lab.cpus, lab.memory, faults.len()), (Some(90), 4, Some(2000), 0));
         assert_eq!((lab.most_memory, lab.gpus.as_deref(), lab.shared), (Some(8000), Some("a100:1"), false));
         assert_eq!((lab.program.as_deref(), lab.node_store.as_deref()), (Some("/opt/pacer"), Some("/scratch/pacer")));
-        assert_eq!((lab.max_jobs, lab.share, lab.stop_before, lab.pilot_idle), (3, false, 30, 0.5));
+        assert_eq!((lab.max_jobs, lab.pilot, lab.stop_before, lab.pilot_idle), (3, false, 30, 0.5));
     }
 
     #[test]
