@@ -33,12 +33,11 @@ pub struct Pool {
     idle: Mutex<Vec<Worker>>,
 }
 
-/// What all jobs of a worker have in common: it loaded a library for one device, with its threads set.
+/// What all jobs of a worker have in common: it loaded a library for one device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Fit {
     program: PathBuf,
     gpu: Option<usize>,
-    threads: usize,
 }
 
 /// A worker process.
@@ -103,7 +102,7 @@ impl Worker {
 pub fn run(job: &Job, surroundings: &Surroundings<'_>) -> Result<Output, Failure> {
     let error = |error: anyhow::Error| plain_failure(FailureClass::Error, format!("{error:#}"));
     let line = serde_json::to_string(job).context("the job cannot be written as JSON").map_err(error)?;
-    let fit = fit(job, surroundings).map_err(error)?;
+    let fit = fit(surroundings).map_err(error)?;
     let log = std::path::absolute(surroundings.log).unwrap_or_else(|_| surroundings.log.to_owned());
     if let Some(mut worker) = surroundings.pool.and_then(|pool| pool.take(&fit)) {
         // What its last job left behind must be no reason for this one to fail: a worker that dies is not the job's
@@ -162,11 +161,11 @@ fn is_sound(outcome: &Result<Output, Failure>) -> bool {
     }
 }
 
-fn fit(job: &Job, surroundings: &Surroundings<'_>) -> Result<Fit> {
+fn fit(surroundings: &Surroundings<'_>) -> Result<Fit> {
     let program = surroundings
         .worker
         .context("`pacer-worker` is not beside `pacer`; it computes with LibTorch: build it with `make build`")?;
-    Ok(Fit { program: program.to_owned(), gpu: surroundings.gpu, threads: job.threads })
+    Ok(Fit { program: program.to_owned(), gpu: surroundings.gpu })
 }
 
 fn make_log(surroundings: &Surroundings<'_>) -> Result<File> {
@@ -176,7 +175,6 @@ fn make_log(surroundings: &Surroundings<'_>) -> Result<File> {
 
 fn spawn(fit: Fit, surroundings: &Surroundings<'_>) -> Result<Worker> {
     let log = make_log(surroundings)?;
-    let threads = fit.threads.to_string();
     let mut command = Command::new(&fit.program);
     command
         .arg(SERVE)
@@ -185,8 +183,9 @@ fn spawn(fit: Fit, surroundings: &Surroundings<'_>) -> Result<Worker> {
         .stderr(log)
         // Threads that wait by spinning stand in the way of the other trials.
         .env("OMP_WAIT_POLICY", "passive")
-        .env("OMP_NUM_THREADS", &threads)
-        .env("MKL_NUM_THREADS", &threads)
+        // The worker's threads compute side by side, each by itself: what divides a sum changes its bits.
+        .env("OMP_NUM_THREADS", "1")
+        .env("MKL_NUM_THREADS", "1")
         .env("CUDA_VISIBLE_DEVICES", fit.gpu.map_or_else(String::new, driver_name));
     // Ctrl-C in a terminal goes to every process of the group; the engine alone decides what a worker does then.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
 use pacer_stages::job::Device;
 use pacer_stages::worker::{CudaDevice, Probe};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// Files that a driver makes; one of them is there wherever a CUDA device can be used (the last one in WSL).
 const DEVICE_FILES: [&str; 4] = ["/dev/nvidiactl", "/dev/nvidia0", "/dev/nvidia-uvm", "/dev/dxg"];
@@ -32,6 +33,13 @@ pub fn settle() {
         tch::set_num_threads(1);
         keep_memory();
     });
+}
+
+/// So many threads that compute side by side, each by itself. How many threads LibTorch and its library of products
+/// divide a sum among is kept for each thread apart, and a new one would take as many as the machine has.
+pub fn pool(threads: usize) -> Result<ThreadPool> {
+    let pool = ThreadPoolBuilder::new().num_threads(threads.max(1)).start_handler(|_| tch::set_num_threads(1)).build();
+    pool.context("the threads that compute cannot be started")
 }
 
 /// Lets the C library keep the memory of arrays that were freed for the next ones. By default it gives back large ones
@@ -182,7 +190,37 @@ pub fn capability() -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use tch::{Kind, Tensor};
+
     use super::*;
+
+    #[test]
+    fn a_thread_of_a_pool_adds_up_long_sums_as_the_main_one_does() {
+        settle();
+        // Threads of tests are new ones too.
+        tch::set_num_threads(1);
+        let numbers = |rows: i64, columns: i64| {
+            Tensor::arange(rows * columns, (Kind::Float, tch::Device::Cpu)).sin().view([rows, columns])
+        };
+        // As the gradient of a weight, which is a sum over all steps.
+        let gradient = |steps: &Tensor, by: &Tensor| {
+            let sums = by.transpose(0, 1).matmul(steps);
+            Vec::<f32>::try_from(sums.view([-1])).unwrap()
+        };
+        for rows in [480, 968, 4800] {
+            // Made here, for other work of LibTorch would settle a new thread by the way.
+            let (steps, by) = (numbers(rows, 8), numbers(rows, 1));
+            let expected = gradient(&steps, &by);
+            let given = Mutex::new((steps, by));
+            let there = || {
+                let (steps, by) = &*given.lock().unwrap();
+                gradient(steps, by)
+            };
+            assert_eq!(pool(2).unwrap().install(there), expected, "{rows}");
+        }
+    }
 
     #[test]
     fn the_loaded_libtorch_is_the_one_that_tch_was_written_for() {

@@ -17,7 +17,6 @@ use pacer_stages::score::{WorkoutScore, mae, score};
 use pacer_stages::sequences::{Grid, Sequences};
 use pacer_stages::split::Split;
 use pacer_stages::stage::{Blame, Context, Metrics};
-use rayon::ThreadPoolBuilder;
 use rayon::iter::{IndexedParallelIterator as _, IntoParallelIterator as _, ParallelIterator as _};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
@@ -238,8 +237,7 @@ impl Work<'_> {
         let interval = Interval { share: self.params.interval, low: nowhere(), high: nowhere() };
         let mut predicted = Predicted { rate: nowhere(), interval: Some(interval) };
         let side_by_side = if theta.device() == Device::Cpu { self.context.job.threads.max(1) } else { 1 };
-        let pool = ThreadPoolBuilder::new().num_threads(side_by_side).build();
-        let pool = pool.context("the threads that compute cannot be started")?;
+        let pool = device::pool(side_by_side)?;
         for (done, some) in starts.chunks(side_by_side).enumerate() {
             self.context.check_cancelled()?;
             let done = (done * side_by_side) as u64;

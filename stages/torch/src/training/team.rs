@@ -9,10 +9,11 @@
 use anyhow::{Context as _, Result};
 use pacer_stages::recipe::{Batches, Precision};
 use rand_chacha::rand_core::Rng as _;
+use rayon::ThreadPool;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
-use rayon::{ThreadPool, ThreadPoolBuilder};
 use tch::{Device, Kind, Tensor};
 
+use crate::device;
 use crate::models::Network;
 use crate::models::pass::Pass;
 use crate::models::weights::to_host;
@@ -49,8 +50,7 @@ pub struct Slope {
 impl<'a> Team<'a> {
     /// So many threads for a network that makes `objective` small.
     pub fn new(network: &'a dyn Network, objective: Objective, batches: &Batches, threads: usize) -> Result<Self> {
-        let pool = ThreadPoolBuilder::new().num_threads(threads.max(1)).build();
-        let pool = pool.context("the threads that compute cannot be started")?;
+        let pool = device::pool(threads)?;
         Ok(Self { network, objective, part: batches.part, precision: batches.precision, pool })
     }
 
