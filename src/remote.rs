@@ -338,11 +338,6 @@ impl Remote {
         self.refused.lock().expect("nothing panics with it").insert(name.to_owned());
     }
 
-    /// Notes that an object was put right.
-    pub fn believe(&self, name: &str) {
-        self.refused.lock().expect("nothing panics with it").remove(name);
-    }
-
     /// Whether an object was found to be damaged.
     pub fn is_refused(&self, name: &str) -> bool {
         self.refused.lock().expect("nothing panics with it").contains(name)

@@ -45,9 +45,8 @@ impl Cache {
         anyhow!("`{name}` of the remote `{}` is refused: {why}", remote.url())
     }
 
-    /// Notes that a blob of the remote was put right.
+    /// Forgets that a blob of the remote was refused, once it was put there anew.
     pub(super) fn put_right(&self, remote: &Remote, digest: &Digest) {
-        remote.believe(&blob_name(digest));
         let _ = fs::remove_file(self.refusals(remote).join(digest.hex()));
     }
 
