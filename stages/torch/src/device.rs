@@ -25,7 +25,7 @@ unsafe extern "C" {
 /// Fixes how LibTorch computes; called before any other call of it.
 ///
 /// A sum over two threads is added up in another order than over one, so the number of threads would change the
-/// bits of every result: the job's `threads` is not passed on, and parallelism comes from trials side by side.
+/// bits of every result: LibTorch gets one, and the threads of a job are those of a [`pool`] and of trials side by side.
 pub fn settle() {
     static SETTLED: Once = Once::new();
     SETTLED.call_once(|| {
