@@ -259,24 +259,26 @@ fn seen(
     }
 }
 
+/// The stages whose files the checks of a stage read: no check is whole before they have results.
+pub fn basis(graph: &Graph, id: StageId) -> BTreeSet<StageId> {
+    let mut splits = if divides(graph, id) { BTreeSet::from([id]) } else { splits_of(graph, id) };
+    if is_scoring(graph, id) {
+        splits.extend(producers(graph, id, ArtifactType::Model).flat_map(|model| trained_under(graph, model)));
+    }
+    let divided = splits.iter().flat_map(|split| producers(graph, *split, ArtifactType::Sequences));
+    divided.chain(splits.iter().copied()).collect()
+}
+
 /// The splits behind the training of a model, also those of the models that it went on from.
 fn trained_under(graph: &Graph, model: StageId) -> BTreeSet<StageId> {
     let mut splits = splits_of(graph, model);
-    for input in inputs(graph, model, ArtifactType::Model) {
-        if let Source::Output(before, _) = &input.source {
-            splits.extend(trained_under(graph, *before));
-        }
-    }
+    splits.extend(producers(graph, model, ArtifactType::Model).flat_map(|before| trained_under(graph, before)));
     splits
 }
 
 /// The stages whose splits a stage reads.
 pub fn splits_of(graph: &Graph, id: StageId) -> BTreeSet<StageId> {
-    let source = |input: &Input| match &input.source {
-        Source::Output(producer, _) => Some(*producer),
-        Source::File(_) => None,
-    };
-    inputs(graph, id, ArtifactType::Split).filter_map(source).collect()
+    producers(graph, id, ArtifactType::Split).collect()
 }
 
 fn sequences_of(graph: &Graph, id: StageId, locate: Locate<'_>) -> Result<Sequences, String> {
@@ -288,6 +290,14 @@ fn sequences_of(graph: &Graph, id: StageId, locate: Locate<'_>) -> Result<Sequen
     };
     let path = path.ok_or("the sequences that it divides are not at hand")?;
     Sequences::read(&path).map_err(|error| format!("{error:#}"))
+}
+
+/// The stages that a stage has its inputs of a type from.
+fn producers(graph: &Graph, id: StageId, wanted: ArtifactType) -> impl Iterator<Item = StageId> {
+    inputs(graph, id, wanted).filter_map(|input| match &input.source {
+        Source::Output(producer, _) => Some(*producer),
+        Source::File(_) => None,
+    })
 }
 
 /// The inputs of a stage that are of a type.

@@ -112,18 +112,24 @@ impl<'a> Watch<'a> {
                 let again: Vec<_> = leakage::splits_of(self.graph, id).into_iter().chain([id]).collect();
                 self.checked.retain(|id| !again.contains(id));
             }
+            // What never came is noted as not checked.
+            Event::Done { .. } => {
+                let rest: Vec<StageId> = self.wanted.difference(&self.checked).copied().collect();
+                return self.check(&rest);
+            }
             _ => return,
         }
-        self.check();
+        // A stage may be told to run before those are told to have finished that handed their files on to it.
+        let has_basis = |id: &StageId| leakage::basis(self.graph, *id).iter().all(|id| self.keys.contains_key(id));
+        let ready: Vec<StageId> = self.wanted.difference(&self.checked).copied().filter(has_basis).collect();
+        self.check(&ready);
     }
 
-    /// Checks what is wanted and not checked yet, as far as its files are there.
-    fn check(&mut self) {
-        let wanted: Vec<StageId> = self.wanted.difference(&self.checked).copied().collect();
-        for id in wanted {
+    /// Makes the checks of some stages, as far as their files are there.
+    fn check(&mut self, stages: &[StageId]) {
+        for &id in stages {
             let locate = |id: StageId, artifact: &str| self.locate(id, artifact);
             let checks = match leakage::divides(self.graph, id) {
-                true if !self.keys.contains_key(&id) => continue,
                 true => leakage::of_split(self.graph, id, &locate),
                 false => leakage::of_scoring(self.graph, id, &locate),
             };
@@ -146,5 +152,103 @@ impl<'a> Watch<'a> {
         let result = self.cache.result(self.keys.get(&id)?).ok()?;
         let artifact = result.artifacts.iter().find(|found| found.name == artifact)?;
         Some(self.cache.store.object_path(&artifact.digest)).filter(|path| path.exists())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use pacer_stages::artifact::ArtifactType;
+    use pacer_stages::sequences::{DataSource, Grid, Header, Sequences};
+    use pacer_stages::split::{Part, Split, SplitBy};
+
+    use super::*;
+    use crate::cache::{Artifact, RESULT_VERSION, StageResult};
+    use crate::resolve::{Overrides, resolve};
+    use crate::store::Store;
+
+    const PIPELINE: &str = r#"
+[pipeline]
+[stages.sequences]
+kind = "command"
+run = ["make", "{outputs.it}"]
+outputs = { it = "sequences" }
+[stages.split]
+kind = "command"
+inputs.files = { of = "sequences" }
+run = ["make", "{outputs.it}"]
+outputs = { it = "split" }
+[stages.mean]
+kind = "baseline"
+inputs = { sequences = "sequences", split = "split" }
+model = "constant"
+"#;
+
+    /// Keeps the result of a stage whose one artifact is called `it`.
+    fn keep(cache: &Cache, stage: &str, artifact: ArtifactType, file: &Path) -> Event {
+        let key = Digest::of(stage.as_bytes());
+        let (digest, bytes) = cache.store.adopt(file).unwrap();
+        let result = StageResult {
+            v: RESULT_VERSION,
+            key,
+            record: serde_json::json!({}),
+            artifacts: vec![Artifact { name: "it".into(), artifact, digest, bytes }],
+            metrics: Default::default(),
+            warnings: Vec::new(),
+            seconds: 1.0,
+            peak_bytes: None,
+            finished: 0,
+            sum: None,
+        };
+        cache.store.write_json(&cache.store.result_path(&key), &result.summed()).unwrap();
+        Event::Finished { stage: stage.into(), key, seconds: 1.0, metrics: Default::default() }
+    }
+
+    /// Two workouts whose speed is their heart rate.
+    fn leaking(folder: &Path) -> (Cache, [Event; 3]) {
+        let cache = Cache::of(Store::open(&folder.join("store")).unwrap());
+        let header =
+            Header { features: vec!["speed".into()], grid: Grid::Time { step_s: 1.0 }, data: DataSource::Recorded };
+        let rates = vec![110.0, 120.0, 140.0, 150.0];
+        let sequences = Sequences {
+            workout: vec![1, 2],
+            user: vec![1, 2],
+            start: vec![0, 0],
+            offsets: vec![0, 2, 4],
+            real: vec![1; 4].into(),
+            valid: vec![1; 4].into(),
+            time: vec![0.0, 1.0, 0.0, 1.0].into(),
+            features: rates.clone().into(),
+            target: rates.into(),
+            ..Sequences::empty(header)
+        };
+        sequences.write(&folder.join("sequences")).unwrap();
+        let parts = BTreeMap::from([(1, (Part::Train, 1)), (2, (Part::Test, 2))]);
+        Split { by: SplitBy::User, parts }.write(&folder.join("split")).unwrap();
+        let running = Event::Running {
+            stage: "mean".into(),
+            kind: "baseline".into(),
+            key: Digest::of(b"mean"),
+            reason: String::new(),
+            device: "cpu".into(),
+        };
+        let sequences = keep(&cache, "sequences", ArtifactType::Sequences, &folder.join("sequences"));
+        let split = keep(&cache, "split", ArtifactType::Split, &folder.join("split"));
+        (cache, [sequences, split, running])
+    }
+
+    #[test]
+    fn a_leak_stops_the_run_in_whatever_order_its_stages_are_told_to_have_finished() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, events) = leaking(folder.path());
+        let graph = resolve(&folder.path().join("pipeline.toml"), PIPELINE, &Overrides::default()).unwrap();
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            let stop = Arc::new(Stop::default());
+            let mut watch = Watch::new(&graph, &cache, &stop, Vec::new());
+            order.iter().for_each(|at| watch.see(&events[*at]));
+            let found: Vec<_> = watch.leaks.iter().map(|leak| leak.name).collect();
+            assert_eq!((found, stop.requested()), (vec![leakage::Name::Target], true), "{order:?}");
+        }
     }
 }
