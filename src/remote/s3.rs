@@ -10,13 +10,13 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
+use ring::digest;
 use ureq::http::Response;
 use ureq::{Agent, Body, SendBody};
 
 use crate::remote::answer::{age_by_header, age_of, field, rows, time_of};
 use crate::remote::credentials;
-use crate::remote::sign::{self, Credentials, encoded, hex};
+use crate::remote::sign::{self, Credentials, encoded, hex, sha256};
 use crate::remote::{Content, Existing, Fault, INTERRUPTED, Listed, Meter, Reading, Seen};
 
 /// How long a connection may take.
@@ -189,8 +189,8 @@ impl Bucket {
     fn send_as(&self, who: Option<&Credentials>, asked: &Asked<'_>) -> Result<Response<Body>, Fault> {
         let hash = match asked.payload {
             _ if self.scheme == "https://" => sign::UNSIGNED.to_owned(),
-            None => hex(&Sha256::digest(b"")),
-            Some(Payload::Bytes(bytes)) => hex(&Sha256::digest(bytes)),
+            None => sha256(b""),
+            Some(Payload::Bytes(bytes)) => sha256(bytes),
             Some(Payload::Part(path, from, bytes, _)) => hash_of(path, from, bytes).map_err(|error| gone(&error))?,
         };
         let path = encoded(&format!("{}{}", self.root, asked.key), true);
@@ -404,11 +404,11 @@ fn open(path: &Path, from: u64, bytes: u64) -> io::Result<io::Take<File>> {
 }
 
 fn hash_of(path: &Path, from: u64, bytes: u64) -> io::Result<String> {
-    let (mut part, mut hasher) = (open(path, from, bytes)?, Sha256::new());
+    let (mut part, mut hasher) = (open(path, from, bytes)?, digest::Context::new(&digest::SHA256));
     let mut buffer = vec![0; BUFFER];
     loop {
         match part.read(&mut buffer)? {
-            0 => return Ok(hex(&hasher.finalize())),
+            0 => return Ok(hex(hasher.finish().as_ref())),
             read => hasher.update(&buffer[..read]),
         }
     }

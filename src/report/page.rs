@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pacer_stages::escape::escape;
-use sha2::{Digest as _, Sha256};
+use ring::digest::{self, SHA256};
 
 use crate::report::style::STYLE;
 use crate::report::{Block, Figure, Grid, Mark, Report, Section};
@@ -47,7 +47,7 @@ pub fn html(report: &Report) -> String {
 }
 
 fn hash(text: &str) -> String {
-    STANDARD.encode(Sha256::digest(text.as_bytes()))
+    STANDARD.encode(digest::digest(&SHA256, text.as_bytes()))
 }
 
 /// A section, whose figures are numbered on from those before it.
