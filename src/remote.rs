@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod folder;
 mod format;
 mod meter;
+mod object;
 mod parts;
 mod patience;
 pub mod s3;
@@ -28,8 +29,9 @@ use anyhow::{Result, bail};
 
 use crate::digest::Digest;
 use crate::profile::RemoteSettings;
-use crate::remote::folder::{Body, Folder};
+use crate::remote::folder::Folder;
 pub use crate::remote::meter::Meter;
+pub use crate::remote::object::{Content, Existing, Fault, Listed, Reading, Seen};
 pub use crate::remote::parts::Unfinished;
 pub use crate::remote::patience::Failed;
 use crate::remote::patience::{Act, Patience};
@@ -38,88 +40,14 @@ use crate::remote::s3::{Address, Bucket};
 /// So long the file system of a folder may be silent; one whose server is gone is for ever.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// A put may be silent for so many times as long: what was written has to get to the disk.
+const SETTLING: u32 = 12;
+
 /// What is said of something that was asked to break off.
 const INTERRUPTED: &str = "it was interrupted";
 
 /// The region where none is named.
 const REGION: &str = "us-east-1";
-
-/// Why something did not come about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Nobody answers.
-    Unreachable(String),
-    /// Somebody is there, but takes too long.
-    Slow(String),
-    /// It may work the next time.
-    Passing(String),
-    /// It is not told whether it is there or what it holds, which says nothing of other objects.
-    Hidden(String),
-    /// It will not work, however often it is tried.
-    Refused(String),
-}
-
-impl Fault {
-    /// Its words.
-    pub fn why(&self) -> &str {
-        match self {
-            Self::Unreachable(why) | Self::Slow(why) | Self::Passing(why) | Self::Hidden(why) | Self::Refused(why) => {
-                why
-            }
-        }
-    }
-}
-
-/// What is told of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// Its size.
-    pub bytes: u64,
-    /// How long ago it was put there.
-    pub age: Duration,
-}
-
-/// An object of a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// Its name.
-    pub name: String,
-    /// What is told of it.
-    pub seen: Seen,
-}
-
-/// An object that is being read.
-pub struct Reading {
-    /// The byte that comes first.
-    pub from: u64,
-    /// The bytes from there on.
-    pub body: Body,
-}
-
-/// What is put.
-#[derive(Clone, Copy)]
-pub enum Content<'a> {
-    /// These bytes.
-    Bytes(&'a [u8]),
-    /// A file.
-    File {
-        /// Where it lies.
-        path: &'a Path,
-        /// Its size.
-        bytes: u64,
-        /// Told how far it was sent.
-        meter: &'a Meter,
-    },
-}
-
-/// What becomes of an object of the same name. That it is kept is promised by no server; it is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Existing {
-    /// It is kept.
-    Keep,
-    /// It is replaced.
-    Replace,
-}
 
 #[derive(Debug)]
 enum Site {
@@ -275,10 +203,7 @@ impl Remote {
     fn put_as_it_is(&self, name: &str, content: Content<'_>, existing: Existing) -> Result<bool> {
         let existing = if self.is_refused(name) { Existing::Replace } else { existing };
         let left = self.attempt(Act::Write, || match &self.site {
-            Site::Folder(folder) => {
-                self.aside(folder, name, |folder, _| folder.reach())?;
-                folder.put(name, content, existing)
-            }
+            Site::Folder(folder) => self.put_aside(folder, name, content, existing),
             Site::Bucket(bucket) => bucket.put(name, content, existing),
         })?;
         self.refused.lock().expect("nothing panics with it").remove(name);
@@ -288,7 +213,7 @@ impl Remote {
     /// Makes an object young again; false where that cannot be done.
     pub fn touch(&self, name: &str) -> Result<bool> {
         self.attempt(Act::Write, || match &self.site {
-            Site::Folder(folder) => folder.touch(name),
+            Site::Folder(folder) => self.aside(folder, name, Folder::touch),
             Site::Bucket(bucket) => bucket.touch(name),
         })
     }
@@ -296,10 +221,7 @@ impl Remote {
     /// Every object below a prefix, which ends in a slash.
     pub fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
         self.attempt(Act::Ask, || match &self.site {
-            Site::Folder(folder) => {
-                self.aside(folder, prefix, |folder, _| folder.reach())?;
-                folder.list(prefix)
-            }
+            Site::Folder(folder) => self.aside_of(self.silence, &Meter::default(), folder, prefix, Folder::list),
             Site::Bucket(bucket) => bucket.list(prefix),
         })
     }
@@ -315,7 +237,7 @@ impl Remote {
     /// Removes an object; one that is gone is no fault.
     pub fn delete(&self, name: &str) -> Result<()> {
         self.attempt(Act::Write, || match &self.site {
-            Site::Folder(folder) => folder.delete(name),
+            Site::Folder(folder) => self.aside(folder, name, Folder::delete),
             Site::Bucket(bucket) => bucket.delete(name),
         })
     }
@@ -328,7 +250,11 @@ impl Remote {
         is_own: &dyn Fn(&str) -> bool,
     ) -> Result<Unfinished> {
         self.attempt(Act::Write, || match &self.site {
-            Site::Folder(folder) => folder.give_up_unfinished(age, only_count),
+            Site::Folder(folder) => {
+                let give_up =
+                    move |folder: &Folder, _: &str, meter: &Meter| folder.give_up_unfinished(age, only_count, meter);
+                self.aside_of(self.silence, &Meter::default(), folder, "", give_up)
+            }
             Site::Bucket(bucket) => bucket.give_up_unfinished(age, only_count, is_own),
         })
     }
@@ -370,8 +296,41 @@ impl Remote {
         name: &str,
         ask: impl FnOnce(&Folder, &str) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
-        let (folder, name) = (folder.clone(), name.to_owned());
-        let answer = aside::within(self.silence, move || ask(&folder, &name));
+        self.aside_of(self.silence, &Meter::default(), folder, name, |folder, name, _| ask(folder, name))
+    }
+
+    /// Puts an object into a folder, as long as its bytes get there.
+    fn put_aside(&self, folder: &Folder, name: &str, content: Content<'_>, existing: Existing) -> Result<bool, Fault> {
+        self.aside(folder, name, |folder, _| folder.reach())?;
+        let limit = self.silence * SETTLING;
+        match content {
+            Content::Bytes(bytes) => {
+                let bytes = bytes.to_owned();
+                let put =
+                    move |folder: &Folder, name: &str, _: &Meter| folder.put(name, Content::Bytes(&bytes), existing);
+                self.aside_of(limit, &Meter::default(), folder, name, put)
+            }
+            Content::File { path, bytes, meter } => {
+                let path = path.to_owned();
+                let put = move |folder: &Folder, name: &str, meter: &Meter| {
+                    folder.put(name, Content::File { path: &path, bytes, meter }, existing)
+                };
+                self.aside_of(limit, meter, folder, name, put)
+            }
+        }
+    }
+
+    /// Asks a folder for what may take as long as the meter goes on.
+    fn aside_of<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        meter: &Meter,
+        folder: &Folder,
+        name: &str,
+        ask: impl FnOnce(&Folder, &str, &Meter) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let (folder, name, counted) = (folder.clone(), name.to_owned(), meter.clone());
+        let answer = aside::within(limit, || meter.moved(), move || ask(&folder, &name, &counted));
         let silent = || Fault::Unreachable(format!("`{}` does not answer: is its server gone?", self.url()));
         answer.unwrap_or_else(|| Err(silent()))
     }
@@ -448,14 +407,30 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let url = folder.path().display().to_string();
         let remote = Remote::open(&RemoteSettings { url, ..RemoteSettings::default() }).unwrap();
-        let remote = Remote { silence: Duration::from_millis(50), ..remote };
         remote.ensure_format().unwrap();
+        let remote = Remote { silence: Duration::from_millis(50), ..remote };
         // Whoever opens a pipe to which nobody writes waits for ever.
         let made = std::process::Command::new("mkfifo").arg(folder.path().join("pipe")).status();
         assert!(made.unwrap().success());
         let error = remote.read("pipe", 64).unwrap_err();
         assert!(error.to_string().contains("does not answer"), "{error}");
         assert!(remote.is_down());
+    }
+
+    #[test]
+    fn a_put_that_stands_still_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = folder.path().join("remote").display().to_string();
+        let remote = Remote::open(&RemoteSettings { url, ..RemoteSettings::default() }).unwrap();
+        remote.ensure_format().unwrap();
+        let remote = Remote { silence: Duration::from_millis(50), ..remote };
+        // Nothing ever comes out of a pipe into which nobody writes.
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let content = Content::File { path: &pipe, bytes: 9, meter: &Meter::default() };
+        let error = remote.put("x", content, Existing::Keep).unwrap_err();
+        assert!(error.to_string().contains("does not answer"), "{error}");
+        assert!(remote.is_down() && !folder.path().join("remote/x").exists());
     }
 
     #[test]

@@ -44,14 +44,14 @@ impl Bucket {
 
     /// The code of an answer that is no success, and what it means.
     fn code_and_fault(&self, mut answer: Response<Body>) -> (String, Fault) {
-        let status = answer.status().as_u16();
+        let (status, rest) = (answer.status().as_u16(), rest_of(&answer));
         let text = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_string().unwrap_or_default();
         let code = field(&text, "Code").unwrap_or_default();
         let message: String = field(&text, "Message").unwrap_or_default().chars().take(300).collect();
         let told = format!("{} answers {status} {code} {message}", self.host).trim_end().to_owned();
         let fault = match (status, code.as_str()) {
             (408 | 409 | 429 | 500..=599, _) | (_, "RequestTimeout" | "SlowDown" | "NoSuchUpload") => {
-                Fault::Passing(told)
+                rest.map_or_else(|| Fault::Passing(told.clone()), |rest| Fault::Busy(told.clone(), rest))
             }
             (404, "NoSuchBucket") => Fault::Refused(format!("there is no bucket `{}` at {}", self.name, self.host)),
             (401 | 403, _) if self.credentials().is_none() => Fault::Refused(format!(
@@ -136,6 +136,15 @@ fn time_in(answer: &Response<Body>, header: &str) -> Option<Timestamp> {
     Some(jiff::fmt::rfc2822::parse(answer.headers().get(header)?.to_str().ok()?).ok()?.timestamp())
 }
 
+/// How long a server wants not to be asked, in seconds or until a time (RFC 9110, section 10.2.3).
+fn rest_of(answer: &Response<Body>) -> Option<Duration> {
+    let told = answer.headers().get("retry-after")?.to_str().ok()?.trim();
+    match told.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => Some(age(time_in(answer, "retry-after")?, time_of(answer))),
+    }
+}
+
 /// How old what an answer tells of was when it was given.
 pub(super) fn age_by_header(answer: &Response<Body>) -> Duration {
     time_in(answer, "last-modified").map_or(Duration::ZERO, |then| age(time_of(answer), then))
@@ -149,4 +158,22 @@ pub(super) fn age_of(row: &str, name: &str, now: Timestamp) -> Duration {
 
 fn age(now: Timestamp, then: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(then)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_says_how_long_it_wants_to_rest_in_seconds_or_until_a_time() {
+        let rest = |headers: &[(&str, &str)]| {
+            let answer = headers.iter().fold(Response::builder(), |answer, (name, value)| answer.header(*name, *value));
+            rest_of(&answer.body(Body::builder().data("")).unwrap()).map(|rest| rest.as_secs())
+        };
+        let date = ("date", "Fri, 27 Nov 2026 10:00:00 GMT");
+        assert_eq!(rest(&[date, ("retry-after", "7")]), Some(7));
+        assert_eq!(rest(&[date, ("retry-after", "Fri, 27 Nov 2026 10:01:30 GMT")]), Some(90));
+        assert_eq!(rest(&[date, ("retry-after", "Fri, 27 Nov 2026 09:00:00 GMT")]), Some(0));
+        assert_eq!([rest(&[date]), rest(&[("retry-after", "soon")])], [None, None]);
+    }
 }

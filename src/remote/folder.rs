@@ -131,11 +131,13 @@ impl Folder {
         Ok(utimensat(CWD, self.path(name), &now, AtFlags::empty()).is_ok())
     }
 
-    /// Every object below a prefix, which ends in a slash. Links are followed, as they are when an object is read.
-    pub fn list(&self, prefix: &str) -> Result<Vec<Listed>, Fault> {
+    /// Every object below a prefix, which ends in a slash; each counts as one on the meter. Links are followed, as they
+    /// are when an object is read.
+    pub fn list(&self, prefix: &str, meter: &Meter) -> Result<Vec<Listed>, Fault> {
         self.reach()?;
         let mut listed = Vec::new();
         for entry in walkdir::WalkDir::new(self.path(prefix)).follow_links(true) {
+            meter.add(1);
             let (path, metadata) = match entry.and_then(|entry| Ok((entry.path().to_owned(), entry.metadata()?))) {
                 Ok(told) => told,
                 // Nobody has put anything there, or somebody was faster to remove it.
@@ -157,12 +159,12 @@ impl Folder {
     }
 
     /// Removes what was begun here longer ago than some age and never finished.
-    pub fn give_up_unfinished(&self, age: Duration, only_count: bool) -> Result<Unfinished, Fault> {
-        let all = self.list(&format!("{UNFINISHED}/"))?;
+    pub fn give_up_unfinished(&self, age: Duration, only_count: bool, meter: &Meter) -> Result<Unfinished, Fault> {
+        let all = self.list(&format!("{UNFINISHED}/"), meter)?;
         let (own, foreign): (Vec<_>, Vec<_>) = all.into_iter().partition(|listed| is_unfinished(&listed.name));
         let old: Vec<_> = own.iter().filter(|listed| listed.seen.age >= age).collect();
         if !only_count {
-            old.iter().try_for_each(|listed| self.delete(&listed.name))?;
+            old.iter().inspect(|_| meter.add(1)).try_for_each(|listed| self.delete(&listed.name))?;
         }
         Ok(Unfinished { given_up: old.len(), foreign: foreign.len() })
     }
@@ -252,7 +254,10 @@ mod tests {
         }
         let [day, none] = [Duration::from_secs(86_400), Duration::ZERO];
         for (age, only_count, given_up) in [(day, false, 0), (none, true, 1), (none, false, 1), (none, false, 0)] {
-            assert_eq!(folder.give_up_unfinished(age, only_count), Ok(Unfinished { given_up, foreign: 5 }));
+            assert_eq!(
+                folder.give_up_unfinished(age, only_count, &Meter::default()),
+                Ok(Unfinished { given_up, foreign: 5 })
+            );
         }
         assert!(!begun.path().exists());
     }
@@ -271,7 +276,7 @@ mod tests {
         let interrupted = Err(Fault::Passing(INTERRUPTED.to_owned()));
         assert_eq!((folder.put("y", content, Existing::Keep), meter.moved()), (interrupted, bytes));
         assert_eq!(folder.look("y"), Ok(None));
-        assert_eq!(folder.list("tmp/"), Ok(Vec::new()), "nothing of it stays");
+        assert_eq!(folder.list("tmp/", &meter), Ok(Vec::new()), "nothing of it stays");
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Counts what is moved, for those who look on, and lets them end it. Unaware of who moves what.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// How much was moved, for those who look on.
-#[derive(Debug, Default)]
+/// How much was moved, for those who look on. Clones are one meter.
+#[derive(Clone, Debug, Default)]
 pub struct Meter {
-    moved: AtomicU64,
-    ended: AtomicBool,
+    moved: Arc<AtomicU64>,
+    ended: Arc<AtomicBool>,
 }
 
 impl Meter {

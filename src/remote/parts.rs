@@ -59,12 +59,14 @@ impl Bucket {
             let payload = Some(Payload::Part(path, (number - 1) * size, length(*number), meter));
             let query = [("partNumber", number.to_string()), ("uploadId", upload.clone())];
             let answer = self.send(&Asked { query: &query, payload, ..Asked::new("PUT", key) }.slowly());
-            if let Err(fault @ (Fault::Unreachable(_) | Fault::Slow(_))) = &answer {
+            let tag = answer.and_then(|answer| {
+                let tag = answer.headers().get("etag").and_then(|tag| tag.to_str().ok()).unwrap_or_default().to_owned();
+                self.text(answer).map(|_| tag)
+            });
+            if let Err(fault @ (Fault::Unreachable(_) | Fault::Slow(_) | Fault::Busy(..))) = &tag {
                 *away.lock().expect("nothing panics with it") = Some(fault.clone());
             }
-            let answer = answer?;
-            let tag = answer.headers().get("etag").and_then(|tag| tag.to_str().ok()).unwrap_or_default().to_owned();
-            self.text(answer).map(|_| tag)
+            tag
         });
         let tags = sent.into_iter().collect::<Result<Vec<_>, Fault>>()?;
         let row = |(number, tag): (&u64, &String)| {

@@ -20,6 +20,9 @@ const TRIES: (u32, u32) = (2, 4);
 /// About how long the pause before the second try is, and the longest; it doubles from one to the next.
 const PAUSES: [Duration; 2] = [Duration::from_millis(150), Duration::from_secs(15)];
 
+/// Who does not wait for a remote bears at most so long a rest that it asks for.
+const SHORT_REST: Duration = Duration::from_secs(2);
+
 /// Whoever waits says so before a pause of this length.
 const TOLD: Duration = Duration::from_secs(1);
 
@@ -162,7 +165,10 @@ impl Patience {
             if !self.goes_on(&fault, tried, began) {
                 return Err(self.give_up(url, act, &fault));
             }
-            let pause = self.pause(tried);
+            let pause = match fault {
+                Fault::Busy(_, rest) => self.pause(tried).max(rest.min(self.away)),
+                _ => self.pause(tried),
+            };
             if pause > TOLD && !self.told.swap(true, Ordering::Relaxed) {
                 tracing::warn!("the remote `{url}` cannot be used: {}; waiting for it", fault.why());
             }
@@ -177,7 +183,8 @@ impl Patience {
         let few = match fault {
             Fault::Unreachable(_) | Fault::Slow(_) => TRIES.0,
             Fault::Passing(why) if why == INTERRUPTED => return false,
-            Fault::Passing(_) => TRIES.1,
+            Fault::Busy(_, rest) if *rest > SHORT_REST => 0,
+            Fault::Passing(_) | Fault::Busy(..) => TRIES.1,
             Fault::Refused(_) | Fault::Hidden(_) => return false,
         };
         if tried < few {
@@ -213,13 +220,15 @@ impl Patience {
             Fault::Refused(_) => act != Act::Write,
             // Another may be told of.
             Fault::Hidden(_) => false,
-            Fault::Unreachable(_) | Fault::Slow(_) | Fault::Passing(_) => true,
+            Fault::Unreachable(_) | Fault::Slow(_) | Fault::Passing(_) | Fault::Busy(..) => true,
         };
         let failures = self.failures.fetch_add(usize::from(counts), Ordering::Relaxed) + 1;
         let is_gone = match fault {
             Fault::Unreachable(_) => true,
             // What is large may take its time; a question may not.
             Fault::Slow(_) => act == Act::Ask,
+            // It said so itself.
+            Fault::Busy(_, rest) => *rest > SHORT_REST,
             Fault::Passing(_) | Fault::Refused(_) | Fault::Hidden(_) => false,
         };
         if is_gone || (counts && failures >= MOST_FAILURES) {
@@ -310,6 +319,23 @@ mod tests {
             patience.note_answer();
             assert!(!succeeds_at(&patience, usize::MAX, fault), "it is away for long");
         }
+    }
+
+    #[test]
+    fn a_rest_that_a_server_asks_for_is_granted_by_who_waits_and_is_the_end_for_who_does_not() {
+        let busy = |seconds| Fault::Busy("busy".into(), Duration::from_secs(seconds));
+        assert_eq!(calls(Act::Ask, 1, &busy(30)), (1, true));
+        assert_eq!(calls(Act::Ask, 1, &busy(0)), (4, false));
+        let patience = quick(AWAY);
+        patience.wait(Box::new(|| false));
+        patience.note_answer();
+        let (began, made) = (Instant::now(), AtomicUsize::new(0));
+        let rest = Duration::from_millis(2100);
+        let call = || match made.fetch_add(1, Ordering::Relaxed) {
+            0 => Err(Fault::Busy("busy".into(), rest)),
+            _ => Ok(()),
+        };
+        assert!(patience.attempt("/nowhere", Act::Write, call).is_ok() && began.elapsed() >= rest);
     }
 
     #[test]
