@@ -32,6 +32,10 @@ const KEYS: [&str; 17] = [
     "node_store",
 ];
 
+/// Arguments of `sbatch` with which a job is not found again, or none comes to be, each as long and as short as it can be
+/// written.
+const MISLEADING: [(&str, &str); 4] = [("--clusters", "-M"), ("--wait", "-W"), ("--test-only", ""), ("--wrap", "")];
+
 /// Executors by name.
 pub type Executors = BTreeMap<String, Slurm>;
 
@@ -101,6 +105,14 @@ impl Slurm {
         let least = self.stop_before.saturating_add(LEAST_WORK);
         self.minutes.is_some_and(|minutes| minutes.saturating_mul(60) < least)
     }
+
+    /// Whether its arguments make jobs that nobody finds again, or none.
+    fn misleads(&self) -> bool {
+        let is = |argument: &str, (long, short): (&str, &str)| {
+            argument.split('=').next() == Some(long) || (!short.is_empty() && argument.starts_with(short))
+        };
+        self.arguments.iter().any(|argument| MISLEADING.iter().any(|misleading| is(argument, *misleading)))
+    }
 }
 
 /// The executors of one profile.
@@ -156,6 +168,11 @@ fn contradiction(wanted: &Slurm, key: &str) -> Option<(&'static str, &'static st
         "shared" if !wanted.shared && wanted.node_store.is_none() => {
             Some(("nodes that do not see the store need one of their own", "add `node_store = \"/scratch/pacer\"`"))
         }
+        "arguments" if wanted.misleads() => Some((
+            "with one of these arguments jobs are not found again, or there are none: `--clusters`, `--wait`, \
+             `--test-only`, `--wrap`",
+            "take it out; of several clusters, the one that `sbatch` takes by itself, or by SLURM_CLUSTERS, is used",
+        )),
         "time" if wanted.leaves_no_time() => Some((
             "`time` leaves a stage none before it is asked to stop, `stop_before` (60 seconds unless named) ahead of the end",
             "let `time` be a minute more than `stop_before` at least, or name a smaller `stop_before`",
@@ -326,6 +343,10 @@ mod tests {
         assert_eq!(contradict("time = \"10min\"\nstop_before = 600"), 1);
         assert_eq!(contradict("time = \"2min\"") + contradict("time = \"11min\"\nstop_before = 600"), 0);
         assert_eq!(contradict("gpus = 0"), 1);
+        for misleading in ["--clusters=a", "--clusters", "-Ma", "-W", "--wait", "--test-only", "--wrap=x"] {
+            assert_eq!(contradict(&format!("arguments = [\"--qos=low\", \"{misleading}\"]")), 1, "{misleading}");
+        }
+        assert_eq!(contradict("arguments = [\"--wait-all-nodes=1\", \"--mail-type=END\", \"-m x\"]"), 0);
         assert_eq!(contradict("program = \"pacer\""), 1);
     }
 }
