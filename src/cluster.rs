@@ -7,6 +7,7 @@
 //! submitted is right whatever became of earlier jobs. A job that is done twice does no harm, for each try writes into
 //! a folder of its own and whoever holds the key commits one of them.
 
+pub mod batch;
 mod complaint;
 mod following;
 pub mod mail;

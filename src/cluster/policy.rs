@@ -1,7 +1,7 @@
 //! What a run decides about its pilots: how many it asks for, when one counts as gone, and whether its job is offered
 //! again. Knows no file, no command and no clock; a simulation decides by the same rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use crate::cluster::slurm::State;
@@ -104,8 +104,8 @@ pub struct Trials {
     faulty: BTreeMap<String, String>,
     /// When the first was seen.
     began: Option<SystemTime>,
-    /// Whether any can.
-    one_serves: bool,
+    /// The nodes of those that can.
+    serving: BTreeSet<String>,
 }
 
 impl Trials {
@@ -114,8 +114,10 @@ impl Trials {
     const PATIENCE: Duration = Duration::from_secs(20);
 
     /// Notes that a pilot can serve.
-    pub fn serves(&mut self) {
-        self.one_serves = true;
+    pub fn serves(&mut self, node: &str) {
+        if !self.serving.contains(node) {
+            self.serving.insert(node.to_owned());
+        }
     }
 
     /// Notes that a pilot cannot; whether it is the first.
@@ -129,7 +131,7 @@ impl Trials {
     /// Whether no pilot is to be expected any more that can serve.
     pub fn are_hopeless(&self, now: SystemTime) -> bool {
         let is_long = |began| now.duration_since(began).is_ok_and(|long| long >= Self::PATIENCE);
-        !self.one_serves && self.faulty.len() >= Self::LEAST && self.began.is_some_and(is_long)
+        self.serving.is_empty() && self.faulty.len() >= Self::LEAST && self.began.is_some_and(is_long)
     }
 
     /// The nodes of those that cannot.
@@ -138,6 +140,11 @@ impl Trials {
         nodes.sort_unstable();
         nodes.dedup();
         nodes
+    }
+
+    /// The nodes on which pilots failed and none served: a free one would draw one job after another.
+    pub fn to_avoid(&self) -> Vec<String> {
+        self.nodes().into_iter().filter(|node| !self.serving.contains(*node)).map(str::to_owned).collect()
     }
 }
 
@@ -305,9 +312,9 @@ mod tests {
         assert!(!trials.fails("1_1", "n1", at(1)) && !trials.are_hopeless(at(99)), "there were but two");
         trials.fails("1_2", "n1", at(2));
         assert!(!trials.are_hopeless(at(2)) && trials.are_hopeless(at(20)));
-        assert_eq!(trials.nodes(), ["n1", "n2"]);
-        trials.serves();
-        assert!(!trials.are_hopeless(at(99)));
+        assert_eq!((trials.nodes(), trials.to_avoid()), (vec!["n1", "n2"], vec!["n1".to_owned(), "n2".to_owned()]));
+        trials.serves("n2");
+        assert_eq!((trials.are_hopeless(at(99)), trials.to_avoid()), (false, vec!["n1".to_owned()]));
     }
 
     #[test]

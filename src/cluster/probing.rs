@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use pacer_stages::worker::Probe;
 
-use crate::cluster::{code, slurm};
+use crate::cluster::{batch, code};
 use crate::digest::Digest;
 use crate::executor::machine::{self, Machine};
 use crate::profile::Slurm;
@@ -25,9 +25,9 @@ pub fn ask(profile: &Slurm) -> Result<Probe> {
     let here = std::env::current_exe().context("this program cannot be found")?;
     let program = profile.program.clone().map_or(here, Into::into);
     let program = program.to_str().context("the path of this program is not UTF-8")?;
-    let script = slurm::script(&profile.setup, &[program.to_owned(), "probe".to_owned()]);
+    let script = batch::script(&profile.setup, &[program.to_owned(), "probe".to_owned()]);
     let mut command = Command::new("srun");
-    command.args(slurm::wishes(profile)).args(["--job-name=pacer-probe", "--quiet", "/bin/sh", "-c", &script]);
+    command.args(batch::wishes(profile)).args(["--job-name=pacer-probe", "--quiet", "/bin/sh", "-c", &script]);
     // What it says while it waits is for the person who waits.
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let output = output.context("`srun` cannot be started, by which a node is asked for its GPU")?;

@@ -12,6 +12,7 @@ use pacer_stages::job::Job;
 use pacer_stages::worker::{Failure, Probe};
 
 use crate::cache::Cache;
+use crate::cluster::batch::quoted;
 use crate::cluster::code;
 use crate::cluster::mail::{self, Secret};
 use crate::cluster::outpost::SECRET;
@@ -261,7 +262,7 @@ fn is_of_slurm(name: &str) -> bool {
 /// A line of shell that gives a declared variable the value that stands in keys, whatever it is on the node.
 fn set(name: &str, value: &Option<String>) -> String {
     match value {
-        Some(value) => format!("export {name}={}", slurm::quoted(value)),
+        Some(value) => format!("export {name}={}", quoted(value)),
         None => format!("unset {name}"),
     }
 }

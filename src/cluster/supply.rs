@@ -11,9 +11,10 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 
+use crate::cluster::batch::Batch;
 use crate::cluster::pilot::BEGAN;
 use crate::cluster::policy::{Asking, SILENT, Trials, further_pilots, is_there};
-use crate::cluster::slurm::{self, Batch, Course, Listed, State, Trouble};
+use crate::cluster::slurm::{self, Course, Listed, State, Trouble};
 use crate::cluster::spool::{Pilot, Spool};
 use crate::digest::Digest;
 use crate::profile::Slurm;
@@ -163,9 +164,9 @@ impl Supply {
         let mut trials = self.trials.lock().unwrap_or_else(PoisonError::into_inner);
         for Pilot { claim, fault, .. } in pilots {
             match fault {
-                None => trials.serves(),
+                None => trials.serves(&claim.node),
                 Some(fault) if trials.fails(&claim.pilot, &claim.node, now) => {
-                    tracing::warn!("{fault} (on {}); jobs on other nodes may serve", claim.node);
+                    tracing::warn!("{fault} (on {}, which gets no further jobs of this run)", claim.node);
                 }
                 Some(_) => {}
             }
@@ -204,8 +205,17 @@ impl Supply {
     /// Submits some pilots, or fewer where a user may not have so many jobs; how many.
     fn submit(&self, lane: &Lane, count: usize, have: usize) -> Result<usize, Trouble> {
         let Lane { profile, shape, command, .. } = lane;
-        let batch = Batch { profile, count, name: &self.name, comment: shape, logs: &self.logs, command };
-        match slurm::submit(&batch) {
+        let avoided = self.trials.lock().unwrap_or_else(PoisonError::into_inner).to_avoid();
+        let batch =
+            Batch { profile, count, name: &self.name, comment: shape, logs: &self.logs, command, avoided: &avoided };
+        let submitted = match slurm::submit(&batch) {
+            // There may be no other nodes.
+            Err(trouble) if !avoided.is_empty() && !trouble.is_limit() => {
+                slurm::submit(&Batch { avoided: &[], ..batch })
+            }
+            submitted => submitted,
+        };
+        match submitted {
             Ok(array) => {
                 lane.last().array = Some(array);
                 Ok(count)
