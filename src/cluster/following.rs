@@ -190,11 +190,12 @@ impl Shared {
         let mut killed: Option<Instant> = None;
         let mut asked = false;
         let mut told = None;
+        let mut halted = false;
         let mut gone = None;
         loop {
             // First, so that all that was told before it is told.
             let outcome = self.spool.outcome(attempt);
-            self.tell_where(way, began.elapsed(), &mut told, tell);
+            self.tell_where(way, began.elapsed(), halted, &mut told, tell);
             events.read().into_iter().for_each(around.sink);
             if let Some(outcome) = outcome {
                 return End::Outcome(outcome);
@@ -221,7 +222,7 @@ impl Shared {
             if looked.elapsed() > rest {
                 // The pilot that it was given to has left without beginning it.
                 told.take_if(|told| matches!(told, Whereabouts::On { .. }) && offered.is_some_and(Path::exists));
-                match self.look_after(way, &mut gone) {
+                match self.look_after(way, &mut gone, &mut halted) {
                     ControlFlow::Break(end) => return end,
                     ControlFlow::Continue(silent) => (looked, rest) = (Instant::now(), policy::check_pause(silent)),
                 }
@@ -232,11 +233,19 @@ impl Shared {
     }
 
     /// Tells where a job is, where that is news; that it waits only when it has for a while.
-    fn tell_where(&self, way: &Way<'_>, waited: Duration, told: &mut Option<Whereabouts>, tell: &dyn Fn(Whereabouts)) {
-        if matches!(told, Some(Whereabouts::On { .. })) {
+    fn tell_where(
+        &self,
+        way: &Way<'_>,
+        waited: Duration,
+        halted: bool,
+        told: &mut Option<Whereabouts>,
+        tell: &dyn Fn(Whereabouts),
+    ) {
+        if matches!(told, Some(Whereabouts::On { .. })) && !halted {
             return;
         }
         let now = match self.spool.claim(&way.attempt) {
+            Some(_) if halted => Whereabouts::Queued("its job is suspended by Slurm, to go on later".to_owned()),
             Some(Claim { node, slurm: job, .. }) => Whereabouts::On { node, job },
             None if waited < PATIENCE[0] => return,
             None => match way.lane.queue() {
@@ -251,8 +260,9 @@ impl Shared {
         }
     }
 
-    /// How long the pilot of an attempt has been silent; how the attempt ended where nobody is at it any more.
-    fn look_after(&self, way: &Way<'_>, gone: &mut Option<Instant>) -> ControlFlow<End, Duration> {
+    /// How long the pilot of an attempt has been silent, and whether Slurm has halted it; how the attempt ended where
+    /// nobody is at it any more.
+    fn look_after(&self, way: &Way<'_>, gone: &mut Option<Instant>, halted: &mut bool) -> ControlFlow<End, Duration> {
         let (attempt, now) = (&way.attempt, self.now());
         let Some(claim) = self.spool.claim(attempt) else {
             // Between taking an offer and saying so lies a moment, in which a pilot can die too; and another run takes an
@@ -272,7 +282,10 @@ impl Shared {
         if silence.is_none() && self.spool.outcome(attempt).is_some() {
             return ControlFlow::Continue(Duration::ZERO);
         }
-        let Some(state) = policy::end_of_pilot(silence, || slurm::state(&claim.slurm).ok()) else {
+        // One that gives signs of life again is asked about no more.
+        *halted = false;
+        let ask = || slurm::state(&claim.slurm).ok().inspect(|state| *halted = *state == State::Suspended);
+        let Some(state) = policy::end_of_pilot(silence, ask) else {
             return ControlFlow::Continue(silence.unwrap_or_default());
         };
         // One that left by itself may do so because Slurm is about to end it.
