@@ -105,7 +105,11 @@ impl Stands {
     pub fn of(store: &Store, summary: &Summary) -> Self {
         match summary.state {
             RunState::Begun if journal::is_alive(store, &summary.run) => Self::Running,
-            RunState::Begun => Self::Killed,
+            // It may have ended between the two looks, in order.
+            RunState::Begun => match journal::summary(store, &summary.run) {
+                Some(last) if last.state != RunState::Begun => Self::of(store, &last),
+                _ => Self::Killed,
+            },
             RunState::Done => Self::Done,
             RunState::Failed => Self::Failed,
             RunState::Interrupted => Self::Interrupted,

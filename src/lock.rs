@@ -1,6 +1,7 @@
 //! Kernel locks on files of the store. A kernel lock ends with its process, so nothing is left for a person to
 //! delete. Unaware of what the locks guard.
 
+use std::cell::Cell;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
@@ -47,7 +48,12 @@ impl Lock {
 
     /// Takes a lock that nobody holds; `None` when somebody does.
     pub fn try_take(path: &Path) -> Result<Option<Self>> {
-        let taken = Self::take(path, |_| Err(Held.into()));
+        let tries = Cell::new(0);
+        // Whoever asks whether it is held shares it for a moment.
+        let taken = Self::take(path, |_| match tries.replace(tries.get() + 1) {
+            0 => Ok(()),
+            _ => Err(Held.into()),
+        });
         match taken {
             Err(error) if error.is::<Held>() => Ok(None),
             other => other.map(Some),

@@ -37,6 +37,9 @@ pub fn status(args: &StatusArgs, session: &Session) -> Result<Exit> {
         .into_iter()
         .find_map(|run| journal::summary(&cache.store, &run).filter(|summary| summary.pipeline == graph.name));
     let course = newest.as_ref().and_then(|run| going_on(&cache, run));
+    // One that is not under way may have ended since it was looked up, in order.
+    let again = |run: Summary| journal::summary(&cache.store, &run.run).unwrap_or(run);
+    let newest = if course.is_none() { newest.map(again) } else { newest };
     if session.format == Format::Json {
         let stages =
             plan.stages.iter().map(|planned| json!({"stage": graph.stages[planned.id].name, "state": planned.state}));
