@@ -10,6 +10,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use crate::buckets::proxy::{Mischief, proxy, seen};
 use crate::harness::{Project, Said, not_checked, within_a_moment};
@@ -39,6 +40,18 @@ pub struct Server {
     _folder: tempfile::TempDir,
 }
 
+impl Server {
+    /// Waits until somebody accepts; Python on a busy machine takes its time.
+    fn wait(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            let ended = self.process.try_wait().expect("it is our child");
+            assert!(ended.is_none() && Instant::now() < deadline, "the server does not start: {ended:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.process.kill();
@@ -52,8 +65,8 @@ pub fn server(story: &str) -> Option<Server> {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let process = python.start(folder.path(), &["-m", "moto.server", "-p", &port.to_string()]);
-    let server = Server { process, port, _folder: folder };
-    within_a_moment("the server does not start", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let mut server = Server { process, port, _folder: folder };
+    server.wait();
     put(&server, "", b"");
     Some(server)
 }
@@ -90,8 +103,8 @@ fn strict_server(story: &str) -> Option<(Server, Key, bool)> {
     let start = "import os, sys; os.environ['INITIAL_NO_AUTH_ACTION_COUNT'] = '4'; import moto.server; \
                  moto.server.main(['-p', sys.argv[1]])";
     let process = python.start(folder.path(), &["-c", start, &port.to_string()]);
-    let server = Server { process, port, _folder: folder };
-    within_a_moment("the server does not start", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let mut server = Server { process, port, _folder: folder };
+    server.wait();
     let told = python.run(&["-c", SET_UP, &port.to_string()]);
     let (id, secret) = told.trim().split_once(' ').expect("a key is told");
     let reads_encoded = python.run(&["-c", READS_ENCODED]).trim() == "True";

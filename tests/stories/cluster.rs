@@ -45,6 +45,14 @@ run = ["sh", "-c", "echo start >> STARTS; sleep 3; echo done > {outputs.x}"]
 outputs = { x = "file" }
 "#;
 
+/// Shell that waits until the story opens the gate.
+const UNTIL_OPEN: &str = "for i in $(seq 600); do test -e GATE && break; sleep 0.1; done";
+
+/// A stage that counts its starts and takes until then.
+fn held() -> String {
+    SLOW.replace("sleep 3", UNTIL_OPEN)
+}
+
 #[test]
 fn a_training_whose_time_is_nearly_over_goes_on_in_the_next_job_to_the_same_bytes() {
     let Some(lab) = Lab::new(TRAINING) else { return };

@@ -112,7 +112,7 @@ fn a_pinned_run_keeps_what_it_reached_until_it_is_let_go() {
 fn collections_beside_runs_take_nothing_that_is_needed() {
     let stage = |name: &str, reads: &str| {
         format!(
-            "[stages.{name}]\nkind = \"command\"\n{reads}\nrun = [\"sh\", \"-c\", \"sleep 0.03; echo {name} > {{outputs.x}}\"]\n\
+            "[stages.{name}]\nkind = \"command\"\n{reads}\nrun = [\"sh\", \"-c\", \"sleep 0.3; echo {name} > {{outputs.x}}\"]\n\
              outputs = {{ x = \"file\" }}\n"
         )
     };

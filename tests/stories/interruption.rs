@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Project, said};
+use crate::harness::{Project, said, within_a_moment};
 
 const FAILING: &str = r#"
 [stages.good]
@@ -62,7 +62,7 @@ outputs = { text = "file" }
 [stages.slow]
 kind = "command"
 inputs.files.text = "quick"
-run = ["sh", "-c", "test -e PLACE/go || sleep 30; echo y > {outputs.text}"]
+run = ["sh", "-c", "touch PLACE/begun; test -e PLACE/go || sleep 30; echo y > {outputs.text}"]
 outputs = { text = "file" }
 "#;
 
@@ -165,6 +165,8 @@ fn a_runner_that_waits_for_another_can_be_interrupted() {
     let mut first = project.command(&["run", "pipeline.toml", "--format", "json"]);
     let mut first = first.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     wait_for_line(&mut first, "\"running\"");
+    // It says that it runs before it has the lock.
+    within_a_moment("the program never starts", || project.path("begun").exists());
     let mut second = project.command(&["run", "pipeline.toml", "--format", "json"]);
     let mut second = second.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     wait_for_line(&mut second, "\"waiting\"");

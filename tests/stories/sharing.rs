@@ -162,7 +162,7 @@ fn a_result_that_is_none_is_refused_and_a_missing_blob_is_made_here() {
     let (first, second) = two_machines(remote.path());
     for path in files(&remote.path().join("results")) {
         let text = fs::read_to_string(&path).unwrap();
-        overwrite(&path, &text.replace("\"seconds\": 0", "\"seconds\": 1"));
+        overwrite(&path, &text.replace("\"finished\": 1", "\"finished\": 2"));
     }
     let said = second.pacer(&["run", "pipeline.toml", "--push"]);
     assert!(said.err.contains("is refused: its sum is wrong") && said.err.contains("3 ran"), "{}", said.err);

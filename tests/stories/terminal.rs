@@ -16,6 +16,11 @@ fn terminal(columns: u16) -> (File, File) {
     // SAFETY: both numbers are valid places, the size outlives the call, and names and modes may be null.
     let opened = unsafe { libc::openpty(&raw mut ours, &raw mut theirs, none, none.cast(), &raw const size) };
     assert_eq!(opened, 0, "{}", std::io::Error::last_os_error());
+    // Whatever another story starts at this moment must not hold the terminal open.
+    for end in [ours, theirs] {
+        // SAFETY: a plain system call on a descriptor of ours.
+        unsafe { libc::fcntl(end, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
     // SAFETY: the descriptors are new and owned by nobody else.
     unsafe { (File::from_raw_fd(theirs), File::from_raw_fd(ours)) }
 }

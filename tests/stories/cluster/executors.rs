@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cluster::conf::{Memory, Options};
 use crate::cluster::lab::Lab;
 use crate::cluster::rig::wait_for;
-use crate::cluster::{DIAMOND, SLOW};
+use crate::cluster::{DIAMOND, SLOW, UNTIL_OPEN, held};
 use crate::harness::{TRAINING, signal};
 
 /// A stage that holds 200 MB and more for some seconds.
@@ -64,18 +64,34 @@ fn a_stage_that_waits_in_the_queue_says_why_here_and_in_another_terminal() {
 
 #[test]
 fn a_stage_that_runs_on_a_node_is_seen_there_from_another_terminal() {
-    let Some(lab) = Lab::new(SLOW) else { return };
+    let Some(lab) = Lab::new(&held()) else { return };
     let run = lab.start_until(1);
     let is_seen = || {
         let status = lab.project.pacer(&["status", "pipeline.toml"]).out;
         status.contains("1 running") && status.contains(", job ")
     };
-    assert!(wait_for(Duration::from_secs(3), is_seen), "{}", lab.project.pacer(&["status", "pipeline.toml"]).out);
+    assert!(wait_for(Duration::from_secs(20), is_seen), "{}", lab.project.pacer(&["status", "pipeline.toml"]).out);
     let status = lab.project.pacer(&["status", "pipeline.toml", "--format", "json"]).out;
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
     assert!(status["running"][0]["place"].as_str().is_some_and(|place| place.starts_with('n')), "{status}");
+    lab.open_gate();
     assert_eq!(run.end().code, 0);
     assert!(lab.project.pacer(&["status", "pipeline.toml"]).out.contains("ended well"));
+}
+
+#[test]
+fn a_stage_whose_job_slurm_suspends_is_said_to_wait_and_goes_on_when_that_is_over() {
+    let Some(lab) = Lab::new(SLOW) else { return };
+    let run = lab.start_until(1);
+    let (job, _) = lab.rig.queue("RUNNING").into_iter().next().expect("a job runs");
+    lab.rig.ask("scontrol", &["suspend", &job]);
+    let why = "its job is suspended by Slurm, to go on later";
+    assert!(wait_for(Duration::from_secs(60), || run.err().contains(why)), "{}", run.err());
+    let status = || lab.project.pacer(&["status", "pipeline.toml"]).out;
+    assert!(status().contains("0 running, 1 queued"), "{}", status());
+    lab.rig.ask("scontrol", &["resume", &job]);
+    assert_eq!((run.end().code, lab.starts()), (0, 1));
+    lab.assert_nothing_left();
 }
 
 fn memory(memory: Memory) {
@@ -121,12 +137,16 @@ fn a_stage_whose_runner_was_killed_keeps_the_memory_that_it_was_given() {
     lab.assert_nothing_left();
 }
 
+/// Waits until four stages are at work, each in a job of its own.
+const MEET: &str =
+    "echo start >> STARTS; for i in $(seq 600); do test $(wc -l < STARTS) -ge 4 && break; sleep 0.1; done";
+
 #[test]
 fn each_job_sees_the_gpu_that_slurm_gave_it() {
     let stage = |name: &str| {
         format!(
             "[stages.{name}]\nkind = \"command\"\nenvironment = [\"CUDA_VISIBLE_DEVICES\"]\n\
-             run = [\"sh\", \"-c\", \"echo {name} $CUDA_VISIBLE_DEVICES > {{outputs.x}}; sleep 2\"]\n\
+             run = [\"sh\", \"-c\", \"echo {name} $CUDA_VISIBLE_DEVICES > {{outputs.x}}; {MEET}\"]\n\
              outputs = {{ x = \"file\" }}\n"
         )
     };
@@ -176,7 +196,7 @@ fn neither_arguments_of_a_profile_nor_settings_of_squeue_hide_jobs_from_their_ru
     let said = lab.start_command(command).end();
     assert_eq!(said.code, 0, "{}", said.err);
     let jobs = lab.rig.jobs();
-    assert!((1..4).contains(&jobs.len()), "{jobs:?}");
+    assert!((1..=4).contains(&jobs.len()), "{jobs:?}");
     assert!(jobs.iter().all(|job| job.contains("JobName=pacer-") && job.contains("Requeue=0")), "{jobs:?}");
     lab.assert_as_here(&[]);
 }
@@ -220,7 +240,11 @@ fn a_node_that_cannot_serve_ends_no_run_that_another_serves_although_it_is_the_f
     lab.project.write("pacer.toml", &lab_toml(&format!("cpus = 4\nprogram = \"{}\"", front.display())));
     let said = lab.run(&[]);
     assert_eq!(said.code, 0, "{}", said.err);
-    assert!(said.err.contains("built from other code than here: rebuild it there (on n1)"), "{}", said.err);
+    assert!(
+        said.err.contains("built from other code than here: rebuild it there (on n1, which gets no further"),
+        "{}",
+        said.err
+    );
     lab.assert_as_here(&[]);
 }
 
@@ -234,18 +258,19 @@ fn fewer_jobs_are_asked_for_where_slurm_takes_no_array_of_so_many() {
 
 #[test]
 fn fewer_jobs_are_asked_for_where_a_user_may_not_have_so_many() {
-    let Some(lab) = Lab::new(&three()) else { return };
+    let Some(lab) = Lab::new(&three().replace("sleep 0.1", UNTIL_OPEN)) else { return };
     // What a site says whose accounting limits the jobs of a user, here for arrays of more than one.
     let refusal = "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size)";
     let script = "#!/bin/sh\ncase \"$*\" in *--array=0-0*) PATH=${PATH#*:} exec sbatch \"$@\";; esac\n";
     let bin = lab.project.path("bin");
     std::fs::create_dir(&bin).unwrap();
-    let note = format!("echo >> '{}'", bin.join("refused").display());
+    // No stage ends before one was refused.
+    let note = format!("echo >> '{}'", lab.project.path("gate").display());
     lab.project.write("bin/sbatch", &format!("{script}{note}\necho \"sbatch: error: {refusal}\" >&2\nexit 1\n"));
     std::fs::set_permissions(bin.join("sbatch"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let mut command = lab.command(&[]);
     command.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
     let said = lab.start_command(command).end();
     assert_eq!((said.code, lab.starts()), (0, 3), "{}", said.err);
-    assert!(bin.join("refused").exists(), "nothing was refused");
+    assert!(lab.project.path("gate").exists(), "nothing was refused");
 }

@@ -17,6 +17,9 @@ const PROFILE: &str = "max_jobs = 4\npilot_idle = 1.0\n";
 /// A run that has not ended by then never will.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// In a pipeline, the file that its stages wait for.
+const GATE: &str = "GATE";
+
 /// So many clusters are up at once.
 const MOST: usize = 3;
 
@@ -35,7 +38,8 @@ impl Lab {
     }
 
     /// One with a cluster of some kind and with further lines of the profile. `STARTS` in the pipeline becomes a file
-    /// of which stages that begin write a line.
+    /// of which stages that begin write a line, `GATE`
+    /// one that is there when the story opens it.
     pub fn with(options: &Options, pipeline: &str, profile: &str) -> Option<Self> {
         let turn = Turn::wait();
         let rig = Rig::up(options)?;
@@ -75,6 +79,11 @@ impl Lab {
         let run = self.start(&[]);
         assert!(wait_for(Duration::from_secs(30), || self.starts() >= starts), "no stage began\n{}", run.err());
         run
+    }
+
+    /// Lets stages end that wait for it.
+    pub fn open_gate(&self) {
+        self.project.write(&GATE.to_lowercase(), "");
     }
 
     /// How many stages have begun.
@@ -117,8 +126,8 @@ impl Lab {
 
 fn project(pipeline: &str) -> Project {
     let project = Project::new(pipeline);
-    if pipeline.contains("STARTS") {
-        project.edit("STARTS", &project.path("starts").display().to_string());
+    for word in ["STARTS", GATE].into_iter().filter(|word| pipeline.contains(word)) {
+        project.edit(word, &project.path(&word.to_lowercase()).display().to_string());
     }
     project
 }

@@ -101,8 +101,13 @@ impl Rig {
 
     /// What one of Slurm's commands says; nothing where it fails or does not answer.
     pub fn ask(&self, program: &str, arguments: &[&str]) -> String {
+        self.told(program, arguments).unwrap_or_default()
+    }
+
+    fn told(&self, program: &str, arguments: &[&str]) -> Option<String> {
         let output = Command::new(program).args(arguments).env("SLURM_CONF", self.conf()).output();
-        output.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).into_owned())
+        let told = output.ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(&told.stdout).into_owned())
     }
 
     /// What Slurm says of each job, also of those that are over.
@@ -128,7 +133,9 @@ impl Rig {
 
     /// Whether within some seconds no job is left.
     pub fn is_empty_within(&self, seconds: u64) -> bool {
-        wait_for(Duration::from_secs(seconds), || self.ask("squeue", &["-h", "-r"]).trim().is_empty())
+        wait_for(Duration::from_secs(seconds), || {
+            self.told("squeue", &["-h", "-r"]).is_some_and(|told| told.is_empty())
+        })
     }
 
     /// What runs of jobs, whether Slurm still knows of it or not.
