@@ -38,7 +38,8 @@
 //! - [`graph`]: the checked graph of stages; unaware of TOML, of keys and of running.
 //! - [`resolve`]: makes the one from the other; the only place that does. Here a sweep becomes trials, which from then
 //!   on are stages like any other.
-//! - [`search`]: which trials come next, from the figures of those that are done.
+//! - [`search`]: which trials come next, from the figures of those that are done; [`search::decisions`] tells whether
+//!   what was decided still rests on these.
 //! - [`schema`]: the JSON Schema of a pipeline, for editors.
 //! - [`leakage`]: whether models have seen what they are scored on, from the graph and from the data.
 //!
@@ -116,8 +117,9 @@
 //! - A state is written whole, under a checksum; a damaged one gives way to the one before it.
 //!
 //! Sweeps:
-//! - A trial's draw is a function of seed, trial and parameter; a search's decision is one of the figures of the trials
-//!   before. A sweep that is killed and run again comes to the same trials and runs the missing ones.
+//! - A trial's draw is a function of seed, trial and parameter; a search's decision is one of the figures of all trials
+//!   before, and holds while these are the figures of today. A sweep that is killed and run again comes to the same
+//!   trials and runs the missing ones; on other data it decides anew.
 //! - A failed trial is remembered under its key and passed over. A run fails only where a stage failed that is no trial,
 //!   or where no trial of a sweep succeeded. What failed for a passing reason (a full disk, a worker of another build)
 //!   is not remembered.

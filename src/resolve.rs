@@ -54,7 +54,8 @@ pub fn resolve(path: &Path, text: &str, overrides: &Overrides) -> Result<Graph, 
     let source = stage::Source { refers, lines: &Lines::of(text), folder: &folder, parameters: &parameters, seed };
     let templates = stage::in_file_order(stages).into_iter();
     let templates = templates.map(|(name, entry)| source.template(name, entry, &mut faults)).collect();
-    let (stages, searches) = expand::expand(templates, &overrides.points, &mut faults);
+    let (stages, mut searches) = expand::expand(templates, &overrides.points, &mut faults);
+    searches.iter_mut().for_each(|search| search.written.push_str(&format!("\nseed = {seed}")));
     let stages = stages.into_iter();
     let drafts: Vec<_> = stages.filter_map(|stage| source.draft(stage, &mut faults)).collect();
     refuse_fixed_ends(&drafts, &searches, &mut faults);

@@ -2,6 +2,7 @@
 //! functions of these figures, so that a search that is killed and run again comes to the same trials. Unaware of
 //! graphs, of stores and of running.
 
+pub mod decisions;
 mod parzen;
 
 use pacer_stages::ranking::Better;
@@ -24,8 +25,10 @@ pub struct Search {
     pub metric: String,
     /// Which figure is better.
     pub better: Better,
-    /// The sweep as it is written: decisions belong to it.
+    /// The sweep as it is written, and what its stage stands on: decisions belong to these.
     pub written: String,
+    /// What it has decided, as far as the trials of the graph know it.
+    pub points: Vec<Point>,
 }
 
 /// How a search goes on.
@@ -130,6 +133,7 @@ mod tests {
             metric: "mae".into(),
             better: Better::Lowest,
             written: String::new(),
+            points: Vec::new(),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::cli::{Exit, Format, PipelineArgs, Session};
 use crate::engine::forward::{self, Outlook};
 use crate::engine::plan::{self, Plan, PlanState, Planned, Wishes};
 use crate::engine::reason::{Cause, Reason};
+use crate::engine::rounds;
 use crate::graph::{Graph, StageId};
 use crate::index::Index;
 use crate::ui::tables::Rows;
@@ -85,6 +86,7 @@ pub fn tell_plan(graph: &Graph, needed: &[bool], plan: &Plan, cache: &Cache, for
     }
     print_plan(graph, plan, format);
     if format == Format::Table {
+        rounds::doubts(graph, plan, cache).iter().for_each(|doubt| output::print(&format!("{doubt}\n")));
         leaks::tell_plan(&checks);
     }
     Ok(())

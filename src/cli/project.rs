@@ -43,6 +43,14 @@ pub struct Project {
     pub machine: Machine,
 }
 
+impl Project {
+    /// The pipeline as it is before its searches decide anything.
+    pub fn undecided(&self, args: &PipelineArgs) -> Option<Graph> {
+        let overrides = Overrides { set: args.set.clone(), seed: args.seed, points: BTreeMap::new() };
+        resolve::resolve(&args.file, &self.text, &overrides).ok()
+    }
+}
+
 /// Reads and checks a pipeline; its faults are drawn, and `Err(Exit::Fault)` says so.
 pub fn graph(args: &PipelineArgs, session: &Session) -> Result<Result<Graph, Exit>> {
     let (text, resolved) = resolved(args, session)?;

@@ -1,5 +1,6 @@
 //! `pacer run`: runs a pipeline and shows it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -189,47 +190,76 @@ fn execute(
 
 /// Runs the rounds of searches until nothing comes after their trials. Each round is a run of its own; what it decides
 /// is written down, and rounds that are done are not run again.
+///
+/// It comes to an end: each turn ends trials, decides a round that rests on more trials than any before, or cuts off
+/// rounds that rest on figures of the past.
 fn settle_searches(
     mut selection: Selection,
     args: &RunArgs,
     session: &Session,
     stop: &Arc<Stop>,
 ) -> Result<Result<Selection, Exit>> {
+    let talks = session.format != Format::Json && !session.quiet;
+    if talks {
+        tell_undecided(&selection, &wanted_searches(&selection, args));
+    }
+    let mut retry_failed = args.retry_failed;
     loop {
         let Project { graph, cache, machine, .. } = &selection.project;
-        let trials = rounds::trials(graph, &selection.needed);
+        let wanted = wanted_searches(&selection, args);
+        let trials = rounds::trials(graph, &wanted);
         if trials.is_empty() {
             return Ok(Ok(selection));
         }
         let needed = graph.needed(&trials);
-        let advance = || {
-            let plan = plan::plan(graph, &needed, Wishes::default(), cache, machine)?;
-            rounds::advance(graph, &plan, &selection.needed, cache)
+        let advance = |retry_failed| {
+            let wishes = Wishes { retry_failed, ..Wishes::default() };
+            rounds::advance(graph, &plan::plan(graph, &needed, wishes, cache, machine)?, &wanted, cache)
         };
-        let mut progress = advance()?;
-        if let Advance::Waits = progress {
-            let tally = execute(&selection.project, needed.clone(), Vec::new(), args, session, stop)?.tally;
+        let mut progress = advance(std::mem::take(&mut retry_failed))?;
+        if let Advance::Waits(first) = progress {
+            let tally = execute(&selection.project, graph.needed(&first), Vec::new(), args, session, stop)?.tally;
             if tally.interrupted || tally.failed > 0 {
                 return Ok(Err(if tally.interrupted { Exit::Interrupted } else { Exit::Failed }));
             }
-            progress = advance()?;
+            progress = match advance(false)? {
+                Advance::Waits(same) if same == first => {
+                    bail!("a trial of a search failed for a passing reason: run again")
+                }
+                // What was decided from these trials holds; those that it brought come next.
+                Advance::Waits(_) => continue,
+                progress => progress,
+            };
         }
         match progress {
-            Advance::Waits => bail!("a trial of a search failed for a passing reason: run again"),
+            Advance::Waits(_) => unreachable!("who waits has run"),
             Advance::Over => return Ok(Ok(selection)),
-            Advance::Decided(words) => {
-                if session.format != Format::Json && !session.quiet {
-                    words.iter().for_each(|words| output::say(words));
-                }
-            }
+            Advance::Decided(words) => words.iter().filter(|_| talks).for_each(|words| output::say(words)),
         }
         selection = match project::select(&args.pipeline, session, &args.stages, &args.force)? {
             Ok(selection) => selection,
             Err(exit) => return Ok(Err(exit)),
         };
-        // What was decided may be what was tried already, or what a condition leaves out.
-        if rounds::trials(&selection.project.graph, &selection.needed).len() <= trials.len() {
-            return Ok(Ok(selection));
+    }
+}
+
+/// The searches that the named stages ask for as a whole.
+fn wanted_searches(selection: &Selection, args: &RunArgs) -> BTreeSet<String> {
+    let project = &selection.project;
+    let undecided = Some(project).filter(|project| !project.graph.searches.is_empty());
+    let undecided = undecided.and_then(|project| project.undecided(&args.pipeline));
+    undecided.map(|graph| rounds::wanted(&graph, &args.stages)).unwrap_or_default()
+}
+
+/// Says of which searches some trials alone are needed: nothing is decided from these.
+fn tell_undecided(selection: &Selection, wanted: &BTreeSet<String>) {
+    let Selection { project: Project { graph, .. }, needed, .. } = selection;
+    for search in graph.searches.iter().filter(|search| !wanted.contains(&search.stage)) {
+        let trials = graph.named(&search.stage);
+        let asked = trials.iter().filter(|id| needed[id.index()]).count();
+        if asked > 0 {
+            let (stage, all) = (&search.stage, trials.len());
+            output::say(&format!("search of `{stage}`: nothing is decided from {asked} of its {all} trials"));
         }
     }
 }

@@ -66,13 +66,14 @@ pub fn expand(
     faults: &mut Vec<Diagnostic>,
 ) -> (Vec<Expanded>, Vec<Search>) {
     let mut sweeps: Vec<_> = templates.iter_mut().map(|template| take_sweep(template, points, faults)).collect();
-    let searches = sweeps.iter_mut().flatten().filter_map(|sweep| sweep.search.take()).collect::<Vec<_>>();
+    let mut searches = sweeps.iter_mut().flatten().filter_map(|sweep| sweep.search.take()).collect::<Vec<_>>();
     if sweeps.iter().all(Option::is_none) {
         return (templates.into_iter().map(Expanded::plain).collect(), searches);
     }
     let by_name = templates.iter().enumerate().map(|(at, template)| (template.name.clone(), at)).collect();
     let reads: Vec<Vec<Read>> = templates.iter().map(|template| reads::of(template, &by_name)).collect();
     let mut whole = Whole { templates, by_name, reads, axes: Axes::default(), variants: Vec::new(), rungs: Vec::new() };
+    searches.iter_mut().for_each(|search| search.written += &whole.written(&search.stage));
     let before = faults.len();
     let reached = whole.reached(&sweeps, faults);
     whole.rungs = rungs(&whole, &searches);
@@ -122,6 +123,20 @@ struct Whole {
 type Asked = BTreeMap<Vec<usize>, Vec<Variant>>;
 
 impl Whole {
+    /// A stage and those above it as they are written, but for what changes no result.
+    fn written(&self, stage: &str) -> String {
+        let Some(above) = self.by_name.get(stage).map(|at| self.above(*at)) else { return String::new() };
+        let mut written = String::new();
+        for (template, _) in self.templates.iter().zip(above).filter(|(_, above)| *above) {
+            let Data::Table(table) = &template.node.data else { continue };
+            let counts = |(key, _): &(&String, &Entry)| !["resources", "checkpoints"].contains(&key.as_str());
+            for (key, entry) in table.iter().filter(counts) {
+                written.push_str(&format!("\n{}.{key} = {}", template.name, entry.value.json()));
+            }
+        }
+        written
+    }
+
     /// What each stage is asked for by the sweeps at it and below it.
     fn reached(&mut self, sweeps: &[Option<Sweep>], faults: &mut Vec<Diagnostic>) -> Vec<Asked> {
         let mut asked: Vec<Asked> = self.templates.iter().map(|_| Asked::new()).collect();

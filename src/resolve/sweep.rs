@@ -109,14 +109,14 @@ pub fn read(swept: &Swept<'_>, entry: &Entry, faults: &mut Vec<Diagnostic>) -> O
         add_rungs(&mut trials, *min_epochs, place, swept.points);
         search = Some((keys.iter().map(|(key, _)| key.clone()).collect(), how));
     }
-    let written = format!("{} {:?}", entry.value.json(), swept.epochs);
     let search = asked.zip(search).map(|(asked, (keys, how))| Search {
         stage: stage.to_owned(),
         keys,
         how,
         metric: asked.metric,
         better: asked.better,
-        written,
+        written: entry.value.json().to_string(),
+        points: swept.points.to_vec(),
     });
     (faults.len() == before).then(|| Sweep { keys, trials, place: entry.key.clone(), search })
 }

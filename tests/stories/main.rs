@@ -32,6 +32,7 @@ mod python;
 mod readme;
 mod recordings;
 mod reporting;
+mod searching;
 mod security;
 mod serving;
 mod sharing;

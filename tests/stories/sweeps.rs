@@ -45,7 +45,8 @@ fn trivial(lines: &str) -> Project {
     Project::new(&format!("{head}{lines}"))
 }
 
-fn names(project: &Project) -> Vec<String> {
+/// The stages of the pipeline, in the order of its plan.
+pub fn names(project: &Project) -> Vec<String> {
     project.plan(&[]).into_iter().map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
 }
 
@@ -237,7 +238,7 @@ fn a_killed_sweep_does_the_missing_trials_alone() {
 }
 
 /// What `pacer sweep` says as JSON.
-fn sweep(project: &Project, arguments: &[&str]) -> Value {
+pub fn sweep(project: &Project, arguments: &[&str]) -> Value {
     let said = project.pacer(&[&["sweep"], arguments, &["--format", "json"]].concat());
     serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err))
 }
@@ -284,7 +285,7 @@ fn the_status_of_a_sweep_names_what_failed_and_how() {
 }
 
 /// A training of small networks with a sweep.
-fn training(epochs: u32, sweep: &str) -> Project {
+pub fn training(epochs: u32, sweep: &str) -> Project {
     let common = TRAINING.split("[stages.lstm]").next().unwrap();
     Project::new(&format!(
         "{common}[stages.lstm]\nkind = \"pretrain\"\ninputs = {{ sequences = \"resample\", split = \"split\" }}\n\
@@ -293,48 +294,6 @@ fn training(epochs: u32, sweep: &str) -> Project {
          [stages.validate]\nkind = \"evaluate\"\ninputs = {{ sequences = \"resample\", split = \"split\", models = {{ lstm = \"lstm\" }} }}\n\
          part = \"validation\"\n"
     ))
-}
-
-/// The last events of the runs that a search is made of.
-fn rounds(project: &Project) -> Vec<(u64, u64)> {
-    let count = |event: &Value, key: &str| event[key].as_u64().unwrap();
-    let done = project.events(&["--jobs", "2"]).into_iter().filter(|event| event["event"] == "done");
-    done.map(|event| (count(&event, "ran"), count(&event, "failed"))).collect()
-}
-
-#[test]
-fn halving_lets_the_best_of_each_rung_train_on_and_comes_to_the_same_trials_again() {
-    let sweep = "learning_rate = [0.0001, 0.003, 0.01]\nseed = [1, 2, 3]\nsearch = { by = \"halving\", min_epochs = 1, eta = 3 }";
-    let project = training(9, sweep);
-    // Five stages of data and nine trials; three go on to three epochs, one of them to nine, which is evaluated.
-    assert_eq!(rounds(&project), [(14, 0), (3, 0), (1, 0), (1, 0)]);
-    let names: Vec<_> = names(&project).into_iter().filter(|name| name.starts_with("lstm")).collect();
-    let epochs = |epochs: u32| names.iter().filter(|name| name.ends_with(&format!("epochs={epochs}]"))).count();
-    assert_eq!((epochs(1), epochs(3), epochs(9)), (9, 3, 1), "{names:?}");
-    let models: Vec<_> = project.show("validate")["metrics"].as_object().unwrap().keys().cloned().collect();
-    assert!(models.len() == 2 && models[1].contains("epochs=9"), "{models:?}");
-    assert_eq!(rounds(&project), [(0, 0)], "what was decided is known");
-    // Without what was written down, the same is decided from the same figures.
-    std::fs::remove_dir_all(project.path("store/searches")).unwrap();
-    assert!(rounds(&project).iter().all(|round| *round == (0, 0)));
-    assert_eq!(self::names(&project).into_iter().filter(|name| name.starts_with("lstm")).collect::<Vec<_>>(), names);
-    let refused = training(9, "seed = [1, 2]\nsearch = { by = \"asha\" }").pacer(&["plan", "pipeline.toml"]);
-    assert!(refused.code == 2 && refused.err.contains("there is no search by `asha`"), "{}", refused.err);
-}
-
-#[test]
-fn parzen_estimators_propose_trials_in_rounds() {
-    let sweep = "learning_rate = { log_uniform = [1e-4, 1e-1] }\nseed = [1, 2]\ntrials = 6\nsearch = { by = \"tpe\", startup = 3, round = 2 }";
-    let project = training(1, sweep);
-    // Each draw is tried with both seeds: three blindly, then two, then the one that is left.
-    assert_eq!(rounds(&project), [(11, 0), (4, 0), (2, 0), (1, 0)]);
-    assert_eq!(names(&project).iter().filter(|name| name.starts_with("lstm")).count(), 12);
-    let table = sweep_rows(&project);
-    assert_eq!(table, 6);
-}
-
-fn sweep_rows(project: &Project) -> usize {
-    sweep(project, &["table", "pipeline.toml"])["sweeps"][0]["configurations"].as_array().unwrap().len()
 }
 
 #[test]
