@@ -5,6 +5,8 @@
 pub mod decisions;
 mod parzen;
 
+use std::ops::Range;
+
 use pacer_stages::ranking::Better;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -25,6 +27,8 @@ pub struct Search {
     pub metric: String,
     /// Which figure is better.
     pub better: Better,
+    /// Where that figure is named in the pipeline file, or else the search; none where that is on the command line.
+    pub place: Option<Range<usize>>,
     /// The sweep as it is written, and what its stage stands on: decisions belong to these.
     pub written: String,
     /// What it has decided, as far as the trials of the graph know it.
@@ -132,6 +136,7 @@ mod tests {
             how: How::Halving { min_epochs: 2, eta: 3, epochs: 10 },
             metric: "mae".into(),
             better: Better::Lowest,
+            place: None,
             written: String::new(),
             points: Vec::new(),
         }

@@ -13,9 +13,10 @@ use crate::cli::locked;
 use crate::cli::plan::tell_plan;
 use crate::cli::project::{self, Project, Selection};
 use crate::cli::{Exit, Format, PipelineArgs, Session};
+use crate::diagnostic::{Diagnostic, Place};
 use crate::engine::plan::{self, Wishes};
 use crate::engine::records::Results;
-use crate::engine::rounds::{self, Advance};
+use crate::engine::rounds::{self, Advance, Blind};
 use crate::engine::run::{self, Options, Tally};
 use crate::event::Event;
 use crate::executor::{Stop, memory};
@@ -234,6 +235,10 @@ fn settle_searches(
         match progress {
             Advance::Waits(_) => unreachable!("who waits has run"),
             Advance::Over => return Ok(Ok(selection)),
+            Advance::Blind(blind) => {
+                tell_blind(&blind, &selection.project.text, args);
+                return Ok(Err(Exit::Failed));
+            }
             Advance::Decided(words) => words.iter().filter(|_| talks).for_each(|words| output::say(words)),
         }
         selection = match project::select(&args.pipeline, session, &args.stages, &args.force)? {
@@ -262,6 +267,20 @@ fn tell_undecided(selection: &Selection, wanted: &BTreeSet<String>) {
             output::say(&format!("search of `{stage}`: nothing is decided from {asked} of its {all} trials"));
         }
     }
+}
+
+/// Draws what keeps a search from deciding.
+fn tell_blind(blind: &Blind, text: &str, args: &RunArgs) {
+    let Blind { stage, metric, place, figures } = blind;
+    let message = format!("the search of `{stage}` decides by `{metric}`, which is a figure of none of its trials");
+    let place = place.clone().map_or(Place::Whole, Place::File);
+    let fault = Diagnostic::new(message).place(&place).label("no such figure");
+    let has = if figures.is_empty() {
+        "they have no figures".to_owned()
+    } else {
+        format!("they have {}", figures.join(", "))
+    };
+    project::draw(&[fault.help(has)], &args.pipeline.file, text);
 }
 
 fn refuse_commands(graph: &Graph, needed: &[bool]) -> Result<()> {

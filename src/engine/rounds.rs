@@ -6,6 +6,7 @@
 //! goes on from what its graph was made of, and looks again where the file is another by then.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -83,6 +84,20 @@ pub enum Advance {
     Decided(Vec<String>),
     /// Nothing comes after these trials.
     Over,
+    /// Nothing can be decided.
+    Blind(Blind),
+}
+
+/// A search whose trials ended well, and none of which has its figure.
+pub struct Blind {
+    /// The swept stage.
+    pub stage: String,
+    /// The figure that the search decides by.
+    pub metric: String,
+    /// Where that is written in the pipeline file, if it is written there.
+    pub place: Option<Range<usize>>,
+    /// The figures that its trials have.
+    pub figures: Vec<String>,
 }
 
 /// A search with the trials of today and how far its decisions hold.
@@ -99,6 +114,14 @@ impl<'a> Judged<'a> {
         let trials = Trials::of(graph, plan, search, cache);
         let judgement = decisions::judge(&decisions.rounds, &trials.today);
         Self { search, decisions, trials, judgement }
+    }
+
+    fn blind(&self) -> Option<Blind> {
+        let Trials { today, figures, .. } = &self.trials;
+        let figures = figures.as_ref().filter(|_| today.iter().all(|it| it.observation.figure.is_none()))?;
+        let Search { stage, metric, place, .. } = self.search;
+        let figures = figures.iter().cloned().collect();
+        Some(Blind { stage: stage.clone(), metric: metric.clone(), place: place.clone(), figures })
     }
 }
 
@@ -117,6 +140,9 @@ pub fn advance(graph: &Graph, plan: &Plan, wanted: &BTreeSet<String>, cache: &Ca
     let waits: Vec<StageId> = judged.iter().flat_map(awaited).collect();
     if !waits.is_empty() {
         return Ok(Advance::Waits(waits));
+    }
+    if let Some(blind) = judged.iter().find_map(Judged::blind) {
+        return Ok(Advance::Blind(blind));
     }
     let mut told = Vec::new();
     for Judged { search, decisions, judgement, .. } in judged {
@@ -183,12 +209,14 @@ struct Trials {
     today: Vec<Today>,
     /// The stages of each.
     ids: Vec<Vec<StageId>>,
+    /// The figures that those have that ended well; none where there is no such trial.
+    figures: Option<BTreeSet<String>>,
 }
 
 impl Trials {
     fn of(graph: &Graph, plan: &Plan, search: &Search, cache: &Cache) -> Self {
         let members: BTreeSet<_> = graph.named(&search.stage).into_iter().collect();
-        let mut all = Self { today: Vec::new(), ids: Vec::new() };
+        let mut all = Self { today: Vec::new(), ids: Vec::new(), figures: None };
         let mut found: Vec<Vec<f64>> = Vec::new();
         for planned in plan.stages.iter().filter(|planned| members.contains(&planned.id)) {
             let Some(point) = point(graph, planned.id, search) else { continue };
@@ -196,6 +224,10 @@ impl Trials {
             let metrics = hit.and_then(|hit| cache.result(&hit.key).ok()).map(|result| result.metrics);
             let figure = metrics.as_ref().and_then(|metrics| metrics.get(&search.metric)?.as_f64());
             let ended = metrics.is_some() || planned.state == PlanState::Failed;
+            if let Some(metrics) = metrics {
+                let numbers = metrics.into_iter().filter(|(_, value)| value.is_number());
+                all.figures.get_or_insert_default().extend(numbers.map(|(name, _)| name));
+            }
             let at = all.today.iter().position(|it| it.observation.point == point).unwrap_or_else(|| {
                 all.today.push(Today { observation: Observation { point, figure: None }, ended: true });
                 all.ids.push(Vec::new());

@@ -115,6 +115,7 @@ pub fn read(swept: &Swept<'_>, entry: &Entry, faults: &mut Vec<Diagnostic>) -> O
         how,
         metric: asked.metric,
         better: asked.better,
+        place: asked.named,
         written: entry.value.json().to_string(),
         points: swept.points.to_vec(),
     });

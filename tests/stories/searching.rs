@@ -199,3 +199,20 @@ fn what_was_decided_while_trials_failed_is_decided_anew_when_they_are_tried_agai
     };
     assert_eq!(figures(&project), figures(&fresh));
 }
+
+#[test]
+fn a_figure_that_no_trial_has_ends_a_search_with_those_that_they_have() {
+    let project = training(9, &SEEDS.replace("min_epochs", "metric = \"mae\", min_epochs"));
+    for _ in 0..2 {
+        let said = project.pacer(&["run", "pipeline.toml"]);
+        assert_eq!(said.code, 1, "{}", said.err);
+        let told = "the search of `lstm` decides by `mae`, which is a figure of none of its trials";
+        assert!(said.err.contains(told) && said.err.contains("validation_mae"), "{}", said.err);
+        assert!(said.err.contains("metric = \"mae\""), "the line is drawn: {}", said.err);
+    }
+    assert!(!names(&project).is_empty() && project.plan(&[]).iter().any(|line| line == "validate run"));
+    let drawn = "learning_rate = { log_uniform = [1e-4, 1e-1] }\ntrials = 4\n\
+                 search = { by = \"tpe\", startup = 2, round = 1, metric = \"validation_mea\" }";
+    let said = training(1, drawn).pacer(&["run", "pipeline.toml"]);
+    assert!(said.code == 1 && said.err.contains("validation_mae"), "{}", said.err);
+}

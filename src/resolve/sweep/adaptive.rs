@@ -3,7 +3,7 @@
 
 use pacer_stages::ranking::Better;
 
-use crate::diagnostic::{Diagnostic, Place};
+use crate::diagnostic::{Diagnostic, Place, Span};
 use crate::resolve::known_keys;
 use crate::spec::{Data, Entry, Node, Table};
 
@@ -20,6 +20,8 @@ pub struct Asked {
     pub better: Better,
     /// Where it is written.
     pub place: Place,
+    /// Where its figure is named in the pipeline file, or else the search; none where that is on the command line.
+    pub named: Option<Span>,
 }
 
 /// How a search goes on.
@@ -84,7 +86,11 @@ pub fn read(entry: &Entry, faults: &mut Vec<Diagnostic>) -> Option<Asked> {
             Better::Lowest
         }
     };
-    let asked = |way| Asked { way, metric, better, place: entry.key.clone() };
+    let named = match table.get("metric").map_or(&entry.key, |entry| &entry.value.place) {
+        Place::File(span) => Some(span.clone()),
+        Place::Argument { .. } | Place::Whole => None,
+    };
+    let asked = |way| Asked { way, metric, better, place: entry.key.clone(), named };
     way.map(asked).filter(|_| faults.len() == before)
 }
 
