@@ -13,9 +13,13 @@ use crate::cli::project::{self, Project};
 use crate::cli::sweep::figures::{Row, Standing, Sweep};
 use crate::cli::{Exit, Format, PipelineArgs, Session};
 use crate::engine::plan::{self, Wishes};
+use crate::engine::rounds;
 use crate::graph::Trial;
 use crate::ui::output;
 use crate::ui::tables::Rows;
+
+/// Columns that say what figures rest on, where no heading does.
+const RESTS: [&str; 3] = ["part", "split", "data"];
 
 /// Failed trials that are shown with what they said.
 const SHOWN_FAILURES: usize = 12;
@@ -46,7 +50,8 @@ struct Asked {
     /// The figure to rank by [default: validation_mae, or mae]
     #[arg(long, value_name = "NAME")]
     metric: Option<String>,
-    /// Take the figure from this stage, which gathers the trials, rather than from the trials' own
+    /// Take the figure from this stage, which gathers the trials, rather than from the trials' own; figures of the test
+    /// part are taken in no other way
     #[arg(long, value_name = "STAGE")]
     from: Option<String>,
     /// Which figure is better [default: by its name]
@@ -67,7 +72,10 @@ pub fn sweep(args: &SweepArgs, session: &Session) -> Result<Exit> {
         Ok(project) => project,
         Err(exit) => return Ok(exit),
     };
-    let sweeps = sweeps(&project, asked)?;
+    let (sweeps, doubts) = sweeps(&project, asked)?;
+    if session.format == Format::Table {
+        doubts.iter().for_each(|doubt| output::say(doubt));
+    }
     match &args.question {
         Question::Status(_) => status(&sweeps, session.format)?,
         Question::Best(_) => best(&sweeps, asked, session.format)?,
@@ -76,8 +84,8 @@ pub fn sweep(args: &SweepArgs, session: &Session) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The sweeps that are asked about.
-fn sweeps(project: &Project, asked: &Asked) -> Result<Vec<Sweep>> {
+/// The sweeps that are asked about, and what cannot be relied on of their searches.
+fn sweeps(project: &Project, asked: &Asked) -> Result<(Vec<Sweep>, Vec<String>)> {
     let Project { graph, cache, machine, .. } = project;
     let groups: Vec<&str> = match &asked.stage {
         Some(stage) if graph.stages.node_weights().any(|it| it.trial.is_some() && it.written_name() == stage) => {
@@ -97,7 +105,8 @@ fn sweeps(project: &Project, asked: &Asked) -> Result<Vec<Sweep>> {
     }
     let plan = plan::plan(graph, &graph.needed(&[]), Wishes::default(), cache, machine)?;
     let wish = figures::Wish { metric: asked.metric.as_deref(), from: asked.from.as_deref() };
-    Ok(groups.into_iter().map(|group| figures::gather(project, &plan, group, &wish)).collect())
+    let sweeps = groups.into_iter().map(|group| figures::gather(project, &plan, group, &wish)).collect();
+    Ok((sweeps, rounds::doubts(graph, &plan, cache)))
 }
 
 impl Asked {
@@ -145,18 +154,26 @@ fn status(sweeps: &[Sweep], format: Format) -> Result<()> {
 }
 
 /// The sweeps that have a figure to rank by; none of them having one is an error.
-fn ranked(sweeps: &[Sweep]) -> Result<Vec<&Sweep>> {
-    let ranked: Vec<_> = sweeps.iter().filter(|sweep| sweep.metric.is_some()).collect();
+fn ranked<'a>(sweeps: &'a [Sweep], asked: &Asked) -> Result<Vec<&'a Sweep>> {
+    let (ranked, others): (Vec<&Sweep>, Vec<_>) = sweeps.iter().partition(|sweep| sweep.metric.is_some());
+    let lacks: Vec<_> = others.iter().map(|sweep| sweep.lack(asked.metric.as_deref())).collect();
     if ranked.is_empty() {
-        bail!(
-            "no trial has a figure to rank by yet: run the sweep, or name one with --metric and where from with --from"
-        );
+        bail!("{}", lacks.first().map_or("nothing is swept", String::as_str));
     }
+    lacks.iter().for_each(|lack| output::say(lack));
     Ok(ranked)
 }
 
+/// What a ranking is of: the sweep, the figure, where that comes from and what it rests on.
+fn heading(sweep: &Sweep) -> String {
+    let rests = sweep.rests();
+    let metric = sweep.metric.as_deref().unwrap_or_default();
+    let caution = rests.caution().map_or_else(String::new, |caution| format!("{caution}\n"));
+    format!("{} ({metric}, {}): {}\n{caution}", sweep.group, sweep.source, rests.words())
+}
+
 fn table(sweeps: &[Sweep], asked: &Asked, format: Format) -> Result<()> {
-    let sweeps = ranked(sweeps)?;
+    let sweeps = ranked(sweeps, asked)?;
     if format == Format::Json {
         let sweeps: Vec<_> = sweeps.iter().map(|sweep| in_json(sweep, asked)).collect();
         return output::print_json(&json!({"v": 1, "sweeps": sweeps}));
@@ -169,7 +186,8 @@ fn table(sweeps: &[Sweep], asked: &Asked, format: Format) -> Result<()> {
         let ranking = sweep.ranking(asked.better(metric));
         let keys = sweep.keys();
         let columns = ["n", metric, "sd", "epochs", "s/epoch", "took"].map(str::to_owned);
-        let mut rows = Rows { header: [keys.clone(), columns.to_vec()].concat(), rows: Vec::new() };
+        let rests = if format == Format::Csv { RESTS.map(str::to_owned).to_vec() } else { Vec::new() };
+        let mut rows = Rows { header: [keys.clone(), columns.to_vec(), rests].concat(), rows: Vec::new() };
         let or_nothing =
             |value: Option<f64>, digits: usize| value.map_or_else(String::new, |it| format!("{it:.digits$}"));
         for configuration in &ranking {
@@ -184,10 +202,13 @@ fn table(sweeps: &[Sweep], asked: &Asked, format: Format) -> Result<()> {
                 or_nothing(figures::mean(members.iter().map(|row| row.seconds_per_epoch())), 3),
                 output::seconds(took),
             ]);
+            if format == Format::Csv {
+                row.extend(figures::rests_of(&members).cells());
+            }
             rows.rows.push(row);
         }
-        if format == Format::Table {
-            output::print(&format!("{} ({metric}, {})\n\n", sweep.group, sweep.source));
+        if format != Format::Csv {
+            output::print(&format!("{}\n", heading(sweep)));
         }
         output::print(&in_format(&rows, format));
         if format == Format::Table {
@@ -207,7 +228,7 @@ fn left_out(sweep: &Sweep) -> String {
 }
 
 fn best(sweeps: &[Sweep], asked: &Asked, format: Format) -> Result<()> {
-    let sweeps = ranked(sweeps)?;
+    let sweeps = ranked(sweeps, asked)?;
     if format == Format::Json {
         let best = |sweep: &&Sweep| {
             let mut told = in_json(sweep, asked);
@@ -220,14 +241,17 @@ fn best(sweeps: &[Sweep], asked: &Asked, format: Format) -> Result<()> {
         let sweeps: Vec<_> = sweeps.iter().map(best).collect();
         return output::print_json(&json!({"v": 1, "sweeps": sweeps}));
     }
-    let mut rows = Rows::new(["sweep", "best", "metric", "mean", "sd", "n", "tried", "second", "margin", "alike"]);
+    let header = ["sweep", "best", "metric", "mean", "sd", "n", "tried", "second", "margin", "alike"];
+    // Below a table they are said in words.
+    let rests = if format == Format::Table { &RESTS[..0] } else { &RESTS };
+    let mut rows = Rows { header: header.iter().chain(rests).map(ToString::to_string).collect(), rows: Vec::new() };
     let mut words = String::new();
     for sweep in &sweeps {
         let metric = sweep.metric.clone().unwrap_or_default();
         let ranking = sweep.ranking(asked.better(&metric));
         let (Some(first), noise) = (ranking.first(), Noise::of(&ranking)) else { continue };
         let figure = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.3}"));
-        rows.push([
+        let told = [
             sweep.group.clone(),
             first.name.clone(),
             metric,
@@ -238,11 +262,16 @@ fn best(sweeps: &[Sweep], asked: &Asked, format: Format) -> Result<()> {
             ranking.get(1).map_or_else(String::new, |second| second.name.clone()),
             figure(noise.margin),
             noise.alike.to_string(),
-        ]);
-        words.push_str(&format!("{}: {}\n{}", sweep.group, noise.sentence(), left_out(sweep)));
+        ];
+        rows.rows.push(told.into_iter().chain(sweep.rests().cells().into_iter().take(rests.len())).collect());
+        words.push_str(&format!("{}{}\n{}", heading(sweep), noise.sentence(), left_out(sweep)));
         if ranking.len() > 1 {
             words.push_str("as the best of several its own figure flatters it: report another part, once\n");
         }
+    }
+    if format == Format::Markdown {
+        let cautions = sweeps.iter().filter_map(|sweep| sweep.rests().caution());
+        cautions.for_each(|caution| output::print(&format!("{caution}\n\n")));
     }
     output::print(&in_format(&rows, format));
     if format == Format::Table {
@@ -273,8 +302,12 @@ fn in_json(sweep: &Sweep, asked: &Asked) -> Value {
         })
         .collect();
     let noise = Noise::of(&ranking);
-    json!({
-        "sweep": sweep.group, "metric": metric, "from": sweep.source, "configurations": rows,
-        "noise": noise, "sentence": noise.sentence(),
-    })
+    let mut told = sweep.rests().json();
+    told["sweep"] = json!(sweep.group);
+    told["metric"] = json!(metric);
+    told["from"] = json!(sweep.source);
+    told["configurations"] = json!(rows);
+    told["noise"] = json!(noise);
+    told["sentence"] = json!(noise.sentence());
+    told
 }

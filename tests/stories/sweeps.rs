@@ -313,3 +313,39 @@ fn trials_whose_memory_together_is_too_much_run_one_after_the_other() {
     assert_eq!(most_at_once(&["--memory", "100MB"]), 1, "each takes more than LibTorch alone");
     assert_eq!(most_at_once(&["--memory", "100GB"]), 2);
 }
+
+#[test]
+fn the_test_part_ranks_nothing_unless_its_stage_is_named_and_then_that_is_said() {
+    let project = training(1, "hidden = [3, 4]\nseed = [1, 2]");
+    let evaluate = "[stages.evaluate]\nkind = \"evaluate\"\n\
+                    inputs = { sequences = \"resample\", split = \"split\", models = { lstm = \"lstm\" } }\n";
+    let text = std::fs::read_to_string(project.path("pipeline.toml")).unwrap();
+    project.write("pipeline.toml", &format!("{text}{evaluate}"));
+    project.run(&[]);
+    let by = |more: &[&str]| project.pacer(&[&["sweep", "table", "pipeline.toml", "lstm"], more].concat());
+    let said = by(&[]).out;
+    let own = "lstm (validation_mae, each trial's own figure): part validation, split by user, data SYNTHETIC\n";
+    assert!(said.starts_with(own), "{said}");
+    let said = by(&["--metric", "mae"]).out;
+    let validated = "lstm (mae, from `validate`): part validation, split by user, data SYNTHETIC\n";
+    assert!(said.starts_with(validated) && !said.contains("CAUTION"), "{said}");
+    let csv = by(&["--metric", "mae", "--format", "csv"]).out;
+    assert!(csv.lines().next().unwrap().ends_with(",part,split,data"), "{csv}");
+    assert!(csv.lines().skip(1).all(|line| line.ends_with(",validation,user,synthetic")), "{csv}");
+    let tested =
+        "lstm (mae, from `evaluate`): part test, split by user, data SYNTHETIC\nCAUTION: ranked by the TEST part";
+    for question in ["table", "best"] {
+        let said =
+            project.pacer(&["sweep", question, "pipeline.toml", "lstm", "--metric", "mae", "--from", "evaluate"]);
+        assert!(said.out.contains(tested), "{}", said.out);
+    }
+    let table = sweep(&project, &["table", "pipeline.toml", "lstm", "--metric", "mae", "--from", "evaluate"]);
+    let table = &table["sweeps"][0];
+    assert_eq!((&table["part"][0], &table["data"][0]), (&"test".into(), &"synthetic".into()));
+    assert!(table["caution"].as_str().unwrap().contains("TEST"), "{table}");
+    project.edit(text.split_once("[stages.validate]").unwrap().1, "\nkind = \"trivial\"\n");
+    let said = by(&["--metric", "mae"]);
+    let expected = "have no figure `mae` but of the test part, by which nothing may be chosen; they have best_epoch";
+    assert!(said.code == 2 && said.err.contains(expected), "{}{}", said.out, said.err);
+    assert!(said.err.contains("`--from evaluate`"), "{}", said.err);
+}

@@ -1,15 +1,22 @@
 //! Gathers what stored results say of the trials of a sweep. Unaware of how it is printed.
+//!
+//! Figures of the test part have no say unless their stage is named: a sweep is there to choose, and what the test has
+//! chosen has no test any more.
 
-use std::collections::BTreeMap;
+mod rests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use pacer_stages::ranking::{self, Better, Configuration, Tried};
 use pacer_stages::stage::Metrics;
 use serde_json::Value;
 
 use crate::cli::project::Project;
+pub use crate::cli::sweep::figures::rests::Rests;
 use crate::engine::plan::{Plan, PlanState, Planned};
 use crate::engine::reason::Reason;
 use crate::graph::{Source, StageId, Trial};
+use crate::leakage;
 
 /// Figures to rank by where none is named, the first that trials have.
 const USUAL: [&str; 4] = ["validation_mae", "mae", "loss", "figure"];
@@ -58,6 +65,8 @@ pub struct Row {
     pub message: String,
     /// The figure to rank by.
     pub figure: Option<f64>,
+    /// What that figure rests on.
+    pub rests: Rests,
     /// Epochs that it trained.
     pub epochs: Option<f64>,
     /// Seconds that it took.
@@ -90,6 +99,10 @@ pub struct Sweep {
     pub source: String,
     /// The trials.
     pub rows: Vec<Row>,
+    /// Names of all figures that trials have and that may rank them.
+    figures: BTreeSet<String>,
+    /// Stages whose figures of the test part were left out, with the names of these figures.
+    tests: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Sweep {
@@ -98,6 +111,29 @@ impl Sweep {
         let keys =
             self.rows.first().map(|row| row.coordinates.iter().map(|(key, _)| key.clone())).into_iter().flatten();
         keys.filter(|key| !Trial::is_seed(key)).collect()
+    }
+
+    /// What its figures rest on, all of them together.
+    pub fn rests(&self) -> rests::All<'_> {
+        rests::All::of(self.rows.iter().filter(|row| row.figure.is_some()).map(|row| &row.rests))
+    }
+
+    /// Why there is nothing to rank it by, and what there is.
+    pub fn lack(&self, wanted: Option<&str>) -> String {
+        let group = &self.group;
+        let figure = wanted.map_or_else(|| "figure to rank by".to_owned(), |metric| format!("figure `{metric}`"));
+        let names: Vec<&str> = self.figures.iter().map(String::as_str).collect();
+        let there = if names.is_empty() { String::new() } else { format!("; they have {}", names.join(", ")) };
+        match self.tests.first_key_value() {
+            Some((stage, _)) => format!(
+                "trials of `{group}` have no {figure} but of the test part, by which nothing may be chosen{there}; \
+                 `--from {stage}` looks at the test all the same, which is no choice any more"
+            ),
+            None if names.is_empty() => "no trial has a figure to rank by yet: run the sweep, or name one with \
+                                         --metric and where from with --from"
+                .to_owned(),
+            None => format!("no trial of `{group}` has a {figure}{there}"),
+        }
     }
 
     /// Its configurations, the best first.
@@ -113,6 +149,11 @@ impl Sweep {
     }
 }
 
+/// What the figures of some trials rest on.
+pub fn rests_of<'a>(rows: &[&'a Row]) -> rests::All<'a> {
+    rests::All::of(rows.iter().map(|row| &row.rests))
+}
+
 /// The mean of those that are there.
 pub fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     let there: Vec<f64> = values.flatten().collect();
@@ -126,13 +167,21 @@ pub fn gather(project: &Project, plan: &Plan, group: &str, wish: &Wish<'_>) -> S
         |planned: &&Planned| graph.stages[planned.id].trial.as_ref().is_some_and(|trial| trial.group == group);
     let members: Vec<_> = plan.stages.iter().filter(is_member).collect();
     let mut known = Known { project, plan, metrics: BTreeMap::new() };
-    let sources: Vec<Vec<Value>> = members.iter().map(|member| known.sources(member.id, wish.from)).collect();
-    let metric = wish.metric.map(str::to_owned).or_else(|| known_metric(&sources));
-    let metric = metric.filter(|metric| sources.iter().flatten().any(|source| source[metric].is_number()));
+    let mut told: Vec<Vec<Told>> = members.iter().map(|member| known.told(member.id, wish.from)).collect();
+    let tests = if wish.from.is_none() { without_tests(&mut told, wish.metric) } else { BTreeMap::new() };
+    let figures: BTreeSet<String> = told.iter().flatten().flat_map(Told::names).collect();
+    let metric = match wish.metric {
+        Some(metric) => Some(metric.to_owned()).filter(|metric| figures.contains(metric)),
+        None => known_metric(&figures, &tests),
+    };
     let mut rows = Vec::new();
-    for (member, sources) in members.iter().zip(&sources) {
-        let own = known.own(member.id);
-        let figure = metric.as_ref().and_then(|metric| sources.iter().find_map(|source| source[metric].as_f64()));
+    let mut sources = BTreeSet::new();
+    for (member, told) in members.iter().zip(&told) {
+        let has = |told: &&Told| metric.as_ref().is_some_and(|metric| told.figures[metric].is_number());
+        let told = told.iter().find(has);
+        let figure = told.zip(metric.as_ref()).and_then(|(told, metric)| told.figures[metric].as_f64());
+        let rests = told.zip(metric.as_ref()).map(|(told, metric)| known.rests(member.id, told, metric));
+        sources.extend(told.map(Told::source));
         let hit = plan.results.get(&member.id);
         let (class, message) = failure(member);
         rows.push(Row {
@@ -146,24 +195,37 @@ pub fn gather(project: &Project, plan: &Plan, group: &str, wish: &Wish<'_>) -> S
             class,
             message,
             figure: figure.filter(|figure| figure.is_finite()),
-            epochs: own.get("epochs").and_then(Value::as_f64),
+            rests: rests.unwrap_or_default(),
+            epochs: known.own(member.id).get("epochs").and_then(Value::as_f64),
             seconds: hit.map(|hit| hit.seconds),
         });
     }
-    let source = wish
-        .from
-        .map_or_else(|| "each trial's own figure, or of who gathers it".to_owned(), |from| format!("from `{from}`"));
-    Sweep { group: group.to_owned(), metric, source, rows }
+    let source = sources.into_iter().collect::<Vec<_>>().join(", ");
+    Sweep { group: group.to_owned(), metric, source, rows, figures, tests }
 }
 
-/// The first usual figure that a trial has, or the first of all.
-fn known_metric(sources: &[Vec<Value>]) -> Option<String> {
-    let has = |metric: &str| sources.iter().flatten().any(|source| source[metric].is_number());
-    let usual = USUAL.into_iter().find(|metric| has(metric)).map(str::to_owned);
-    usual.or_else(|| {
-        let figures = sources.iter().flatten().filter_map(Value::as_object).flatten();
-        figures.filter(|(_, value)| value.is_number()).map(|(name, _)| name.clone()).next()
-    })
+/// Takes out what was found on the test part; the stages that found it, with the figures that are wanted of them.
+fn without_tests(told: &mut [Vec<Told>], wanted: Option<&str>) -> BTreeMap<String, BTreeSet<String>> {
+    let mut tests: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for told in told {
+        for test in told.extract_if(.., |told| told.figures["part"] == "test") {
+            let names: BTreeSet<_> = test.names().filter(|name| wanted.is_none_or(|wanted| wanted == name)).collect();
+            if let Some(stage) = test.from.filter(|_| !names.is_empty()) {
+                tests.entry(stage).or_default().extend(names);
+            }
+        }
+    }
+    tests
+}
+
+/// The first usual figure that trials have, or the first of all; none where the usual one is of the test part alone.
+fn known_metric(figures: &BTreeSet<String>, tests: &BTreeMap<String, BTreeSet<String>>) -> Option<String> {
+    let usual = |figures: &BTreeSet<String>| USUAL.into_iter().find(|metric| figures.contains(*metric));
+    match usual(figures) {
+        Some(metric) => Some(metric.to_owned()),
+        None if tests.values().any(|figures| usual(figures).is_some()) => None,
+        None => figures.first().cloned(),
+    }
 }
 
 /// The class of a failure as people call it, and its message.
@@ -180,6 +242,26 @@ fn failure(planned: &Planned) -> (String, String) {
         }
         Some(Reason::Lost(stage)) => ("not run".to_owned(), format!("`{stage}` failed")),
         _ => (String::new(), String::new()),
+    }
+}
+
+/// Figures of a trial as one result tells them.
+struct Told {
+    /// The stage that gathers the trial; none for the trial's own result.
+    from: Option<String>,
+    /// The figures by their names, and what they rest on.
+    figures: Value,
+}
+
+impl Told {
+    fn names(&self) -> impl Iterator<Item = String> {
+        let figures = self.figures.as_object().into_iter().flatten();
+        figures.filter(|(_, value)| value.is_number()).map(|(name, _)| name.clone())
+    }
+
+    /// In words.
+    fn source(&self) -> String {
+        self.from.as_ref().map_or_else(|| "each trial's own figure".to_owned(), |from| format!("from `{from}`"))
     }
 }
 
@@ -200,20 +282,50 @@ impl Known<'_> {
         })
     }
 
-    /// Where a trial's figures may stand: in its own result, and under its name in the results of those that gather it.
-    fn sources(&mut self, id: StageId, from: Option<&str>) -> Vec<Value> {
+    /// What is told of a trial: in its own result, and under its name in the results of those that gather it.
+    fn told(&mut self, id: StageId, from: Option<&str>) -> Vec<Told> {
         let graph = &self.project.graph;
-        let own = if from.is_none() { vec![Value::Object(self.own(id).clone())] } else { Vec::new() };
-        let mut gathered = Vec::new();
+        let mut told = Vec::new();
+        if from.is_none() {
+            told.push(Told { from: None, figures: Value::Object(self.own(id).clone()) });
+        }
         for consumer in
             graph.consumers(id).filter(|it| from.is_none_or(|from| graph.stages[*it].written_name() == from))
         {
             let reads = |source: &Source| matches!(source, Source::Output(producer, _) if *producer == id);
             let names = graph.stages[consumer].inputs.iter().filter(|input| reads(&input.source));
             for name in names.filter_map(|input| input.name.as_ref()) {
-                gathered.extend(self.own(consumer).get(name).cloned());
+                let from = graph.stages[consumer].written_name().to_owned();
+                told.extend(self.own(consumer).get(name).cloned().map(|figures| Told { from: Some(from), figures }));
             }
         }
-        [own, gathered].concat()
+        told
+    }
+
+    /// What a figure rests on: as the result says it, or where it is the trial's own, as its name and what the trial
+    /// reads from say it.
+    fn rests(&mut self, id: StageId, told: &Told, metric: &str) -> Rests {
+        let said = Rests::said(&told.figures);
+        if told.from.is_some() {
+            return said;
+        }
+        let graph = &self.project.graph;
+        let splits = leakage::splits_of(graph, id);
+        let split = splits.first().and_then(|split| rests::split_of(&graph.stages[*split].params));
+        let data = if said.data.is_none() { self.data_above(id) } else { None };
+        said.or(Rests { part: rests::part_of(metric).map(str::to_owned), split, data })
+    }
+
+    /// Where the data came from that a stage reads, as the nearest stage above it says.
+    fn data_above(&mut self, id: StageId) -> Option<String> {
+        let graph = &self.project.graph;
+        let (mut seen, mut queue) = (BTreeSet::from([id]), VecDeque::from([id]));
+        while let Some(at) = queue.pop_front() {
+            if let Some(data) = self.own(at).get("data").and_then(Value::as_str) {
+                return Some(data.to_owned());
+            }
+            queue.extend(graph.producers(at).filter(|producer| seen.insert(*producer)));
+        }
+        None
     }
 }
