@@ -2,21 +2,30 @@
 //! sequences as soon as these are there. Unaware of schedules and of the terminal.
 //!
 //! Stages are known by what they read and write, not by their kinds: a stage that writes a split divides, one that
-//! writes a model trains or chooses, one that reads models and a split and names a part scores.
+//! writes a model trains or chooses, one that reads models and a split and names a part scores. [`lineage`] knows who
+//! was trained under what, [`evidence`] what lies in the files.
+
+pub mod evidence;
+pub mod lineage;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use pacer_stages::artifact::ArtifactType;
-use pacer_stages::leakage::{self as data, Finding};
-use pacer_stages::sequences::Sequences;
-use pacer_stages::split::{Part, Split};
+use pacer_stages::leakage::{Finding, Saw};
+use pacer_stages::split::Part;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{Graph, Input, Source, StageId};
+use crate::leakage::evidence::{Divided, Evidence, Found};
+use crate::leakage::lineage::{
+    Division, Lineage, division, divisions, inputs, is_scoring, is_searched, part, producer, writes,
+};
 
 /// Words that no input may be called by.
 const TARGETS: [&str; 6] = ["heart_rate", "heartrate", "hr", "bpm", "pulse", "target"];
+
+/// What is checked of a split.
+const SPLIT: [Name; 4] = [Name::Users, Name::TimeOrder, Name::Duplicates, Name::Target];
 
 /// What is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -44,8 +53,18 @@ pub enum Verdict {
     Tight,
     /// Something leaks.
     Leak,
-    /// What it takes to tell is not there yet.
+    /// What it takes to tell is not there.
     NotChecked,
+}
+
+/// What it takes to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lack {
+    /// Files that are not made yet, or not here.
+    Data,
+    /// How a model was made, which no file tells.
+    Lineage,
 }
 
 /// One check of one stage.
@@ -53,18 +72,30 @@ pub enum Verdict {
 pub struct Check {
     /// What is checked.
     pub name: Name,
-    /// The stage that it is about; of a model that is scored, `STAGE:MODEL`.
+    /// The stage that it is about; of a model that is scored, `STAGE:MODEL`; of an input that no split of a stage
+    /// covers, `STAGE.INPUT`.
     pub about: String,
     /// What it came to.
     pub verdict: Verdict,
     /// What was found, or why it could not be looked for.
     pub words: String,
+    /// What it takes to tell, where it was not checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lacks: Option<Lack>,
     /// Why the pipeline says that a leak is meant.
     pub allowed: Option<String>,
 }
 
-/// A look at where an artifact lies; none while it is not made.
-pub type Locate<'a> = &'a dyn Fn(StageId, &str) -> Option<PathBuf>;
+/// What is checked by its data.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A split with the sequences that it divides.
+    Split(Division),
+    /// Sequences that a stage reads beside a split that divides others.
+    Sequences(Source),
+    /// A stage that scores models.
+    Scoring(StageId),
+}
 
 impl Name {
     /// Every check, in the order in which they are told.
@@ -87,7 +118,7 @@ impl Name {
 impl Check {
     fn new(name: Name, about: impl Into<String>, verdict: Verdict, words: impl Into<String>, graph: &Graph) -> Self {
         let allowed = graph.allowed_leaks.get(name.name()).cloned().filter(|_| verdict == Verdict::Leak);
-        Self { name, about: about.into(), verdict, words: words.into(), allowed }
+        Self { name, about: about.into(), verdict, words: words.into(), lacks: None, allowed }
     }
 
     fn found(name: Name, about: impl Into<String>, finding: Finding, graph: &Graph) -> Self {
@@ -97,19 +128,36 @@ impl Check {
         }
     }
 
+    /// A check by data, which may lack it.
+    fn looked(name: Name, about: &str, found: Found, graph: &Graph) -> Self {
+        match found {
+            Ok(finding) => Self::found(name, about, finding, graph),
+            Err(words) => Self { lacks: Some(Lack::Data), ..Self::new(name, about, Verdict::NotChecked, words, graph) },
+        }
+    }
+
     /// Whether it must stop a run: a leak that the pipeline does not say is meant.
     pub fn stops(&self) -> bool {
         self.verdict == Verdict::Leak && self.allowed.is_none()
     }
+
+    /// The gravest of several checks of one thing is what they come to.
+    const fn gravity(&self) -> u8 {
+        match (self.verdict, self.lacks) {
+            (Verdict::Tight, _) => 0,
+            (Verdict::NotChecked, None | Some(Lack::Data)) => 1,
+            (Verdict::NotChecked, Some(Lack::Lineage)) => 2,
+            (Verdict::Leak, _) => 3,
+        }
+    }
 }
 
 /// All checks of the needed stages, as far as they can be made with the artifacts that are there.
-pub fn checks(graph: &Graph, needed: &[bool], locate: Locate<'_>) -> Vec<Check> {
-    let ids = || graph.order.iter().copied().filter(|id| needed[id.index()]);
+pub fn checks(graph: &Graph, needed: &[bool], evidence: &Evidence<'_>) -> Vec<Check> {
     let mut checks = of_graph(graph, needed);
-    checks
-        .extend(ids().filter(|id| writes(graph, *id, ArtifactType::Split)).flat_map(|id| of_split(graph, id, locate)));
-    checks.extend(ids().flat_map(|id| of_scoring(graph, id, locate)));
+    for (subject, about) in all_subjects(graph, needed) {
+        checks.extend(of_subject(graph, &subject, &about, evidence));
+    }
     checks.sort_by(|a, b| (a.name, &a.about).cmp(&(b.name, &b.about)));
     checks
 }
@@ -159,180 +207,148 @@ fn test_chooses(graph: &Graph, id: StageId) -> Check {
             graph,
         );
     }
-    let (mut seen, mut queue) = (BTreeSet::new(), vec![id]);
+    let (mut seen, mut queue) = (BTreeSet::from([id]), vec![id]);
     let mut choosing = None;
     while let Some(at) = queue.pop() {
-        for next in graph.consumers(at).filter(|next| seen.insert(*next)) {
-            if writes(graph, next, ArtifactType::Model) || writes(graph, next, ArtifactType::Split) {
-                choosing = choosing.or(Some(next));
-            }
-            queue.push(next);
-        }
+        choosing = choosing.or_else(|| chooses(graph, at));
+        queue.extend(graph.consumers(at).filter(|next| seen.insert(*next)));
     }
     let finding = match choosing {
-        Some(next) => Err(format!(
-            "`{}` makes a model or a split of what was found on the test part: let it read the validation part",
-            graph.stages[next].name
-        )),
+        Some(words) => Err(format!("{words} of what was found on the test part: let it read the validation part")),
         None => Ok("nothing that trains or divides reads its figures".to_owned()),
     };
     Check::found(Name::TestChooses, &stage.name, finding, graph)
 }
 
-/// The checks of a split, from its file and that of the sequences that it divides.
-pub fn of_split(graph: &Graph, id: StageId, locate: Locate<'_>) -> Vec<Check> {
+/// How a stage uses figures to choose, where it does.
+fn chooses(graph: &Graph, id: StageId) -> Option<String> {
     let name = &graph.stages[id].name;
-    let rest = [Name::TimeOrder, Name::Duplicates, Name::Target];
-    let not_checked = |names: &[Name], words: &str| {
-        names.iter().map(|check| Check::new(*check, name, Verdict::NotChecked, words, graph)).collect::<Vec<_>>()
-    };
-    let Some(path) = output(graph, id, ArtifactType::Split).and_then(|artifact| locate(id, artifact)) else {
-        return not_checked(&[&[Name::Users], rest.as_slice()].concat(), "the split is not made yet");
-    };
-    let split = match Split::read(&path) {
-        Ok(split) => split,
-        Err(error) => return not_checked(&[&[Name::Users], rest.as_slice()].concat(), &format!("{error:#}")),
-    };
-    let mut checks = vec![Check::found(Name::Users, name, data::users(&split), graph)];
-    match sequences_of(graph, id, locate) {
-        Ok(sequences) => {
-            checks.push(Check::found(Name::TimeOrder, name, data::time_order(&split, &sequences), graph));
-            checks.push(Check::found(Name::Duplicates, name, data::duplicates(&split, &sequences), graph));
-            checks.push(Check::found(Name::Target, name, data::target(&sequences), graph));
+    let makes = writes(graph, id, ArtifactType::Model) || writes(graph, id, ArtifactType::Split);
+    let makes = makes.then(|| format!("`{name}` makes a model or a split"));
+    let searched = graph.stages[id].written_name();
+    makes.or_else(|| is_searched(graph, id).then(|| format!("the search of `{searched}` makes further trials")))
+}
+
+/// What is checked by its data of the needed stages, each once, with what its checks are about.
+pub fn all_subjects(graph: &Graph, needed: &[bool]) -> BTreeMap<Subject, String> {
+    let mut all = BTreeMap::new();
+    for id in graph.order.iter().copied().filter(|id| needed[id.index()]) {
+        for (subject, about) in made_by(graph, id).into_iter().chain(subjects(graph, id)) {
+            all.entry(subject).or_insert(about);
         }
-        Err(words) => checks.extend(not_checked(&rest, &words)),
     }
-    checks
+    all
+}
+
+/// The splits that a stage makes, whoever reads them.
+fn made_by(graph: &Graph, id: StageId) -> Vec<(Subject, String)> {
+    let stage = &graph.stages[id];
+    let splits = stage.outputs.iter().filter(|port| port.artifact == ArtifactType::Split);
+    let split = |name: &str| division(graph, id, &Source::Output(id, name.to_owned()));
+    splits.map(|port| (Subject::Split(split(&port.name)), stage.name.clone())).collect()
+}
+
+/// What must be checked by its data for what a stage makes to be believed, with what the checks are about.
+pub fn subjects(graph: &Graph, id: StageId) -> Vec<(Subject, String)> {
+    let name = &graph.stages[id].name;
+    let of = |input: &Input| format!("{name}.{}", input.name.as_deref().unwrap_or(input.slot));
+    let mut subjects = Vec::new();
+    for input in inputs(graph, id, ArtifactType::Split) {
+        let about = producer(&input.source).map_or_else(|| of(input), |id| graph.stages[id].name.clone());
+        subjects.push((Subject::Split(division(graph, id, &input.source)), about));
+    }
+    if subjects.is_empty() {
+        return subjects;
+    }
+    let divided: BTreeSet<Source> = divisions(graph, id).into_iter().filter_map(|it| it.sequences).collect();
+    let others = inputs(graph, id, ArtifactType::Sequences).filter(|input| !divided.contains(&input.source));
+    subjects.extend(others.map(|input| (Subject::Sequences(input.source.clone()), of(input))));
+    subjects.extend(is_scoring(graph, id).then(|| (Subject::Scoring(id), name.clone())));
+    subjects
+}
+
+/// The stages whose files the checks of something read: none is whole before these have results or are gone.
+pub fn basis(graph: &Graph, subject: &Subject, gone: &BTreeSet<StageId>) -> BTreeSet<StageId> {
+    let divisions: BTreeSet<Division> = match subject {
+        Subject::Sequences(source) => return producer(source).into_iter().collect(),
+        Subject::Split(division) => BTreeSet::from([division.clone()]),
+        Subject::Scoring(id) => {
+            let models = inputs(graph, *id, ArtifactType::Model);
+            let saw = models.flat_map(|model| Lineage::of(graph, &model.source, gone).saw);
+            saw.map(|(division, _)| division).chain(divisions(graph, *id)).collect()
+        }
+    };
+    let sources = divisions.iter().flat_map(|it| std::iter::once(&it.split).chain(&it.sequences));
+    sources.filter_map(producer).filter(|id| !gone.contains(id)).collect()
+}
+
+/// The checks of something by its data, each by its name and what it is about.
+pub fn places(graph: &Graph, subject: &Subject, about: &str) -> BTreeSet<(Name, String)> {
+    match subject {
+        Subject::Split(_) => SPLIT.map(|name| (name, about.to_owned())).into(),
+        Subject::Sequences(_) => BTreeSet::from([(Name::Target, about.to_owned())]),
+        Subject::Scoring(id) => {
+            scored_models(graph, *id, &BTreeSet::new()).map(|(_, about)| (Name::Seen, about)).collect()
+        }
+    }
+}
+
+/// The checks of something by its data.
+pub fn of_subject(graph: &Graph, subject: &Subject, about: &str, evidence: &Evidence<'_>) -> Vec<Check> {
+    match subject {
+        Subject::Sequences(source) => vec![Check::looked(Name::Target, about, evidence.target(source), graph)],
+        Subject::Scoring(id) => of_scoring(graph, *id, evidence),
+        Subject::Split(division) => {
+            let divided = evidence.divided(division);
+            let found = [divided.users(), divided.time_order(), divided.duplicates(), divided.target()];
+            SPLIT.into_iter().zip(found).map(|(name, found)| Check::looked(name, about, found, graph)).collect()
+        }
+    }
 }
 
 /// The checks of a stage that scores models: whether any of them has seen what it is scored on.
-pub fn of_scoring(graph: &Graph, id: StageId, locate: Locate<'_>) -> Vec<Check> {
-    if !is_scoring(graph, id) {
-        return Vec::new();
-    }
-    let own = splits_of(graph, id);
-    let mut checks = Vec::new();
+fn of_scoring(graph: &Graph, id: StageId, evidence: &Evidence<'_>) -> Vec<Check> {
+    let own = divisions(graph, id);
+    let scored = own.first().map(|own| evidence.divided(own));
+    let own: BTreeSet<&Source> = own.iter().map(|own| &own.split).collect();
     // Models that share their trainings' splits are looked at once.
-    let mut known: BTreeMap<StageId, (Verdict, String)> = BTreeMap::new();
-    for input in inputs(graph, id, ArtifactType::Model) {
-        let Source::Output(model, _) = &input.source else { continue };
-        let about = format!("{}:{}", graph.stages[id].name, input.name.as_deref().unwrap_or(input.slot));
-        let others: Vec<StageId> = trained_under(graph, *model).difference(&own).copied().collect();
-        let mut verdict =
-            (Verdict::Tight, "trained, and its scaler fitted, under the split that it is scored under".to_owned());
-        for other in others {
-            let found = known.entry(other).or_insert_with(|| seen(graph, other, id, &own, locate));
-            if verdict.0 != Verdict::Leak {
-                verdict = found.clone();
+    let mut known = BTreeMap::new();
+    let mut look = |saw: (Division, Saw), scored: &Divided<'_>| -> Found {
+        let look = |(division, saw): &(Division, Saw)| evidence.divided(division).seen(*saw, scored, part(graph, id));
+        known.entry(saw).or_insert_with_key(look).clone()
+    };
+    let mut checks = Vec::new();
+    for (input, about) in scored_models(graph, id, evidence.gone) {
+        let lineage = Lineage::of(graph, &input.source, evidence.gone);
+        let tight = || "trained, and its scaler fitted, under the split that it is scored under".to_owned();
+        let mut check = match lineage.untold {
+            None => Check::new(Name::Seen, about, Verdict::Tight, tight(), graph),
+            Some(words) => {
+                Check { lacks: Some(Lack::Lineage), ..Check::new(Name::Seen, about, Verdict::NotChecked, words, graph) }
+            }
+        };
+        for saw in lineage.saw.into_iter().filter(|(division, _)| !own.contains(&division.split)) {
+            let Some(scored) = &scored else { continue };
+            let found = Check::looked(Name::Seen, &check.about, look(saw, scored), graph);
+            // Of two alike the later tells more.
+            if found.gravity() >= check.gravity() {
+                check = found;
             }
         }
-        checks.push(Check::new(Name::Seen, about, verdict.0, verdict.1, graph));
+        checks.push(check);
     }
     checks
 }
 
-/// Whether what another split gave to training is scored here.
-fn seen(
-    graph: &Graph,
-    other: StageId,
-    scoring: StageId,
-    own: &BTreeSet<StageId>,
-    locate: Locate<'_>,
-) -> (Verdict, String) {
-    let read = |id: StageId| -> Result<(Split, Sequences), String> {
-        let path = output(graph, id, ArtifactType::Split).and_then(|artifact| locate(id, artifact));
-        let split = Split::read(&path.ok_or("a split is not made yet")?).map_err(|error| format!("{error:#}"))?;
-        Ok((split, sequences_of(graph, id, locate)?))
-    };
-    let both = own
-        .first()
-        .ok_or_else(|| "it is scored under no split".to_owned())
-        .and_then(|own| Ok((read(other)?, read(*own)?)));
-    match both {
-        Err(words) => (Verdict::NotChecked, words),
-        Ok(((split, sequences), (own, own_sequences))) => {
-            match data::seen((&split, &sequences), (&own, &own_sequences), part(graph, scoring)) {
-                Ok(words) => (Verdict::Tight, words),
-                Err(words) => (Verdict::Leak, words),
-            }
-        }
-    }
-}
-
-/// The stages whose files the checks of a stage read: no check is whole before they have results.
-pub fn basis(graph: &Graph, id: StageId) -> BTreeSet<StageId> {
-    let mut splits = if divides(graph, id) { BTreeSet::from([id]) } else { splits_of(graph, id) };
-    if is_scoring(graph, id) {
-        splits.extend(producers(graph, id, ArtifactType::Model).flat_map(|model| trained_under(graph, model)));
-    }
-    let divided = splits.iter().flat_map(|split| producers(graph, *split, ArtifactType::Sequences));
-    divided.chain(splits.iter().copied()).collect()
-}
-
-/// The splits behind the training of a model, also those of the models that it went on from.
-fn trained_under(graph: &Graph, model: StageId) -> BTreeSet<StageId> {
-    let mut splits = splits_of(graph, model);
-    splits.extend(producers(graph, model, ArtifactType::Model).flat_map(|before| trained_under(graph, before)));
-    splits
-}
-
-/// The stages whose splits a stage reads.
-pub fn splits_of(graph: &Graph, id: StageId) -> BTreeSet<StageId> {
-    producers(graph, id, ArtifactType::Split).collect()
-}
-
-fn sequences_of(graph: &Graph, id: StageId, locate: Locate<'_>) -> Result<Sequences, String> {
-    let input = inputs(graph, id, ArtifactType::Sequences).next();
-    let path = match input.map(|input| &input.source) {
-        Some(Source::Output(producer, artifact)) => locate(*producer, artifact),
-        Some(Source::File(path)) => Some(path.clone()),
-        None => None,
-    };
-    let path = path.ok_or("the sequences that it divides are not at hand")?;
-    Sequences::read(&path).map_err(|error| format!("{error:#}"))
-}
-
-/// The stages that a stage has its inputs of a type from.
-fn producers(graph: &Graph, id: StageId, wanted: ArtifactType) -> impl Iterator<Item = StageId> {
-    inputs(graph, id, wanted).filter_map(|input| match &input.source {
-        Source::Output(producer, _) => Some(*producer),
-        Source::File(_) => None,
-    })
-}
-
-/// The inputs of a stage that are of a type.
-fn inputs(graph: &Graph, id: StageId, wanted: ArtifactType) -> impl Iterator<Item = &Input> {
-    graph.stages[id].inputs.iter().filter(move |input| match &input.source {
-        Source::Output(producer, name) => {
-            graph.stages[*producer].outputs.iter().any(|port| port.name == *name && port.artifact == wanted)
-        }
-        Source::File(_) => {
-            graph.stages[id].kind.inputs.iter().any(|port| port.name == input.slot && port.accepts == [wanted])
-        }
-    })
-}
-
-/// Whether a stage divides workouts into parts.
-pub fn divides(graph: &Graph, id: StageId) -> bool {
-    writes(graph, id, ArtifactType::Split)
-}
-
-fn writes(graph: &Graph, id: StageId, wanted: ArtifactType) -> bool {
-    output(graph, id, wanted).is_some()
-}
-
-fn output(graph: &Graph, id: StageId, wanted: ArtifactType) -> Option<&str> {
-    graph.stages[id].outputs.iter().find(|port| port.artifact == wanted).map(|port| &*port.name)
-}
-
-/// Whether a stage scores models.
-pub fn is_scoring(graph: &Graph, id: StageId) -> bool {
-    let reads = |wanted| inputs(graph, id, wanted).next().is_some();
-    graph.stages[id].params.get("part").is_some() && reads(ArtifactType::Model) && reads(ArtifactType::Split)
-}
-
-/// The part that a stage scores; the test where it does not say.
-fn part(graph: &Graph, id: StageId) -> Part {
-    let named = graph.stages[id].params["part"].as_str();
-    Part::ALL.into_iter().find(|part| Some(part.name()) == named).unwrap_or(Part::Test)
+/// The models that a stage scores, each with what its check is about.
+fn scored_models<'a>(
+    graph: &'a Graph,
+    id: StageId,
+    gone: &BTreeSet<StageId>,
+) -> impl Iterator<Item = (&'a Input, String)> {
+    // A trial that failed is gathered by nobody.
+    let is_there = |input: &&Input| producer(&input.source).is_none_or(|id| !gone.contains(&id));
+    let about =
+        move |input: &Input| format!("{}:{}", graph.stages[id].name, input.name.as_deref().unwrap_or(input.slot));
+    inputs(graph, id, ArtifactType::Model).filter(is_there).map(move |input| (input, about(input)))
 }

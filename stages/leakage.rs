@@ -16,6 +16,15 @@ const IDENTICAL: f64 = 0.9999;
 /// What a look at the data came to: nothing wrong, with what was looked at, or what is wrong, with an example.
 pub type Finding = Result<String, String>;
 
+/// What was seen of a split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Saw {
+    /// The parts on which a model is fitted and its training watched.
+    Training,
+    /// A part by whose figures models were chosen.
+    Choice(Part),
+}
+
 /// A workout of some part, as far as it can be told from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Span {
@@ -105,17 +114,21 @@ pub fn duplicates(split: &Split, sequences: &Sequences) -> Finding {
 }
 
 /// Whether a model was trained or chosen on workouts of the part that it is scored on; both sides with their sequences.
-pub fn seen(trained: (&Split, &Sequences), scored: (&Split, &Sequences), part: Part) -> Finding {
+pub fn seen(before: (&Split, &Sequences), saw: Saw, scored: (&Split, &Sequences), part: Part) -> Finding {
     let of = |(split, sequences): (&Split, &Sequences), wanted: &dyn Fn(Part) -> bool| {
         let spans = spans(split, sequences).into_iter().filter(|span| wanted(span.part));
         spans.map(|span| (span.workout, span.user, span.start)).collect::<BTreeSet<_>>()
     };
-    let (before, now) = (of(trained, &|other| other != Part::Test), of(scored, &|other| other == part));
+    let (was_seen, how): (&dyn Fn(Part) -> bool, _) = match &saw {
+        Saw::Training => (&|other| other != Part::Test, "trained on"),
+        Saw::Choice(chosen) => (&|other| other == *chosen, "chosen by"),
+    };
+    let (before, now) = (of(before, was_seen), of(scored, &|other| other == part));
     let mut seen = before.intersection(&now);
     match seen.next() {
-        None => Ok(format!("none of the {} workouts scored is among those that it was trained on", now.len())),
+        None => Ok(format!("none of the {} workouts scored is among those that it was {how}", now.len())),
         Some((workout, user, _)) => Err(format!(
-            "{} of the {} workouts scored are among those that it was trained on, such as {workout} of user {user}",
+            "{} of the {} workouts scored are among those that it was {how}, such as {workout} of user {user}",
             1 + seen.count(),
             now.len()
         )),
@@ -220,9 +233,12 @@ mod tests {
     fn a_model_must_not_have_seen_what_it_is_scored_on() {
         let (split, sequences) = data(SplitBy::User, &[(1, 7, 0, Train), (2, 8, 0, Validation), (3, 9, 0, Test)]);
         let (other, others) = data(SplitBy::User, &[(2, 8, 0, Test), (3, 9, 0, Test), (1, 70, 0, Test)]);
-        assert!(seen((&split, &sequences), (&split, &sequences), Test).is_ok());
+        assert!(seen((&split, &sequences), Saw::Training, (&split, &sequences), Test).is_ok());
         let told = "1 of the 3 workouts scored are among those that it was trained on, such as 2 of user 8";
-        assert_eq!(seen((&split, &sequences), (&other, &others), Test), Err(told.into()));
+        assert_eq!(seen((&split, &sequences), Saw::Training, (&other, &others), Test), Err(told.into()));
+        assert!(seen((&split, &sequences), Saw::Choice(Train), (&other, &others), Test).is_ok());
+        let told = "1 of the 3 workouts scored are among those that it was chosen by, such as 2 of user 8";
+        assert_eq!(seen((&split, &sequences), Saw::Choice(Validation), (&other, &others), Test), Err(told.into()));
     }
 
     #[test]

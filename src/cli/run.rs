@@ -8,7 +8,8 @@ use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::cluster;
-use crate::cli::leaks::{self, Watch};
+use crate::cli::leaks;
+use crate::cli::leaks::watch::Watch;
 use crate::cli::locked;
 use crate::cli::plan::tell_plan;
 use crate::cli::project::{self, Project, Selection};
@@ -21,7 +22,7 @@ use crate::engine::run::{self, Options, Tally};
 use crate::event::Event;
 use crate::executor::{Stop, memory};
 use crate::graph::{Graph, Stage, StageId};
-use crate::leakage;
+use crate::leakage::{self, Check};
 use crate::recipe::{self, Recipe};
 use crate::ui::output::{self, BAD, GOOD, ODD, paint};
 use crate::ui::progress::{Progress, Style};
@@ -111,7 +112,7 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
         output::say("nothing was run");
         return Ok(Exit::Fault);
     }
-    let Ended { tally, results, seconds, leaked } = execute(&project, needed, forced, args, session, &stop)?;
+    let Ended { tally, results, seconds, checks, leaked } = execute(&project, needed, forced, args, session, &stop)?;
     let graph = &project.graph;
     let drifted = locked.is_some_and(|file| locked::told_drift_of_results(&file, graph, &results));
     if args.lock && tally.failed == 0 && !tally.interrupted {
@@ -121,6 +122,9 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
     std::mem::forget((project, results));
     if session.format != Format::Json && !session.quiet {
         conclude(&tally, seconds, args, session);
+        if !tally.interrupted {
+            leaks::tell_not_made(&checks);
+        }
     }
     Ok(match tally {
         _ if leaked => Exit::Failed,
@@ -136,6 +140,8 @@ struct Ended {
     tally: Tally,
     results: Results,
     seconds: f64,
+    /// What the checks for leaks came to.
+    checks: Vec<Check>,
     /// Whether a leak stopped it.
     leaked: bool,
 }
@@ -178,7 +184,7 @@ fn execute(
             Event::Started { run, .. } => recipe.keep(text, &cache.store, run),
             Event::Done { seconds: took, run, .. } => {
                 seconds = *took;
-                recipe::keep_checks(&watch.made, &cache.store, run);
+                recipe::keep_checks(&watch.checks(), &cache.store, run);
             }
             _ => {}
         }
@@ -186,7 +192,7 @@ fn execute(
     };
     let (tally, results) = run::run(graph, cache, machine, &options, stop, &clusters, &mut show);
     clusters.into_values().for_each(|cluster| cluster.finish(tally.interrupted));
-    Ok(Ended { tally, results, seconds, leaked: !watch.leaks.is_empty() })
+    Ok(Ended { tally, results, seconds, checks: watch.checks(), leaked: !watch.leaks.is_empty() })
 }
 
 /// Runs the rounds of searches until nothing comes after their trials. Each round is a run of its own; what it decides

@@ -4,7 +4,6 @@
 //! The graph is put together from the records of results, in which each input is named by its content.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use pacer_stages::artifact::OutputPort;
@@ -16,7 +15,8 @@ use serde_json::Value;
 use crate::cache::{Cache, StageResult};
 use crate::digest::Digest;
 use crate::graph::{DeviceWish, Graph, Input, Resources, Source, Stage, StageId};
-use crate::leakage::{self, Check, Name, Verdict};
+use crate::leakage::evidence::{Content, Evidence, Findings};
+use crate::leakage::{self, Check, Name, Verdict, lineage};
 use crate::recipe;
 use crate::report::gather::{Run, StageRun};
 
@@ -33,51 +33,47 @@ pub fn checks(cache: &Cache, run: &Run) -> Vec<Check> {
             all.insert(place, check);
         }
     };
-    let told: BTreeSet<String> =
-        made.iter().filter(|check| check.verdict != Verdict::NotChecked).map(told_by_data).collect();
-    made.into_iter().filter(|check| check.verdict != Verdict::NotChecked).for_each(&mut take);
+    let made: Vec<Check> = made.into_iter().filter(|check| check.verdict != Verdict::NotChecked).collect();
+    let told: BTreeSet<(Name, String)> = made.iter().map(|check| (check.name, check.about.clone())).collect();
+    made.into_iter().for_each(&mut take);
     if let Some(graph) = graph(run) {
-        let all = vec![true; graph.stages.node_count()];
-        leakage::of_graph(&graph, &all).into_iter().for_each(&mut take);
-        let paths = Paths { cache, run, graph: &graph };
-        for id in graph.order.iter().copied() {
-            let is_told = told.contains(&format!("data {}", graph.stages[id].name));
-            if is_told {
-                continue;
+        let needed = vec![true; graph.stages.node_count()];
+        leakage::of_graph(&graph, &needed).into_iter().for_each(&mut take);
+        let contents = Contents { cache, run, graph: &graph };
+        let find = |source: &Source| contents.find(source);
+        let (gone, findings) = (BTreeSet::new(), Findings::load(&cache.store));
+        let evidence = Evidence { find: &find, gone: &gone, findings: &findings };
+        for (subject, about) in leakage::all_subjects(&graph, &needed) {
+            if !leakage::places(&graph, &subject, &about).is_subset(&told) {
+                leakage::of_subject(&graph, &subject, &about, &evidence).into_iter().for_each(&mut take);
             }
-            let locate = |id: StageId, artifact: &str| paths.locate(id, artifact);
-            if leakage::divides(&graph, id) {
-                leakage::of_split(&graph, id, &locate).into_iter().for_each(&mut take);
-            }
-            leakage::of_scoring(&graph, id, &locate).into_iter().for_each(&mut take);
         }
     }
     all.into_values().collect()
 }
 
-/// The stage that a check was made of by its data; something else where it was made by the graph alone.
-fn told_by_data(check: &Check) -> String {
-    let is_by_data = matches!(check.name, Name::TimeOrder | Name::Duplicates | Name::Seen);
-    let stage = match check.name {
-        Name::Seen => check.about.split_once(':').map_or(check.about.as_str(), |(stage, _)| stage),
-        _ => &check.about,
-    };
-    if is_by_data { format!("data {stage}") } else { "graph".to_owned() }
-}
-
-/// Where the artifacts of a run lie.
-struct Paths<'a> {
+/// What the artifacts of a run hold, and files by the digests that stand in its records.
+struct Contents<'a> {
     cache: &'a Cache,
     run: &'a Run,
     graph: &'a Graph,
 }
 
-impl Paths<'_> {
-    fn locate(&self, id: StageId, artifact: &str) -> Option<PathBuf> {
-        let stage = self.run.stages.iter().find(|stage| stage.name == self.graph.stages[id].name)?;
-        let artifact = stage.artifact(artifact)?;
-        let path = self.cache.blob(artifact).ok()?;
-        self.cache.store.has(&artifact.digest, artifact.bytes).then_some(path)
+impl Contents<'_> {
+    fn find(&self, source: &Source) -> Option<Content> {
+        let (digest, path) = match source {
+            Source::Output(id, name) => {
+                let stage = self.run.stages.iter().find(|stage| stage.name == self.graph.stages[*id].name)?;
+                let artifact = stage.artifact(name)?;
+                let is_here = self.cache.store.has(&artifact.digest, artifact.bytes);
+                (artifact.digest, self.cache.blob(artifact).ok().filter(|_| is_here))
+            }
+            Source::File(digest) => {
+                let digest = digest.to_str()?.parse().ok()?;
+                (digest, Some(self.cache.store.object_path(&digest)).filter(|path| path.exists()))
+            }
+        };
+        Some(Content { digest, path: path.ok_or("the store does not hold") })
     }
 }
 
@@ -87,26 +83,17 @@ fn graph(run: &Run) -> Option<Graph> {
     let done: Vec<&StageRun> = run.stages.iter().filter(|stage| with_result(stage)).collect();
     let mut stages = DiGraph::new();
     let mut made_by: HashMap<Digest, (StageId, String)> = HashMap::new();
-    let mut placed = Vec::new();
     for stage in done {
         let result = stage.result.as_ref()?;
-        let Some(node) = node(stage, result) else { continue };
+        let Some(mut node) = node(stage, result) else { continue };
+        node.inputs = inputs(&node, &result.record["inputs"], &made_by);
+        let producers: BTreeSet<StageId> =
+            node.inputs.iter().filter_map(|input| lineage::producer(&input.source)).collect();
         let id = stages.add_node(node);
+        producers.into_iter().for_each(|producer| _ = stages.update_edge(producer, id, ()));
         for artifact in &result.artifacts {
             made_by.entry(artifact.digest).or_insert_with(|| (id, artifact.name.clone()));
         }
-        placed.push((id, result));
-    }
-    for (id, result) in placed {
-        let inputs = inputs(&stages[id], &result.record["inputs"], &made_by);
-        for input in &inputs {
-            if let Source::Output(producer, _) = &input.source
-                && *producer != id
-            {
-                stages.update_edge(*producer, id, ());
-            }
-        }
-        stages[id].inputs = inputs;
     }
     let summary = &run.summary;
     let mut graph = Graph::new(summary.pipeline.clone(), summary.path.clone(), stages)?;
@@ -137,16 +124,18 @@ fn node(stage: &StageRun, result: &StageResult) -> Option<Stage> {
     })
 }
 
-/// The inputs of a stage that other stages made; files from elsewhere are left out, as nobody scores on them.
+/// The inputs of a stage: artifacts of those before it, and files from elsewhere, which are known by their digests alone.
+/// A stage that hands on what it reads is no maker of it.
 fn inputs(stage: &Stage, record: &Value, made_by: &HashMap<Digest, (StageId, String)>) -> Vec<Input> {
     let mut inputs = Vec::new();
     for port in stage.kind.inputs {
         let mut take = |name: Option<String>, value: &Value| {
-            let digest = value.as_str().and_then(|text| text.parse::<Digest>().ok());
-            if let Some((producer, artifact)) = digest.and_then(|digest| made_by.get(&digest)) {
-                let source = Source::Output(*producer, artifact.clone());
-                inputs.push(Input { slot: port.name, name, source, gathered: None });
-            }
+            let Some(digest) = value.as_str().and_then(|text| text.parse::<Digest>().ok()) else { return };
+            let source = match made_by.get(&digest) {
+                Some((producer, artifact)) => Source::Output(*producer, artifact.clone()),
+                None => Source::File(digest.hex().into()),
+            };
+            inputs.push(Input { slot: port.name, name, source, gathered: None });
         };
         match &record[port.name] {
             Value::Object(named) => named.iter().for_each(|(name, value)| take(Some(name.clone()), value)),

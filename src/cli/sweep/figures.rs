@@ -7,6 +7,7 @@ mod rests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use pacer_stages::artifact::ArtifactType;
 use pacer_stages::ranking::{self, Better, Configuration, Tried};
 use pacer_stages::stage::Metrics;
 use serde_json::Value;
@@ -16,7 +17,7 @@ pub use crate::cli::sweep::figures::rests::Rests;
 use crate::engine::plan::{Plan, PlanState, Planned};
 use crate::engine::reason::Reason;
 use crate::graph::{Source, StageId, Trial};
-use crate::leakage;
+use crate::leakage::lineage::{inputs, producer};
 
 /// Figures to rank by where none is named, the first that trials have.
 const USUAL: [&str; 4] = ["validation_mae", "mae", "loss", "figure"];
@@ -310,8 +311,8 @@ impl Known<'_> {
             return said;
         }
         let graph = &self.project.graph;
-        let splits = leakage::splits_of(graph, id);
-        let split = splits.first().and_then(|split| rests::split_of(&graph.stages[*split].params));
+        let made = inputs(graph, id, ArtifactType::Split).find_map(|input| producer(&input.source));
+        let split = made.and_then(|split| rests::split_of(&graph.stages[split].params));
         let data = if said.data.is_none() { self.data_above(id) } else { None };
         said.or(Rests { part: rests::part_of(metric).map(str::to_owned), split, data })
     }
