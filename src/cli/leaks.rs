@@ -78,10 +78,15 @@ pub fn tell_plan(checks: &[Check]) {
     output::print(&format!("{lines}{}: {sum}\n", paint(style, "leakage")));
 }
 
-/// Whether the graph alone shows a leak that is not meant, which is then told.
-pub fn stopped_by_graph(graph: &Graph, needed: &[bool]) -> bool {
+/// Whether the graph alone shows a leak that is not meant. Each is told once.
+pub fn stopped_by_graph(graph: &Graph, needed: &[bool], told: &mut Vec<Check>) -> bool {
     let checks = leakage::of_graph(graph, needed);
-    checks.iter().filter(|check| check.verdict == Verdict::Leak).for_each(tell);
+    for check in checks.iter().filter(|check| check.verdict == Verdict::Leak) {
+        if !told.contains(check) {
+            tell(check);
+            told.push(check.clone());
+        }
+    }
     checks.iter().any(Check::stops)
 }
 

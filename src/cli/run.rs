@@ -87,8 +87,13 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
     }
     let stop = Arc::new(Stop::default());
     if !args.dry_run {
+        let mut told = Vec::new();
+        if leaks::stopped_by_graph(&selection.project.graph, &selection.needed, &mut told) {
+            output::say("nothing was run");
+            return Ok(Exit::Fault);
+        }
         heed_signals(&stop)?;
-        selection = match settle_searches(selection, args, session, &stop)? {
+        selection = match settle_searches(selection, args, session, &stop, &mut told)? {
             Ok(selection) => selection,
             Err(exit) => return Ok(exit),
         };
@@ -107,10 +112,6 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
         let plan = plan::plan(graph, &needed, wishes, cache, machine)?;
         tell_plan(graph, &needed, &plan, cache, session.format)?;
         return Ok(Exit::Done);
-    }
-    if leaks::stopped_by_graph(graph, &needed) {
-        output::say("nothing was run");
-        return Ok(Exit::Fault);
     }
     let Ended { tally, results, seconds, checks, leaked } = execute(&project, needed, forced, args, session, &stop)?;
     let graph = &project.graph;
@@ -205,6 +206,7 @@ fn settle_searches(
     args: &RunArgs,
     session: &Session,
     stop: &Arc<Stop>,
+    told: &mut Vec<Check>,
 ) -> Result<Result<Selection, Exit>> {
     let talks = session.format != Format::Json && !session.quiet;
     if talks {
@@ -225,7 +227,11 @@ fn settle_searches(
         };
         let mut progress = advance(std::mem::take(&mut retry_failed))?;
         if let Advance::Waits(first) = progress {
-            let tally = execute(&selection.project, graph.needed(&first), Vec::new(), args, session, stop)?.tally;
+            let Ended { tally, leaked, .. } =
+                execute(&selection.project, graph.needed(&first), Vec::new(), args, session, stop)?;
+            if leaked {
+                return Ok(Err(Exit::Failed));
+            }
             if tally.interrupted || tally.failed > 0 {
                 return Ok(Err(if tally.interrupted { Exit::Interrupted } else { Exit::Failed }));
             }
@@ -251,6 +257,9 @@ fn settle_searches(
             Ok(selection) => selection,
             Err(exit) => return Ok(Err(exit)),
         };
+        if leaks::stopped_by_graph(&selection.project.graph, &selection.needed, told) {
+            return Ok(Err(Exit::Fault));
+        }
     }
 }
 

@@ -356,6 +356,31 @@ fn a_search_must_not_decide_by_the_test() {
 }
 
 #[test]
+fn a_leak_that_the_graph_shows_stops_a_search_before_it_begins() {
+    let text = "[pipeline]\n[stages.split]\nkind = \"split\"\ninputs.sequences = { path = \"sequences\" }\nby = \"workout\"\n\
+                [stages.score]\nkind = \"trivial\"\ninputs.files.split = \"split.split\"\n\
+                [stages.score.sweep]\nsalt = { choice = [\"p\", \"q\"] }\ntrials = 3\nsearch = { by = \"tpe\", startup = 2, round = 1 }\n";
+    let project = Project::new(text);
+    sequences(&project, &TIGHT, |target| (target * 7.0) % 5.0);
+    let said = run(&project);
+    let told = "✗ leak (users) in `split`: split by workout: runs of one user stand in several parts";
+    assert_eq!((said.code, leaks(&said)), (2, vec![told]), "{}", said.err);
+    assert!(said.err.ends_with("nothing was run\n") && project.stored("results").is_empty(), "{}", said.err);
+}
+
+#[test]
+fn a_leak_in_a_round_of_a_search_fails_the_run() {
+    let rows = [TIGHT.as_slice(), &[(7, 7, 9_000, Test)]].concat();
+    let project = project(SplitBy::User, &rows, "");
+    let text = COPIES.replace("ALLOW", "")
+        + "[stages.score]\nkind = \"trivial\"\ninputs.files.mean = \"mean\"\n\
+           [stages.score.sweep]\nsalt = { choice = [\"p\", \"q\"] }\ntrials = 3\nsearch = { by = \"tpe\", startup = 2, round = 1 }\n";
+    project.write("pipeline.toml", &text);
+    let told = "✗ leak (users) in `split`: 1 of 4 users are in several parts, such as user 7";
+    assert_eq!(leaks(&stopped(&project)), [told]);
+}
+
+#[test]
 fn what_only_the_remote_has_is_not_checked_before_it_is_here() {
     let rows = [TIGHT.as_slice(), &[(7, 7, 9_000, Test)]].concat();
     let remote = tempfile::tempdir().unwrap();
