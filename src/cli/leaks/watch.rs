@@ -275,6 +275,33 @@ model = "constant"
         }
     }
 
+    #[test]
+    fn what_was_found_is_known_without_reading_it_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, events) = leaking(folder.path());
+        let graph = resolve(&folder.path().join("pipeline.toml"), PIPELINE, &Overrides::default()).unwrap();
+        let done = Event::Done {
+            run: "run".into(),
+            ran: 3,
+            reused: 0,
+            failed: 0,
+            passed_over: 0,
+            skipped: 0,
+            interrupted: false,
+            seconds: 1.0,
+        };
+        let verdicts = || {
+            let mut watch = Watch::new(&graph, &cache, &Arc::new(Stop::default()), Vec::new());
+            events.iter().chain([&done]).for_each(|event| watch.see(event));
+            watch.checks()
+        };
+        let found = verdicts();
+        std::fs::remove_dir_all(cache.store.path("objects")).unwrap();
+        assert_eq!(verdicts(), found);
+        std::fs::remove_file(cache.store.path("index/leaks")).unwrap();
+        assert!(verdicts().iter().all(|check| check.lacks == Some(Lack::Data)));
+    }
+
     /// Models trained under two splits of a sweep, scored together under a third.
     const GATHERING: &str = r#"
 [stages.other]
