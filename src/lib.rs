@@ -121,8 +121,8 @@
 //!   before, and holds while these are the figures of today. A sweep that is killed and run again comes to the same
 //!   trials and runs the missing ones; on other data it decides anew.
 //! - A failed trial is remembered under its key and passed over. A run fails only where a stage failed that is no trial,
-//!   or where no trial of a sweep succeeded. What failed for a passing reason (a full disk, a worker of another build)
-//!   is not remembered.
+//!   where no trial of a sweep succeeded, or where one was made, and gathered with the others, and could not be kept.
+//!   What failed for a passing reason (a full disk, a worker of another build) is not remembered.
 //! - A worker process that took a job goes on to the next of its device; one in which something broke does not.
 //!
 //! # What is not guaranteed
@@ -138,7 +138,8 @@
 //! - That a stage runs at most once in the world: two processes on one store wait for each other, two stores do not.
 //! - That what no recent or pinned run reached stays: `gc` may free it.
 //! - That a collection of a remote spares a push that takes longer than its grace.
-//! - That a consumer's result means that its producer's is there: after a power cut the producer may have to run again.
+//! - That a consumer's result means that its producer's is there: after a power cut, or where the producer's result could
+//!   not be kept, which fails the run, the producer has to run again.
 //! - The form of files below the store. Scripts rely on `--format json` and on exit codes.
 #![doc = include_str!("threat_model.md")]
 #![doc = include_str!("planning.md")]

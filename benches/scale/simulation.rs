@@ -307,7 +307,7 @@ impl Simulation<'_> {
         }
         self.open -= 1;
         self.agenda.ended(id);
-        let lost = self.agenda.lose(id);
+        let lost = self.agenda.lose(id).unwrap_or_default();
         self.figures.failed += 1 + lost.with_it.len();
         self.go_on(lost.free);
     }

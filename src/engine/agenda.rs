@@ -27,6 +27,8 @@ enum State {
     Committing(Option<Leg>),
     /// Ended: done, failed or skipped.
     Ended,
+    /// Ended, and its consumers had gone on before; whatever its end was, nobody loses what they read.
+    HandedOn,
 }
 
 /// A stage that can start: the most urgent first, then the order of the file.
@@ -133,16 +135,16 @@ impl<'a> Agenda<'a> {
 
     /// A stage that was started has ended; whether its consumers had gone on before.
     pub fn ended(&mut self, id: StageId) -> bool {
-        let (leg, handed_on) = match self.states[id.index()] {
+        let (leg, ended) = match self.states[id.index()] {
             State::Committing(leg) => {
                 self.committing -= 1;
-                (leg, true)
+                (leg, State::HandedOn)
             }
-            _ => (self.stops_running(id), false),
+            _ => (self.stops_running(id), State::Ended),
         };
-        self.states[id.index()] = State::Ended;
+        self.states[id.index()] = ended;
         leg.into_iter().for_each(|leg| self.courses.end(leg));
-        handed_on
+        matches!(ended, State::HandedOn)
     }
 
     /// Gives back what a stage holds, and tells its course.
@@ -155,7 +157,7 @@ impl<'a> Agenda<'a> {
         leg
     }
 
-    /// A stage is over that was not started, or was told to have ended.
+    /// A stage is over that was not started.
     pub fn close(&mut self, id: StageId) {
         self.states[id.index()] = State::Ended;
     }
@@ -183,8 +185,12 @@ impl<'a> Agenda<'a> {
         *count == 0
     }
 
-    /// What a stage makes will not be there: closes those that cannot do without it.
-    pub fn lose(&mut self, id: StageId) -> Lost {
+    /// What a stage makes will not be there: closes those that cannot do without it. None where its consumers have gone
+    /// on with it, and so do not wait for it any more.
+    pub fn lose(&mut self, id: StageId) -> Option<Lost> {
+        if matches!(self.states[id.index()], State::HandedOn) {
+            return None;
+        }
         let graph = self.graph;
         let mut lost = Lost::default();
         let mut gone = vec![id];
@@ -203,7 +209,7 @@ impl<'a> Agenda<'a> {
                 }
             }
         }
-        lost
+        Some(lost)
     }
 
     /// A stage that was started cannot begin: some of its producers have to run `again`, of others that do already it
@@ -228,7 +234,7 @@ impl<'a> Agenda<'a> {
                     leg.iter().for_each(|leg| self.courses.leave(*leg, consumer));
                     *state = State::Waiting(1);
                 }
-                State::Unneeded | State::Running(..) | State::Committing(_) | State::Ended => {}
+                State::Unneeded | State::Running(..) | State::Committing(_) | State::Ended | State::HandedOn => {}
             }
         }
     }
@@ -325,10 +331,24 @@ mod tests {
         let graph = graph(5, &[(0, 2), (1, 3), (2, 4), (3, 4)], &[4]);
         let mut agenda = agenda(&graph, 2);
         agenda.close(id(0));
-        assert_eq!(agenda.lose(id(0)), Lost { with_it: vec![(id(2), id(0))], free: vec![] });
+        assert_eq!(agenda.lose(id(0)), Some(Lost { with_it: vec![(id(2), id(0))], free: vec![] }));
         agenda.close(id(1));
-        assert_eq!(agenda.lose(id(1)), Lost { with_it: vec![(id(3), id(1))], free: vec![id(4)] });
+        assert_eq!(agenda.lose(id(1)), Some(Lost { with_it: vec![(id(3), id(1))], free: vec![id(4)] }));
         assert_eq!(agenda.close_the_rest(), [id(4)]);
+    }
+
+    #[test]
+    fn what_was_handed_on_and_then_fails_is_waited_for_once() {
+        let graph = graph(3, &[(0, 2), (1, 2)], &[2]);
+        let mut agenda = agenda(&graph, 2);
+        ready(&mut agenda, &[id(0), id(1)]);
+        assert_eq!(start(&mut agenda), [0, 1]);
+        agenda.made(id(0));
+        assert_eq!(agenda.provide(id(0)), []);
+        assert!(agenda.ended(id(0)));
+        assert_eq!(agenda.lose(id(0)), None, "who gathers it has it, and waits for the other");
+        agenda.made(id(1));
+        assert_eq!(agenda.provide(id(1)), [id(2)]);
     }
 
     #[test]

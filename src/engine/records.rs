@@ -38,6 +38,8 @@ pub struct Prepared {
     pub key: Digest,
     /// Input files with their stamps when they were hashed.
     pub files: Vec<(PathBuf, Stamp)>,
+    /// Whether all inputs are; else the key means nothing.
+    pub is_known: bool,
 }
 
 /// What is known of other stages when the record of one is made.
@@ -60,6 +62,7 @@ pub fn prepare(
     let stage = &graph.stages[id];
     let mut digests: Map<String, Value> = Map::new();
     let mut files = Vec::new();
+    let mut is_known = true;
     for input in &stage.inputs {
         let digest = match &input.source {
             Source::File(path) => {
@@ -70,7 +73,10 @@ pub fn prepare(
             Source::Output(producer, _) if input.gathered.is_some() && known.gone.contains(producer) => continue,
             Source::Output(producer, name) => match known.results.get(producer) {
                 Some(hit) => hit.artifact(name)?.digest.hex(),
-                None => UNKNOWN.to_owned(),
+                None => {
+                    is_known = false;
+                    UNKNOWN.to_owned()
+                }
             },
         };
         place(input, digest, &mut digests);
@@ -88,7 +94,7 @@ pub fn prepare(
         numeric: numeric(graph, id, machine)?,
         environment: environment(&stage.params)?,
     });
-    Ok(Prepared { key: record.key(), record, files })
+    Ok(Prepared { key: record.key(), record, files, is_known })
 }
 
 fn place(input: &Input, digest: String, digests: &mut Map<String, Value>) {

@@ -230,10 +230,12 @@ impl<'a> Scheduler<'a> {
                 Err(error) => {
                     let message = format!("{error:#}");
                     let failure = Failure { class: FailureClass::Error, message, parameter: None };
+                    self.agenda.close(id);
                     queue.extend(self.failed(id, failure));
                     continue;
                 }
             };
+            assert!(prepared.is_known, "a stage is decided about when what it reads is there or lost");
             match self.index.find(stage, &prepared.key, self.cache) {
                 Found::Hit(hit) if !self.options.forced.contains(&id) => {
                     self.agenda.close(id);
@@ -374,7 +376,6 @@ impl<'a> Scheduler<'a> {
 
     /// Tells of a failure; returns the stages that go on without this one.
     fn failed(&mut self, id: StageId, failure: Failure) -> Vec<StageId> {
-        self.agenda.close(id);
         let stage = self.name(id);
         if failure.class == FailureClass::Interrupted && self.stop.requested() {
             self.tally.skipped += 1;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use pacer_stages::fingerprint;
 use pacer_stages::job::{Device, JOB_VERSION, Job, Slot};
 use pacer_stages::stage::{Interrupted, Metrics, Notice};
@@ -36,8 +36,11 @@ const REMEDIES: [(&[&str], &str); 3] = [
 ];
 
 /// What failures say that are mended by setting something up, or by running again.
-const OF_THE_SETUP: [&str; 5] =
-    [REBUILD, "cannot be started", "pacer-worker` is not beside", "run again", "is not on the PATH"];
+const OF_THE_SETUP: [&str; 6] =
+    [REBUILD, "cannot be started", "pacer-worker` is not beside", "run again", "is not on the PATH", UNKEPT];
+
+/// What is said of a result that the store does not take.
+const UNKEPT: &str = "it was made, but its result cannot be kept";
 
 /// What a stage's thread tells the scheduler.
 pub enum Message {
@@ -246,7 +249,7 @@ impl Task<'_> {
         if self.hand_on {
             self.tell(Message::Made(self.id, pending.hit()));
         }
-        let committed = pending.publish()?;
+        let committed = pending.publish().context(UNKEPT)?;
         Ok(Ran { hit: committed.hit, metrics, peak_bytes, diverged: committed.diverged })
     }
 

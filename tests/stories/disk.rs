@@ -1,6 +1,10 @@
 //! Disks that are full, broken or read-only, at every call: the program ends in order and says what to do, and the
 //! next run on the same store ends with the same bytes.
 
+use std::fs;
+
+use serde_json::Value;
+
 use crate::harness::{Digests, Project, Said, chain, not_checked, tell, thorough};
 use crate::tracer::calls::Calls;
 use crate::tracer::{Act, Fault, Traced, Whose, trace};
@@ -9,6 +13,20 @@ use crate::tracer::{Act, Fault, Traced, Whose, trace};
 const STRIDE: usize = 5;
 
 const PLAIN: [&str; 1] = ["pipeline.toml"];
+
+/// Two trials, one quick and one slow, and who gathers them.
+const GATHERED: &str = r#"
+[stages.toy]
+kind = "command"
+outputs = { text = "file" }
+
+[stages.toy.sweep]
+run = [["sh", "-c", "echo quick > {outputs.text}"], ["sh", "-c", "sleep 1; echo slow > {outputs.text}"]]
+
+[stages.both]
+kind = "trivial"
+inputs.files = { toy = "toy" }
+"#;
 
 /// A sort of broken disk.
 struct Broken {
@@ -195,4 +213,36 @@ fn a_small_file_system_that_is_full_then_larger_then_read_only() {
     // The store of the others is the folder that lay below the mount.
     project.run(&[]);
     assert_eq!(shown["artifacts"][0]["digest"], project.show("import")["artifacts"][0]["digest"]);
+}
+
+#[test]
+fn a_trial_that_is_made_and_cannot_be_kept_is_gathered_with_the_others_and_fails_the_run() {
+    let project = Project::new(GATHERED);
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let planned = project.plan(&[]);
+    let quick = planned[0].rsplit_once(' ').unwrap().0.to_owned();
+    let explained = project.pacer(&["explain", "pipeline.toml", &quick, "--format", "json"]).out;
+    let key = text(&serde_json::from_str::<Value>(&explained).unwrap()["key"]);
+    // No file can be renamed to where a folder lies.
+    let in_the_way = project.path("store/results").join(&key[..2]).join(format!("{key}.json"));
+    fs::create_dir_all(&in_the_way).unwrap();
+    let said = project.pacer(&["run", "pipeline.toml", "--format", "json", "--jobs", "2", "--lock"]);
+    let events: Vec<Value> = said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let event = |sort: &str, stage: &str| {
+        let found = events.iter().find(|event| event["event"] == sort && event["stage"] == stage);
+        found.unwrap_or_else(|| panic!("no {sort} of {stage}\n{}", said.out))
+    };
+    assert!(text(&event("failed", &quick)["message"]).contains("its result cannot be kept"), "{}", said.out);
+    let both = text(&event("finished", "both")["key"]);
+    let kept = fs::read(project.path("store/results").join(&both[..2]).join(format!("{both}.json"))).unwrap();
+    let kept: Value = serde_json::from_slice(&kept).unwrap();
+    let read = kept["record"]["inputs"]["files"].as_object().unwrap();
+    assert!(read.len() == 2 && read.values().all(|digest| text(digest).len() == 64), "{read:?}");
+    let last = events.last().unwrap();
+    let told = ["ran", "failed", "passed_over", "skipped"].map(|of| last[of].as_u64().unwrap());
+    assert_eq!((told, said.code), ([2, 1, 0, 0], 1), "{last}");
+    assert!(!project.path("pipeline.lock").exists(), "what is not there cannot be locked");
+    fs::remove_dir(in_the_way).unwrap();
+    assert_eq!(project.ran(&["--lock"]), [quick.as_str()], "it is no failure to be remembered");
+    assert!(fs::read_to_string(project.path("pipeline.lock")).unwrap().contains(&key));
 }

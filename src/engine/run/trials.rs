@@ -36,9 +36,9 @@ pub fn gathered(graph: &Graph, id: StageId, gone: &BTreeSet<StageId>) -> Vec<Gat
 
 impl Scheduler<'_> {
     /// Takes a stage out that failed or cannot be run, and with it those that cannot do without it. Returns those that
-    /// gather it and wait for nothing more.
+    /// gather it and wait for nothing more. What was handed on stays, for its consumers name it by its content.
     pub(super) fn lose(&mut self, id: StageId) -> Vec<StageId> {
-        let lost = self.agenda.lose(id);
+        let Some(lost) = self.agenda.lose(id) else { return Vec::new() };
         self.gone.insert(id);
         for (consumer, producer) in lost.with_it {
             self.gone.insert(consumer);
@@ -105,12 +105,16 @@ impl Scheduler<'_> {
     }
 
     /// Counts failures: those of trials of which others succeeded are passed over, for the run did what it could be
-    /// asked for.
+    /// asked for. One whose result was handed on and then could not be kept is not: nobody went on without it, and what
+    /// was made from it stands in the store where it does not. It is no result of the run.
     pub(super) fn count_failures(&mut self) {
         let graph = self.graph;
+        let failures = self.failures.iter().copied();
+        let unkept: BTreeSet<StageId> = failures.filter(|id| self.results.remove(id).is_some()).collect();
         let group = |id: &StageId| graph.stages[*id].trial.as_ref().map(|trial| trial.group.as_str());
         let succeeded: BTreeSet<&str> = self.results.keys().filter_map(group).collect();
-        let is_passed_over = |id: &&StageId| group(id).is_some_and(|group| succeeded.contains(group));
+        let is_passed_over =
+            |id: &&StageId| !unkept.contains(id) && group(id).is_some_and(|group| succeeded.contains(group));
         self.tally.passed_over = self.failures.iter().filter(is_passed_over).count();
         self.tally.failed = self.failures.len() - self.tally.passed_over;
     }
