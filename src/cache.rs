@@ -191,10 +191,24 @@ impl StageResult {
         Self { sum: Some(self.sum_of_all()), ..self }
     }
 
+    /// Whether its stage made the bytes of an artifact, rather than handed on what it had read.
+    pub fn made(&self, artifact: &Digest) -> bool {
+        !names(&self.record["inputs"], &artifact.hex())
+    }
+
     /// The digest of all but itself.
     fn sum_of_all(&self) -> Digest {
         let plain = serde_json::to_vec(&Self { sum: None, ..self.clone() }).expect("a result is plain data");
         Digest::of(&plain)
+    }
+}
+
+/// Whether a text stands among the inputs of a record.
+fn names(inputs: &Value, wanted: &str) -> bool {
+    match inputs {
+        Value::String(text) => text == wanted,
+        Value::Object(entries) => entries.values().any(|value| names(value, wanted)),
+        _ => false,
     }
 }
 

@@ -36,7 +36,7 @@ pub struct Configuration {
 
 impl Provenance {
     /// Reads all results of a store. Where several hold the same artifact, the one with a preferred key made it, else
-    /// the one with the smallest key.
+    /// the one with the smallest key; none of those that read it and handed it on.
     pub fn of(cache: &Cache, preferred: &BTreeSet<Digest>) -> Self {
         let keys = keys(cache);
         let read = |key: &Digest| Some((*key, cache.result(key).ok()?));
@@ -44,7 +44,7 @@ impl Provenance {
         let mut made_by = HashMap::new();
         let (liked, others): (Vec<_>, Vec<_>) = results.values().partition(|result| preferred.contains(&result.key));
         for result in liked.into_iter().chain(others) {
-            for artifact in &result.artifacts {
+            for artifact in result.artifacts.iter().filter(|artifact| result.made(&artifact.digest)) {
                 made_by.entry(artifact.digest).or_insert(result.key);
             }
         }
@@ -308,5 +308,26 @@ mod tests {
         let smallest = keys.into_iter().min().unwrap();
         assert_eq!(Provenance::of(&cache, &BTreeSet::new()).origin(&digest("same")).unwrap().key, smallest);
         assert_eq!(keys_beginning(&cache, &smallest.hex()[..10]), [smallest]);
+    }
+
+    #[test]
+    fn who_hands_on_what_it_read_did_not_make_it_whichever_key_is_the_smaller() {
+        let mut smaller = BTreeSet::new();
+        for n in 0..16 {
+            let folder = tempfile::tempdir().unwrap();
+            let cache = Cache::of(Store::open(folder.path()).unwrap());
+            model(&cache, "best", n, 8, "fine");
+            model(&cache, "other", n + 100, 8, "fine");
+            let maker = Provenance::of(&cache, &BTreeSet::new()).origin(&digest("best")).unwrap().key;
+            let inputs = json!({"models": {"a": digest("best").hex(), "b": digest("other").hex()}});
+            let record = json!({"kind": "choose", "params": {"n": n}, "inputs": inputs});
+            let copier = keep(&cache, ArtifactType::Model, "best", record);
+            let provenance = Provenance::of(&cache, &BTreeSet::from([maker, copier]));
+            assert_eq!(provenance.origin(&digest("best")).unwrap().key, maker);
+            let of = |content: &str| provenance.configuration(&digest(content)).unwrap().id;
+            assert_eq!(of("best"), of("other"), "they differ in their seeds alone");
+            smaller.insert(copier < maker);
+        }
+        assert_eq!(smaller.len(), 2, "both orders of the keys were tried");
     }
 }

@@ -91,7 +91,7 @@ fn graph(run: &Run) -> Option<Graph> {
             node.inputs.iter().filter_map(|input| lineage::producer(&input.source)).collect();
         let id = stages.add_node(node);
         producers.into_iter().for_each(|producer| _ = stages.update_edge(producer, id, ()));
-        for artifact in &result.artifacts {
+        for artifact in result.artifacts.iter().filter(|artifact| result.made(&artifact.digest)) {
             made_by.entry(artifact.digest).or_insert_with(|| (id, artifact.name.clone()));
         }
     }
