@@ -41,7 +41,12 @@ pub fn run(params: &Value, context: &Context<'_>) -> Result<Metrics> {
     let length = weights::len(network.parameters());
     let mut keeper = Keeper::new(context, parts.identity(context.job, &course, &start)?, length);
     let trained = train(&*network, &start, &parts, &recipe, &mut keeper, context)?;
-    config.training = parts.training(&sequences, &split, context.job.seed);
+    let training = parts.training(&sequences, &split, context.job.seed);
+    // What the backbone learnt from, the network says too.
+    config.training = match &backbone {
+        Some(backbone) => outcome::joined(&backbone.config.training, training),
+        None => training,
+    };
     let model = Model { config, tensors: weights::unpack(network.parameters(), &trained.theta) };
     model.write(&context.output(&Pretrain::MODEL))?;
     outcome::warn_if_idle(&trained, context);

@@ -49,7 +49,7 @@ pub fn warn_if_idle(trained: &Trained, context: &Context<'_>) {
     }
 }
 
-/// The record of a model that was trained twice: counts of the later training, data of both.
+/// The record of a model that was trained twice, or over another one: counts of the later training, data of both.
 pub fn joined(before: &Training, after: Training) -> Training {
     Training { data: before.data.and(after.data), ..after }
 }

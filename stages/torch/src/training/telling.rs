@@ -2,7 +2,7 @@
 //! than one value.
 
 use pacer_stages::model::Model;
-use pacer_stages::sequences::Sequences;
+use pacer_stages::sequences::{DataSource, Sequences};
 use pacer_stages::stage::Blame;
 use pacer_stages::table::Table;
 use serde_json::{Value, json};
@@ -85,6 +85,22 @@ fn a_network_with_a_backbone_begins_with_the_error_of_the_ridge_and_leaves_it_as
         model.tensors["backbone.weight"].values.iter().map(|value| value.to_bits()).collect::<Vec<_>>()
     };
     assert_eq!(backbone("first/model.safetensors"), backbone("other/model.safetensors"));
+}
+
+#[test]
+fn a_backbone_of_simulated_runs_makes_the_data_of_a_network_mixed() {
+    let world = World::usual();
+    let ridge = json!({ "model": "ridge", "features": ["speed", "grade"] });
+    assert_eq!(world.run("baseline", "ridge", ridge).unwrap()["data"], "synthetic");
+    let mut recorded = sequences(40, 30);
+    recorded.header.data = DataSource::Recorded;
+    recorded.write(&world.path("sequences.safetensors")).unwrap();
+    for (kind, data) in [("pretrain", DataSource::Recorded), ("pretrain over ridge", DataSource::Mixed)] {
+        world.run(kind, "first", quick(json!({}))).unwrap();
+        let model = Model::read(&world.path("first/model.safetensors")).unwrap();
+        assert_eq!(model.config.training.data, data);
+        assert_eq!(world.run("evaluate", "scored", json!({})).unwrap()["lstm"]["data"], data.name());
+    }
 }
 
 #[test]
