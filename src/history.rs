@@ -53,6 +53,10 @@ pub struct Best {
     pub mae: f64,
     /// The part that it was scored on.
     pub part: String,
+    /// Where the data came from: `recorded`, `synthetic` or `mixed`; none where the stage did not say.
+    pub data: Option<String>,
+    /// What kept train and test apart; none where the stage did not say.
+    pub split: Option<String>,
     /// The stage that scored.
     pub stage: String,
     /// The model; none where the stage has but one.
@@ -216,15 +220,24 @@ impl Told {
 impl Best {
     /// The best error that a stage's figures tell.
     pub fn of(stage: &str, metrics: &Metrics) -> Option<Self> {
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
         let trained = metrics.get("validation_mae").and_then(Value::as_f64).map(|mae| Self {
             mae,
             part: "validation".into(),
+            data: text(metrics.get("data")),
+            split: text(metrics.get("split")),
             stage: stage.to_owned(),
             model: None,
         });
         let scored = metrics.iter().filter_map(|(model, figures)| {
-            let (mae, part) = (figures.get("mae")?.as_f64()?, figures.get("part")?.as_str()?);
-            Some(Self { mae, part: part.to_owned(), stage: stage.to_owned(), model: Some(model.clone()) })
+            Some(Self {
+                mae: figures.get("mae")?.as_f64()?,
+                part: text(figures.get("part"))?,
+                data: text(figures.get("data")),
+                split: text(figures.get("split")),
+                stage: stage.to_owned(),
+                model: Some(model.clone()),
+            })
         });
         Self::among(scored.chain(trained))
     }
@@ -258,6 +271,20 @@ mod tests {
         assert_eq!(best(test), Some((4.0, "test".into(), Some("b".into()))));
         assert_eq!(best(json!({"validation_mae": 9.5, "epochs": 3})), Some((9.5, "validation".into(), None)));
         assert_eq!(best(json!({"workouts": 3, "a": {"mae": 5.0}})), None);
+    }
+
+    #[test]
+    fn an_error_says_what_it_rests_on_where_its_stage_did() {
+        let basis = |metrics: Value| {
+            let best = Best::of("it", metrics.as_object().unwrap()).unwrap();
+            (best.data, best.split)
+        };
+        let told = |data: &str, split: &str| (Some(data.to_owned()), Some(split.to_owned()));
+        let scored = json!({"a": {"mae": 5.0, "part": "test", "data": "mixed", "split": "time"}});
+        assert_eq!(basis(scored), told("mixed", "time"));
+        let trained = json!({"validation_mae": 9.5, "data": "synthetic", "split": "user"});
+        assert_eq!(basis(trained), told("synthetic", "user"));
+        assert_eq!(basis(json!({"validation_mae": 9.5})), (None, None));
     }
 
     #[test]

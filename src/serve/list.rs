@@ -99,7 +99,8 @@ fn table(found: &[Past], more: usize, asked: &Asked) -> String {
 }
 
 fn row(past: &Past) -> String {
-    let [id, date, pipeline, state, took, reused, ran, failed, mae, of] = runs::row(past).map(|cell| escape(&cell));
+    let [id, date, pipeline, state, took, reused, ran, failed, mae, data, split, of] =
+        runs::row(past).map(|cell| escape(&cell));
     let sign = match past.stands {
         Stands::Running => "▸",
         Stands::Done => "✓",
@@ -111,7 +112,7 @@ fn row(past: &Past) -> String {
     format!(
         "<tr><td><input type=\"checkbox\" name=\"run\" value=\"{id}\" aria-label=\"run {id}\"></td>\
          <td class=\"id\"><a href=\"/runs/{id}\">{id}</a></td><td>{date}</td><td>{pipeline}</td>\
-         <td class=\"{class}\">{sign} {state}</td>{}{}{}{}{}<td>{of}</td></tr>\n",
+         <td class=\"{class}\">{sign} {state}</td>{}{}{}{}{}<td data-label=\"data\">{data}</td><td data-label=\"split\">{split}</td><td>{of}</td></tr>\n",
         labelled("took", took),
         labelled("reused", reused),
         labelled("ran", ran),

@@ -5,6 +5,7 @@ use pacer_stages::comparison::{Comparison, Difference, Judged, PartDifference, R
 use pacer_stages::inference::DRAWS;
 
 use crate::compare::Answer;
+use crate::compare::basis::Basis;
 use crate::ui::output;
 use crate::ui::section::{self, Section, optional};
 use crate::ui::tables::Rows;
@@ -44,7 +45,13 @@ pub fn csv(answer: &Answer) -> String {
         "p_seeds",
         "p_holm",
         "verdict",
+        "data",
+        "split",
+        "part",
+        "notes",
     ]);
+    // A row that is taken out of its file still says what it rests on.
+    let (basis, notes) = (known(&answer.basis), answer.notes.join("; "));
     let number = |value: Option<f64>| optional(value, |value| format!("{value:.4}"));
     for row in &answer.comparison.rows {
         let it = row.difference.as_ref();
@@ -66,9 +73,18 @@ pub fn csv(answer: &Answer) -> String {
             number(it.and_then(|it| it.p_seeds)),
             number(it.and_then(|it| it.p_holm)),
             optional(it, |it| it.judgement.verdict.name().to_owned()),
+            basis[0].clone(),
+            basis[1].clone(),
+            basis[2].clone(),
+            notes.clone(),
         ]);
     }
     rows.csv()
+}
+
+/// The data, the split and the part, in words.
+fn known(Basis { data, split, part }: &Basis) -> [String; 3] {
+    [data, split, part].map(|values| if values.is_empty() { "unknown".to_owned() } else { values.join(" and ") })
 }
 
 /// Its parts, for pages.
@@ -88,13 +104,8 @@ pub fn sections(answer: &Answer) -> Vec<Section> {
 
 fn basis(answer: &Answer) -> String {
     let comparison = &answer.comparison;
-    let known = |values: &[String]| if values.is_empty() { "unknown".to_owned() } else { values.join(" and ") };
-    let what = format!(
-        "part {}, split by {}, data {}",
-        known(&answer.basis.part),
-        known(&answer.basis.split),
-        known(&answer.basis.data)
-    );
+    let [data, split, part] = known(&answer.basis);
+    let what = format!("part {part}, split by {split}, data {data}");
     let sizes = format!(
         "{} of {}, {} samples",
         Unit::Workout.count(comparison.workouts),

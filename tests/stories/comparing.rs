@@ -282,9 +282,9 @@ fn two_versions_are_paired_by_name_and_what_did_not_change_stands_once() {
     "#);
     let one_model = lab.told(&[&format!("{one}:net"), &format!("{other}:net"), "--format", "csv"]);
     assert_snapshot!(one_model.replace(&one[..12], "<key of one>").replace(&other[..12], "<key of two>"), @r"
-    configuration,against,seeds,mae,sd,mae_points,bias,worst_tenth,difference,low,high,improved,p_units,p_seeds,p_holm,verdict
-    <key of one>:net,,1,5.0000,,5.0000,5.0000,5.0000,,,,,,,,
-    <key of two>:net,<key of one>:net,1,4.5000,,4.5000,4.5000,5.0000,-0.5000,-0.7500,-0.2500,0.5000,0.0006,1.0000,1.0000,cannot tell
+    configuration,against,seeds,mae,sd,mae_points,bias,worst_tenth,difference,low,high,improved,p_units,p_seeds,p_holm,verdict,data,split,part,notes
+    <key of one>:net,,1,5.0000,,5.0000,5.0000,5.0000,,,,,,,,,recorded,user,test,
+    <key of two>:net,<key of one>:net,1,4.5000,,4.5000,4.5000,5.0000,-0.5000,-0.7500,-0.2500,0.5000,0.0006,1.0000,1.0000,cannot tell,recorded,user,test,
     ");
 }
 

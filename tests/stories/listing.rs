@@ -43,10 +43,10 @@ fn runs_are_listed_newest_first_with_what_they_did() {
         [&cells[2..4], &cells[5..]].concat().join(",") + "\n"
     });
     assert_snapshot!(rows.collect::<String>(), @r"
-    pipeline,state,reused,ran,failed,best mae,of
-    pipeline,failed,2,0,1,,
-    pipeline,done,3,0,0,,
-    pipeline,done,0,3,0,,
+    pipeline,state,reused,ran,failed,best mae,data,split,of
+    pipeline,failed,2,0,1,,,,
+    pipeline,done,3,0,0,,,,
+    pipeline,done,0,3,0,,,,
     ");
 }
 

@@ -149,9 +149,11 @@ fn ticked_runs_are_compared_and_a_refusal_is_told_as_text() {
         let cells: Vec<&str> = line.split(',').collect();
         let mae: f64 = cells[3].parse().unwrap();
         assert!(page.contains(cells[0]) && page.contains(&format!("{mae:.2}")), "{line}\n{page}");
-        assert!(page.contains(cells.last().unwrap()), "{line}");
+        assert!(page.contains(cells[15]) && cells[16..19] == ["synthetic", "user", "validation"], "{line}");
+        assert!(cells[19].starts_with("\"SYNTHETIC data: simulated runners"), "{line}");
     }
     assert!(page.contains("class=\"verdict"), "{page}");
+    assert_eq!(server.page("/").matches("<td data-label=\"data\">synthetic</td>").count(), 3);
     let refused = server.page(&format!("/compare?run={first}&run={test}"));
     assert!(refused.contains("cannot be compared"), "{refused}");
     assert!(server.page("/compare").contains("Tick runs"));

@@ -302,5 +302,20 @@ fn a_narrow_terminal_lists_runs_with_fewer_columns_and_whole_names() {
     assert!(lines[1].starts_with(&run) && lines[1].contains("done"), "{lines:#?}");
     assert!(lines[2].starts_with("no room for date (UTC), of"), "{lines:#?}");
     let (lines, _) = call_on(&project, 200, &["ls"]);
-    assert!(lines.len() == 2 && lines[0].ends_with("best mae  of"), "{lines:#?}");
+    assert!(lines.len() == 2 && lines[0].ends_with("best mae  data  split  of"), "{lines:#?}");
+}
+
+#[test]
+fn no_width_of_a_terminal_shows_an_error_without_the_data_that_it_rests_on() {
+    let project = Project::new(
+        "[stages.scored]\nkind = \"command\"\noutputs = { figures = \"metrics\" }\nrun = [\"sh\", \"-c\", \"\"\"\n\
+         echo '{\"net\": {\"mae\": 5.0, \"part\": \"test\", \"data\": \"synthetic\", \"split\": \"user\"}}' > {outputs.figures}\"\"\"]\n",
+    );
+    assert_eq!(project.run(&[])["failed"], 0);
+    let shown = [60, 80, 200].map(|columns| {
+        let (lines, _) = call_on(&project, columns, &["ls"]);
+        assert!(lines[..2].iter().all(|line| line.chars().count() <= usize::from(columns)), "{lines:#?}");
+        ["5.00", "synthetic", "user"].map(|word| lines[1].contains(word))
+    });
+    assert_eq!(shown, [[false, true, false], [true, true, false], [true; 3]]);
 }

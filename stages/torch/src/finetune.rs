@@ -43,7 +43,7 @@ pub fn run(params: &Value, context: &Context<'_>) -> Result<Metrics> {
     model.write(&context.output(&Finetune::MODEL))?;
     outcome::warn_if_idle(&trained, context);
     outcome::history(&trained)?.write(&context.output(&Finetune::HISTORY))?;
-    Ok(outcome::metrics(&trained, &*network, &parts))
+    Ok(outcome::metrics(&trained, &*network, &parts, &model.config.training))
 }
 
 fn recipe(params: &Finetune, head: &Head, parameters: &[Parameter]) -> Result<Recipe> {

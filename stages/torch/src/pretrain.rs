@@ -51,7 +51,7 @@ pub fn run(params: &Value, context: &Context<'_>) -> Result<Metrics> {
     model.write(&context.output(&Pretrain::MODEL))?;
     outcome::warn_if_idle(&trained, context);
     outcome::history(&trained)?.write(&context.output(&Pretrain::HISTORY))?;
-    Ok(outcome::metrics(&trained, &*network, &parts))
+    Ok(outcome::metrics(&trained, &*network, &parts, &model.config.training))
 }
 
 /// What is to be trained, with a scaler that the training part alone was asked for.

@@ -24,8 +24,8 @@ pub fn history(trained: &Trained) -> Result<Table> {
     ])
 }
 
-/// The figures of the epoch that was kept.
-pub fn metrics(trained: &Trained, network: &dyn Network, parts: &Parts) -> Metrics {
+/// The figures of the epoch that was kept, and what they rest on.
+pub fn metrics(trained: &Trained, network: &dyn Network, parts: &Parts, training: &Training) -> Metrics {
     let best = &trained.history[trained.best_epoch];
     let figures = [
         ("best_epoch", json!(trained.best_epoch)),
@@ -35,6 +35,8 @@ pub fn metrics(trained: &Trained, network: &dyn Network, parts: &Parts) -> Metri
         ("parameters", json!(weights::len(network.parameters()))),
         ("n_train", json!(parts.train.len())),
         ("n_validation", json!(parts.validation.len())),
+        ("data", json!(training.data)),
+        ("split", json!(training.split)),
     ];
     figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
