@@ -146,7 +146,7 @@ struct Simulation<'a> {
 pub fn run(work: &Work, world: &World) -> Figures {
     let needed = vec![true; work.jobs.len()];
     let seconds: Vec<_> = work.jobs.iter().map(|job| Some(job.took? as f64 / SECOND as f64)).collect();
-    let slots = Slots::new(1, 0, None).and_places(vec![world.nodes]);
+    let slots = Slots::new(1, &[], None).and_places(vec![world.nodes]);
     let mut simulation = Simulation {
         world,
         profile: Slurm { max_jobs: world.nodes, ..Slurm::default() },

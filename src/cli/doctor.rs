@@ -1,11 +1,12 @@
 //! `pacer doctor`: what this machine has, and what to do about what is missing.
 
 use anyhow::Result;
+use pacer_stages::worker::{CudaDevice, Probe};
 use serde_json::json;
 
 use crate::cli::project::store_folder;
 use crate::cli::{Exit, Format, Session};
-use crate::executor::machine::Machine;
+use crate::executor::machine::{Machine, alike};
 use crate::store::Store;
 use crate::ui::output::{self, BAD, GOOD, ODD, paint};
 
@@ -69,10 +70,25 @@ fn computing(machine: &mut Machine, store: &Store) -> Vec<Finding> {
         good: Some(true),
         said: format!("{} (kernels for {})", probe.libtorch, probe.cpu),
     }];
-    for gpu in &probe.cuda {
+    findings.extend(gpus(probe));
+    findings
+}
+
+/// The GPUs, or why there is none.
+fn gpus(probe: &Probe) -> Vec<Finding> {
+    let used: Vec<usize> = alike(probe).map(|gpu| gpu.index).collect();
+    let finding = |gpu: &CudaDevice| {
         let said = format!("{} {} ({}), {}", gpu.index, gpu.name, gpu.architecture, output::bytes(gpu.memory));
-        findings.push(Finding { what: "GPU", good: Some(true), said });
-    }
+        if used.contains(&gpu.index) {
+            return Finding { what: "GPU", good: Some(true), said };
+        }
+        let why = format!(
+            "left out: keys hold one architecture, here {}; to use this one, name it alone in CUDA_VISIBLE_DEVICES",
+            probe.cuda[0].architecture
+        );
+        Finding { what: "GPU", good: None, said: format!("{said}, {why}") }
+    };
+    let mut findings: Vec<Finding> = probe.cuda.iter().map(finding).collect();
     if probe.cuda.is_empty() {
         let said = match &probe.without_cuda {
             Some(why) => format!("none that can be used: {why}"),
@@ -81,4 +97,25 @@ fn computing(machine: &mut Machine, store: &Store) -> Vec<Finding> {
         findings.push(Finding { what: "GPU", good: None, said });
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gpus_that_are_left_out_are_told_with_why() {
+        let gpu = |index, architecture: &str| CudaDevice {
+            index,
+            name: "GPU".to_owned(),
+            architecture: architecture.to_owned(),
+            memory: 24_000_000_000,
+        };
+        let cuda = vec![gpu(0, "sm_90"), gpu(1, "sm_86")];
+        let probe = Probe { libtorch: "2".to_owned(), cuda, without_cuda: None, cpu: "AVX2".to_owned() };
+        let told: Vec<_> = gpus(&probe).into_iter().map(|finding| (finding.good, finding.said)).collect();
+        let left_out = "1 GPU (sm_86), 24.0 GB, left out: keys hold one architecture, here sm_90; to use this one, name it \
+                        alone in CUDA_VISIBLE_DEVICES";
+        assert_eq!(told, [(Some(true), "0 GPU (sm_90), 24.0 GB".to_owned()), (None, left_out.to_owned())]);
+    }
 }

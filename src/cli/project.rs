@@ -113,7 +113,7 @@ pub fn open(args: &PipelineArgs, session: &Session) -> Result<Result<Project, Ex
     cluster::meet(&graph, &mut machine, &cache.store)?;
     let lacks_gpu = |id: &StageId| {
         let wished = &graph.stages[*id].resources;
-        wished.device == DeviceWish::Gpu && wished.cluster().is_none() && machine.gpus() == 0
+        wished.device == DeviceWish::Gpu && wished.cluster().is_none() && machine.gpus().is_empty()
     };
     if let Some(id) = graph.order.iter().find(|id| lacks_gpu(id)) {
         bail!(

@@ -248,7 +248,7 @@ mod tests {
 
     fn agenda(graph: &Graph, slots: usize) -> Agenda<'_> {
         let stages = graph.stages.node_count();
-        Agenda::new(graph, &vec![true; stages], &vec![None; stages], Slots::new(slots, 0, None))
+        Agenda::new(graph, &vec![true; stages], &vec![None; stages], Slots::new(slots, &[], None))
     }
 
     fn ready(agenda: &mut Agenda<'_>, ids: &[StageId]) {
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn while_a_cluster_is_full_nobody_who_waits_for_it_is_looked_at() {
         let graph = graph(4, &[], &[]);
-        let slots = Slots::new(1, 0, None).and_places(vec![1]);
+        let slots = Slots::new(1, &[], None).and_places(vec![1]);
         let mut agenda = Agenda::new(&graph, &[true; 4], &[None; 4], slots);
         for at in [3, 2, 1] {
             agenda.ready(id(at), Some(0), None);

@@ -49,15 +49,16 @@ pub fn rerun(
     std::fs::create_dir(&out).with_context(|| format!("`{}` cannot be made", out.display()))?;
     let stage = &graph.stages[id];
     let on_gpu = records::runs_on_gpu(&stage.resources, machine);
-    if on_gpu && machine.gpus() == 0 {
+    let gpu = machine.gpus().first().copied().filter(|_| on_gpu);
+    if on_gpu && gpu.is_none() {
         bail!("`{}` computes on a GPU of its executor, and this machine has none to run it again on", stage.name);
     }
     let threads = stage.resources.threads.unwrap_or(machine.threads).clamp(1, machine.threads);
-    let held = Held { cluster: None, threads, gpu: on_gpu.then_some((0, 1.0)), memory: 0 };
+    let held = Held { cluster: None, threads, gpu: gpu.map(|gpu| (gpu, 1.0)), memory: 0 };
     let inputs = records::paths(graph, id, results, store)?;
     records::afar(graph, id, results, cache).iter().try_for_each(|(_, artifact)| cache.blob(artifact).map(drop))?;
     let job = task::describe(stage, inputs, &out, &partial, &held);
-    let (worker, gpu) = (machine.worker.as_deref(), held.gpu.map(|(gpu, _)| gpu));
+    let worker = machine.worker.as_deref();
     let surroundings = Surroundings { worker, pool: None, gpu, log: &log, stop, sink };
     if let Err(failure) = executor::execute(stage.kind.place, &job, &surroundings) {
         return Ok(Err(failure));

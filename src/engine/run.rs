@@ -131,7 +131,7 @@ pub fn run(
             graph,
             &options.needed,
             &seconds,
-            Slots::new(options.jobs, machine.gpus(), options.memory)
+            Slots::new(options.jobs, &machine.gpus(), options.memory)
                 .and_places(clusters.values().map(Cluster::jobs).collect()),
         ),
         prepared: BTreeMap::new(),

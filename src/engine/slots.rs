@@ -9,7 +9,8 @@ const GRAIN: f64 = 1e-9;
 pub struct Slots {
     all_threads: usize,
     threads: usize,
-    gpus: Vec<f64>,
+    /// Each GPU by its index, and how much of it is free.
+    gpus: Vec<(usize, f64)>,
     /// Bytes that jobs may hold together, where that is known.
     all_memory: Option<u64>,
     held_memory: u64,
@@ -44,9 +45,9 @@ pub struct Held {
 }
 
 impl Slots {
-    /// All slots of a machine, free.
-    pub fn new(threads: usize, gpus: usize, memory: Option<u64>) -> Self {
-        let (gpus, places) = (vec![1.0; gpus], Vec::new());
+    /// All slots of a machine, free; its GPUs by index.
+    pub fn new(threads: usize, gpus: &[usize], memory: Option<u64>) -> Self {
+        let (gpus, places) = (gpus.iter().map(|gpu| (*gpu, 1.0)).collect(), Vec::new());
         Self { all_threads: threads, threads, gpus, all_memory: memory, held_memory: 0, places }
     }
 
@@ -85,10 +86,10 @@ impl Slots {
             Some(share) => {
                 let share = share.clamp(GRAIN, 1.0);
                 // The fullest that still has room, so that a whole one stays free for those who want it whole.
-                let fitting = (0..self.gpus.len()).filter(|&gpu| self.gpus[gpu] + GRAIN >= share);
-                let gpu = fitting.min_by(|&a, &b| self.gpus[a].total_cmp(&self.gpus[b]))?;
-                self.gpus[gpu] -= share;
-                Some((gpu, share))
+                let fitting = self.gpus.iter_mut().filter(|(_, free)| *free + GRAIN >= share);
+                let (gpu, free) = fitting.min_by(|(_, a), (_, b)| a.total_cmp(b))?;
+                *free -= share;
+                Some((*gpu, share))
             }
         };
         self.threads -= threads;
@@ -105,7 +106,7 @@ impl Slots {
         self.threads += held.threads;
         self.held_memory -= held.memory;
         if let Some((gpu, share)) = held.gpu {
-            self.gpus[gpu] += share;
+            self.gpus.iter_mut().filter(|(other, _)| *other == gpu).for_each(|(_, free)| *free += share);
         }
     }
 }
@@ -123,7 +124,7 @@ mod tests {
 
     #[test]
     fn two_halves_share_a_gpu_and_a_third_waits() {
-        let mut slots = Slots::new(8, 1, None);
+        let mut slots = Slots::new(8, &[0], None);
         let first = slots.take(&HALF, 0).unwrap();
         assert_eq!(slots.take(&HALF, 0).unwrap().gpu, Some((0, 0.5)));
         assert_eq!(slots.take(&HALF, 0), None);
@@ -132,21 +133,33 @@ mod tests {
     }
 
     #[test]
+    fn gpus_are_given_out_and_taken_back_by_their_indices() {
+        let mut slots = Slots::new(8, &[1, 3], None);
+        let whole = Wish { gpu: Some(1.0), ..HALF };
+        let first = slots.take(&whole, 0).unwrap();
+        assert_eq!(first.gpu, Some((1, 1.0)));
+        assert_eq!(slots.take(&HALF, 0).unwrap().gpu, Some((3, 0.5)));
+        assert_eq!(slots.take(&whole, 0), None);
+        slots.give_back(first);
+        assert_eq!(slots.take(&whole, 0).unwrap().gpu, Some((1, 1.0)));
+    }
+
+    #[test]
     fn a_job_that_can_use_all_that_is_free_shares_it_with_those_that_wait() {
-        let threads = |all: usize, waiting| Slots::new(all, 0, None).take(&wish(None, 0), waiting).unwrap().threads;
+        let threads = |all: usize, waiting| Slots::new(all, &[], None).take(&wish(None, 0), waiting).unwrap().threads;
         assert_eq!((threads(8, 0), threads(8, 3), threads(2, 3)), (8, 2, 1));
     }
 
     #[test]
     fn a_job_that_asks_for_more_threads_than_there_are_gets_all() {
-        let mut slots = Slots::new(2, 0, None);
+        let mut slots = Slots::new(2, &[], None);
         assert_eq!(slots.take(&wish(16, 0), 0).unwrap().threads, 2);
         assert_eq!(slots.take(&wish(16, 0), 0), None);
     }
 
     #[test]
     fn jobs_whose_memory_together_is_too_much_run_one_after_the_other() {
-        let mut slots = Slots::new(8, 0, Some(10));
+        let mut slots = Slots::new(8, &[], Some(10));
         let large = slots.take(&wish(1, 12), 0).unwrap();
         assert_eq!(slots.take(&wish(1, 1), 0), None, "alone it may be larger than there is");
         assert!(slots.take(&wish(1, 0), 0).is_some(), "of this one nothing is known");
@@ -158,7 +171,7 @@ mod tests {
 
     #[test]
     fn places_on_a_cluster_are_counted_apart_from_this_machine() {
-        let mut slots = Slots::new(1, 0, None).and_places(vec![0, 1]);
+        let mut slots = Slots::new(1, &[], None).and_places(vec![0, 1]);
         let on = |cluster| Wish { cluster, threads: Some(8), gpu: Some(1.0), memory: 0 };
         let here = slots.take(&Wish { gpu: None, ..on(None) }, 0).unwrap();
         assert!(!slots.has_room(None) && !slots.has_room(Some(0)) && slots.take(&on(Some(0)), 0).is_none());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
-use pacer_stages::worker::Probe;
+use pacer_stages::worker::{CudaDevice, Probe};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -81,9 +81,9 @@ impl Machine {
         Ok(self.probe.insert(probe))
     }
 
-    /// The GPUs that the worker can use.
-    pub fn gpus(&self) -> usize {
-        self.probe.as_ref().map_or(0, |probe| probe.cuda.len())
+    /// The GPUs that stages run on here, by index.
+    pub fn gpus(&self) -> Vec<usize> {
+        self.probe.iter().flat_map(alike).map(|gpu| gpu.index).collect()
     }
 
     /// What stages compute with here, or on the nodes of an executor.
@@ -105,6 +105,12 @@ impl Machine {
             json!({"libtorch": probe.libtorch, "device": device, "dtype": "float32", "deterministic": device == "cpu"}),
         )
     }
+}
+
+/// The GPUs of the first one's architecture. Another would round otherwise under the same keys.
+pub fn alike(probe: &Probe) -> impl Iterator<Item = &CudaDevice> {
+    let is_alike = move |gpu: &&CudaDevice| gpu.architecture == probe.cuda[0].architecture;
+    probe.cuda.iter().filter(is_alike)
 }
 
 /// What a worker program computes with.
@@ -131,4 +137,24 @@ pub fn ask(worker: &Path) -> Result<Probe> {
 fn library(worker: &Path) -> Option<PathBuf> {
     let lib = |root: &Path| root.join(".libtorch/torch/lib/libtorch_cpu.so");
     worker.ancestors().map(lib).find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gpus_of_another_architecture_than_that_in_the_keys_take_no_stage() {
+        let gpu = |(index, architecture): (usize, &str)| {
+            let architecture = architecture.to_owned();
+            CudaDevice { index, name: "GPU".to_owned(), architecture, memory: 1 }
+        };
+        let cuda: Vec<_> = ["sm_86", "sm_90", "sm_86"].into_iter().enumerate().map(gpu).collect();
+        let probe = Probe { libtorch: "2".to_owned(), cuda, without_cuda: None, cpu: "AVX2".to_owned() };
+        let mut machine = Machine { threads: 1, worker: None, probe: Some(probe), nodes: BTreeMap::new() };
+        assert_eq!(machine.gpus(), [0, 2]);
+        assert_eq!(machine.numeric_class(None, true).unwrap()["device"], "sm_86");
+        machine.probe = None;
+        assert!(machine.gpus().is_empty());
+    }
 }
