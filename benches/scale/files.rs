@@ -80,7 +80,7 @@ fn offer(spool: &Spool, at: usize) {
         threads: 1,
     };
     let (runner, stage, log) = (RUNNER.into(), format!("train[{at}]"), spool.logs());
-    let offer = Offer { runner, stage, job, log, raised: 0 };
+    let offer = Offer { runner, stage, job, read: Vec::new(), log, raised: 0 };
     spool.offer(SHAPE, at as u64, &attempt, &offer).expect("an offer can be written");
 }
 

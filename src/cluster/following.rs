@@ -16,11 +16,12 @@ use crate::cache::pieces::files_below;
 use crate::cluster::policy::{self, INTERVAL, Loss, Losses, SILENT};
 use crate::cluster::runner::{Shared, Whereabouts};
 use crate::cluster::slurm::{self, State};
-use crate::cluster::spool::{Attempt, Claim, Offer, Outcome, StopHow, Stopped};
+use crate::cluster::spool::{Attempt, Claim, Offer, Outcome, Spool, StopHow, Stopped};
 use crate::cluster::supply::Lane;
 use crate::digest::Digest;
 use crate::executor::{Output, Surroundings};
 use crate::fresh::open;
+use crate::stat_cache::Stamp;
 
 /// How soon and how seldom a job's outcome is looked for.
 const LOOKS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(200)];
@@ -62,10 +63,11 @@ impl Shared {
         key: Digest,
         stage: &str,
         job: &Job,
+        read: &[Stamp],
         around: &Surroundings<'_>,
         tell: &dyn Fn(Whereabouts),
     ) -> Result<Output, Failure> {
-        let mut left = self.left_behind(&key);
+        let mut left = self.left_behind(&key, read);
         let mut losses = self.earlier_losses(&key);
         loop {
             let raised = losses.raised();
@@ -76,7 +78,7 @@ impl Shared {
             let _open = adopted.is_none().then(|| lane.open());
             let (attempt, offered) = match adopted {
                 Some(attempt) => (attempt, None),
-                None => match self.offer(raised, key, stage, job, around.log) {
+                None => match self.offer(raised, key, stage, job, read, around.log) {
                     Ok((attempt, offered)) => (attempt, Some(offered)),
                     Err(error) => return Err(error_of(format!("the job cannot be offered to the cluster: {error}"))),
                 },
@@ -151,10 +153,14 @@ impl Shared {
     }
 
     /// What an earlier run left of a job: its outcome, or a pilot that is at it.
-    fn left_behind(&self, key: &Digest) -> Option<Attempt> {
+    fn left_behind(&self, key: &Digest, read: &[Stamp]) -> Option<Attempt> {
         // Where nothing was tried nothing is offered, and the queue can be long.
         let attempt = self.spool.latest(key)?;
         self.spool.withdraw_all(key);
+        if !reads(&self.spool, &attempt, read) {
+            self.spool.stop(&attempt, StopHow::Kill);
+            return None;
+        }
         let asked = self.spool.stop_asked(&attempt);
         if let Some(outcome) = self.spool.outcome(&attempt) {
             return (outcome.result.is_ok() && asked != Some(StopHow::Kill)).then_some(attempt);
@@ -165,7 +171,15 @@ impl Shared {
         (silent < SILENT && asked.is_none() && is_known).then_some(attempt)
     }
 
-    fn offer(&self, raised: usize, key: Digest, stage: &str, job: &Job, log: &Path) -> io::Result<(Attempt, PathBuf)> {
+    fn offer(
+        &self,
+        raised: usize,
+        key: Digest,
+        stage: &str,
+        job: &Job,
+        read: &[Stamp],
+        log: &Path,
+    ) -> io::Result<(Attempt, PathBuf)> {
         // Never one that was before, for who is still at that would write into the same folder.
         let seconds = self.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let latest = self.spool.latest(&key).map_or(0, |attempt| attempt.number);
@@ -174,7 +188,8 @@ impl Shared {
         self.spool.prepare(&attempt)?;
         let job = Job { out: std::path::absolute(self.spool.out(&attempt))?, ..job.clone() };
         let log = std::path::absolute(log)?;
-        let offer = Offer { runner: self.runner.clone(), stage: stage.to_owned(), job, log, raised };
+        let (runner, stage, read) = (self.runner.clone(), stage.to_owned(), read.to_vec());
+        let offer = Offer { runner, stage, job, read, log, raised };
         let place = self.place.fetch_add(1, Ordering::Relaxed);
         let offered = self.spool.offer(&self.supply.lane(raised).shape, place, &attempt, &offer)?;
         Ok((attempt, offered))
@@ -338,6 +353,12 @@ impl Way<'_> {
     }
 }
 
+/// Whether the files that an attempt was to read are as they were. One that was another for a while may have been read
+/// just then, and its bytes do not tell.
+fn reads(spool: &Spool, attempt: &Attempt, now: &[Stamp]) -> bool {
+    spool.offered(attempt).map_or(Vec::new(), |offer| offer.read) == now
+}
+
 /// Whether a job failed for want of the memory that Slurm gives, which can be raised; that of a GPU cannot.
 fn lacks_memory(failure: &Failure) -> bool {
     failure.class == FailureClass::OutOfMemory && !failure.message.contains("CUDA")
@@ -405,6 +426,31 @@ fn error_of(message: String) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::spool::offered;
+
+    #[test]
+    fn an_attempt_whose_input_was_written_since_it_was_offered_is_not_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path()).unwrap();
+        let input = folder.path().join("input");
+        let write = |text: &str| {
+            fs::write(&input, text).unwrap();
+            [Stamp::read(&input).unwrap()]
+        };
+        let read = write("a");
+        let (attempt, _) = offered(&spool, "r", "k", 0);
+        assert!(reads(&spool, &attempt, &[]) && !reads(&spool, &attempt, &read));
+        let offer = Offer { read: read.to_vec(), ..spool.offered(&attempt).unwrap() };
+        spool.offer("s", 0, &attempt, &offer).unwrap();
+        assert!(reads(&spool, &attempt, &read));
+        let mut restored = read;
+        // The clock of a file system may tick seldom.
+        while restored == read {
+            write("b");
+            restored = write("a");
+        }
+        assert!(!reads(&spool, &attempt, &restored), "for a while it was another");
+    }
 
     #[test]
     fn memory_that_a_gpu_lacks_is_not_what_slurm_gives() {

@@ -26,6 +26,7 @@ use crate::executor::{Output, Surroundings};
 use crate::lock::Lock;
 use crate::profile::{RemoteSettings, Slurm};
 use crate::remote::Remote;
+use crate::stat_cache::Stamp;
 
 /// How often the run looks whether pilots are wanted; jobs that become ready together are asked for together.
 const DEMAND_INTERVAL: Duration = Duration::from_millis(40);
@@ -128,16 +129,18 @@ impl Cluster {
         self.cpus
     }
 
-    /// Runs a job to its end, or takes over what an earlier run left of it.
+    /// Runs a job to its end, or takes over what an earlier run left of it; `read` are the stamps of the files that it
+    /// reads and no stage made.
     pub fn run(
         &self,
         key: Digest,
         stage: &str,
         job: &Job,
+        read: &[Stamp],
         around: &Surroundings<'_>,
         tell: &dyn Fn(Whereabouts),
     ) -> Result<Output, Failure> {
-        self.shared.run(key, stage, job, around, tell)
+        self.shared.run(key, stage, job, read, around, tell)
     }
 
     /// Ends the run's part. Pilots end by themselves when they have been idle; those that give no sign of life, and after

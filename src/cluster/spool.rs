@@ -27,6 +27,7 @@ use crate::cluster::spool::files::{
 };
 use crate::digest::Digest;
 use crate::fresh::open;
+use crate::stat_cache::Stamp;
 
 /// Version of the files of the spool; part of the shape, so that no two versions meet.
 pub const SPOOL_VERSION: u32 = 3;
@@ -62,6 +63,9 @@ pub struct Offer {
     pub stage: String,
     /// The job.
     pub job: Job,
+    /// The stamps of the files that it reads and no stage made.
+    #[serde(default)]
+    pub read: Vec<Stamp>,
     /// Where its log goes.
     pub log: PathBuf,
     /// How often its memory was raised.
@@ -386,7 +390,7 @@ mod tests {
             threads: 1,
         };
         let (runner, stage) = (runner.to_owned(), key.to_owned());
-        let offer = Offer { runner, stage, job, log: PathBuf::new(), raised: 0 };
+        let offer = Offer { runner, stage, job, read: Vec::new(), log: PathBuf::new(), raised: 0 };
         (attempt, spool.offer("s", place, &attempt, &offer).unwrap())
     }
 

@@ -191,14 +191,14 @@ impl Task<'_> {
         let job = describe(self.stage, inputs, ticket.out(), ticket.partial(), &self.held);
         let warnings = Mutex::new(Vec::new());
         let began = Instant::now();
-        let output = self.execute(prepared.key, &job, &warnings)?;
+        let output = self.execute(&prepared, &job, &warnings)?;
         // On a cluster it may have waited long.
         let seconds = output.seconds.unwrap_or_else(|| began.elapsed().as_secs_f64());
         let warnings = warnings.into_inner().expect("no thread panicked with it");
         self.commit(&prepared, ticket, output, warnings, seconds).map_err(plain)
     }
 
-    fn execute(&self, key: Digest, job: &Job, warnings: &Mutex<Vec<String>>) -> Result<Output, Failure> {
+    fn execute(&self, prepared: &Prepared, job: &Job, warnings: &Mutex<Vec<String>>) -> Result<Output, Failure> {
         let sink = |notice: Notice| {
             match &notice {
                 Notice::Log { message } => return self.log(message),
@@ -221,7 +221,8 @@ impl Task<'_> {
         let outcome = match self.cluster {
             Some(cluster) => {
                 let tell = |whereabouts| self.tell(Message::Where(self.id, whereabouts));
-                cluster.run(key, &self.stage.name, job, &surroundings, &tell)
+                let read: Vec<_> = prepared.files.iter().map(|(_, stamp)| *stamp).collect();
+                cluster.run(prepared.key, &self.stage.name, job, &read, &surroundings, &tell)
             }
             None => executor::execute(self.stage.kind.place, job, &surroundings),
         };

@@ -8,6 +8,7 @@ mod lab;
 mod rig;
 mod traps;
 
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -98,6 +99,21 @@ fn a_run_whose_runner_was_killed_is_taken_up_by_the_next() {
     let said = lab.run(&[]);
     assert_eq!(said.code, 0, "{}", said.err);
     assert_eq!(lab.starts(), 1, "the stage went on on its node, and was not begun again");
+}
+
+#[test]
+fn a_job_whose_input_was_another_for_a_while_is_not_taken_up() {
+    let reading = SLOW.replace("run =", "inputs.files.text = { path = \"input.txt\" }\nrun =");
+    let Some(lab) = Lab::new(&reading.replace("echo done", "cat {inputs.text}")) else { return };
+    lab.project.write("input.txt", "one\n");
+    lab.start_until(1).kill();
+    lab.project.write("input.txt", "another\n");
+    let has_ended = || lab.project.stored("cluster/jobs").iter().any(|file| file.ends_with("outcome.json"));
+    assert!(wait_for(Duration::from_secs(20), has_ended));
+    lab.project.write("input.txt", "one\n");
+    let said = lab.run(&[]);
+    assert_eq!((said.code, lab.starts()), (0, 2), "{}", said.err);
+    assert_eq!(fs::read_to_string(lab.project.blob("slow")).unwrap(), "one\n");
 }
 
 #[test]

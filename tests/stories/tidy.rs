@@ -34,7 +34,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("index", &["cache", "digest", "journal", "store"]),
     ("lockfile", &["cache", "digest"]),
     ("executor", &["stat_cache", "store"]),
-    ("cluster", &["cache", "digest", "executor", "fresh", "lock", "profile", "remote"]),
+    ("cluster", &["cache", "digest", "executor", "fresh", "lock", "profile", "remote", "stat_cache"]),
     ("care", &["cache", "cluster", "digest", "hash", "journal", "lock", "remote", "store"]),
     ("export", &["cache", "event", "journal", "store"]),
     (
