@@ -2,12 +2,12 @@
 //! nothing. Unaware of keys and caches, of threads, of the clock, of events and of how a stage is run.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use crate::engine::courses::{Courses, Leg};
 use crate::engine::slots::{Held, Slots, Wish};
 use crate::engine::urgency::{self, Urgency};
-use crate::graph::{Graph, StageId};
+use crate::graph::{Graph, Stage, StageId};
 
 /// Results on their way to the disk at once; so many a file system syncs together.
 const MOST_COMMITTING: usize = 64;
@@ -212,30 +212,45 @@ impl<'a> Agenda<'a> {
         Some(lost)
     }
 
-    /// A stage that was started cannot begin: some of its producers have to run `again`, of others that do already it
-    /// awaits so many. Returns the stages that wait for nothing now.
-    pub fn lacking(&mut self, id: StageId, again: &[StageId], awaited: usize) -> Vec<StageId> {
+    /// A stage that was started cannot begin: some of its producers have to run `again`. Returns the stages that wait for
+    /// nothing now. Who reads what is lost waits to the end.
+    pub fn lacking(
+        &mut self,
+        id: StageId,
+        again: &[StageId],
+        is_lost: impl Fn(StageId, &Stage) -> bool,
+    ) -> Vec<StageId> {
         let leg = self.stops_running(id);
         leg.into_iter().for_each(|leg| self.courses.end(leg));
-        self.states[id.index()] = State::Waiting(awaited);
-        again.iter().for_each(|producer| self.states[producer.index()] = State::Waiting(0));
-        again.iter().for_each(|producer| self.wait_for(*producer));
-        let free = again.iter().copied().chain([id]);
-        free.filter(|id| self.waits_for_nothing(*id)).collect()
+        let graph = self.graph;
+        let anew: Vec<StageId> = again.iter().copied().chain([id]).collect();
+        anew.iter().for_each(|id| self.states[id.index()] = State::Waiting(0));
+        // Also for those that run again since another stage lacked them.
+        for id in &anew {
+            let awaited = |producer: &StageId| self.is_awaited(*producer) || is_lost(*producer, &graph.stages[*id]);
+            self.states[id.index()] = State::Waiting(graph.producers(*id).filter(awaited).count());
+        }
+        let known: BTreeSet<StageId> = anew.iter().copied().collect();
+        let others = again.iter().flat_map(|producer| graph.consumers(*producer)).filter(|it| !known.contains(it));
+        others.for_each(|consumer| self.wait_for_one_more(consumer));
+        anew.into_iter().filter(|id| self.waits_for_nothing(*id)).collect()
     }
 
-    /// Lets the consumers of a stage that were not started wait for it once more.
-    fn wait_for(&mut self, producer: StageId) {
-        for consumer in self.graph.consumers(producer) {
-            let state = &mut self.states[consumer.index()];
-            match state {
-                State::Waiting(count) => *count += 1,
-                State::Ready(leg) => {
-                    leg.iter().for_each(|leg| self.courses.leave(*leg, consumer));
-                    *state = State::Waiting(1);
-                }
-                State::Unneeded | State::Running(..) | State::Committing(_) | State::Ended | State::HandedOn => {}
+    /// Whether what a stage makes is still to come.
+    fn is_awaited(&self, id: StageId) -> bool {
+        matches!(self.states[id.index()], State::Waiting(_) | State::Ready(_) | State::Running(..))
+    }
+
+    /// Lets a stage that was not started wait for one of its producers once more.
+    fn wait_for_one_more(&mut self, consumer: StageId) {
+        let state = &mut self.states[consumer.index()];
+        match state {
+            State::Waiting(count) => *count += 1,
+            State::Ready(leg) => {
+                leg.iter().for_each(|leg| self.courses.leave(*leg, consumer));
+                *state = State::Waiting(1);
             }
+            State::Unneeded | State::Running(..) | State::Committing(_) | State::Ended | State::HandedOn => {}
         }
     }
 }
@@ -361,10 +376,44 @@ mod tests {
         }
         ready(&mut agenda, &[id(2), id(3)]);
         assert_eq!(start(&mut agenda), [2]);
-        assert_eq!(agenda.lacking(id(2), &[id(0), id(1)], 0), [id(0)], "of those made again one reads the other");
+        assert_eq!(
+            agenda.lacking(id(2), &[id(0), id(1)], |_, _| false),
+            [id(0)],
+            "of those made again one reads the other"
+        );
         ready(&mut agenda, &[id(0)]);
         assert_eq!(start(&mut agenda), [0], "the slot is free again, and who was ready waits too");
         agenda.ended(id(0));
         assert_eq!(agenda.provide(id(0)), [id(3), id(1)]);
+    }
+
+    #[test]
+    fn what_runs_again_waits_for_what_runs_again_since_before() {
+        let graph = graph(4, &[(0, 1), (0, 2), (1, 3)], &[]);
+        let mut agenda = agenda(&graph, 2);
+        for at in [0, 1] {
+            agenda.close(id(at));
+            agenda.provide(id(at));
+        }
+        ready(&mut agenda, &[id(2), id(3)]);
+        assert_eq!(start(&mut agenda), [2, 3]);
+        let nothing_is_lost = |_: StageId, _: &Stage| false;
+        assert_eq!(agenda.lacking(id(2), &[id(0)], nothing_is_lost), [id(0)]);
+        assert_eq!(agenda.lacking(id(3), &[id(1)], nothing_is_lost), [], "it reads what is not made yet");
+        ready(&mut agenda, &[id(0)]);
+        assert_eq!(start(&mut agenda), [0]);
+        agenda.ended(id(0));
+        assert_eq!(agenda.provide(id(0)), [id(2), id(1)]);
+    }
+
+    #[test]
+    fn what_runs_again_and_reads_what_is_lost_waits_to_the_end() {
+        let graph = graph(3, &[(0, 1), (1, 2)], &[]);
+        let mut agenda = agenda(&graph, 1);
+        [0, 1].into_iter().for_each(|at| agenda.close(id(at)));
+        ready(&mut agenda, &[id(2)]);
+        assert_eq!(start(&mut agenda), [2]);
+        assert_eq!(agenda.lacking(id(2), &[id(1)], |producer, _| producer == id(0)), []);
+        assert_eq!(agenda.close_the_rest(), [id(1), id(2)]);
     }
 }

@@ -15,7 +15,7 @@ use crate::cache::push::{Pushed, Trust};
 use crate::digest::Digest;
 use crate::engine::run::Scheduler;
 use crate::event::Event;
-use crate::graph::StageId;
+use crate::graph::{Stage, StageId};
 use crate::remote::Meter;
 use pacer_stages::stage::Notice;
 
@@ -142,7 +142,7 @@ impl Scheduler<'_> {
     /// Makes anew what a stage reads and the remote cannot give: its producers run here, and then it is decided about
     /// once more, and with it whoever else waits for them.
     pub(super) fn lacking(&mut self, id: StageId, producers: &[(StageId, String)]) {
-        let (mut again, mut awaited) = (Vec::new(), 0);
+        let mut again = Vec::new();
         for (producer, why) in producers {
             let stage = self.name(*producer);
             let message = format!("it runs here, for an artifact could not be brought: {why}");
@@ -153,11 +153,11 @@ impl Scheduler<'_> {
                 self.results.remove(producer);
                 self.tally.reused -= 1;
                 again.push(*producer);
-            } else if !self.results.contains_key(producer) {
-                awaited += 1;
             }
         }
-        let mut free = self.agenda.lacking(id, &again, awaited);
+        let gone = &self.gone;
+        let is_lost = |producer: StageId, of: &Stage| gone.contains(&producer) && !of.spares(producer);
+        let mut free = self.agenda.lacking(id, &again, is_lost);
         free.reverse();
         self.settle(free);
     }
