@@ -1,4 +1,4 @@
-//! Makes the code fingerprint of every kind, from the tokens of the modules that it reaches and the versions of
+//! Makes the code fingerprint of every kind, and of the checks for leaks, from the tokens of the modules that it reaches and the versions of
 //! the libraries that these name. Knows nothing of what the code does.
 //!
 //! Comments, documentation, white space and tests are left out, so that touching them reruns nothing.
@@ -14,6 +14,9 @@ use syn::visit_mut::{self, VisitMut};
 
 /// Libraries that cannot change what a stage writes, only how it fails or logs.
 const WITHOUT_EFFECT: [&str; 2] = ["anyhow", "tracing"];
+
+/// The module of the checks for leaks, whose findings are remembered.
+const CHECKS: &str = "leakage";
 
 /// A module: its crate (`stages` or `torch`) and its path within, such as `kinds::filter`.
 type ModuleId = (&'static str, String);
@@ -34,9 +37,11 @@ fn main() {
     read_modules(&root.join("torch/src"), &root.join("torch/src"), "torch", &mut modules);
     let libraries = libraries(&root);
     let mut table = String::from("&[\n");
-    for kind in kinds(&modules) {
-        let parts = parts(&kind, &modules, &libraries);
-        writeln!(table, "({kind:?}, {:?}, &{:?}),", whole(&parts), parts).expect("a string takes it");
+    let of_kinds = kinds(&modules).into_iter().map(|kind| (roots(&kind, &modules), kind));
+    let of_checks = (vec![("stages", CHECKS.to_owned())], CHECKS.to_owned());
+    for (roots, name) in of_kinds.chain([of_checks]) {
+        let parts = parts(roots, &modules, &libraries);
+        writeln!(table, "({name:?}, {:?}, &{:?}),", whole(&parts), parts).expect("a string takes it");
     }
     table.push(']');
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it")).join("fingerprints.rs");
@@ -51,14 +56,18 @@ fn kinds(modules: &BTreeMap<ModuleId, Module>) -> Vec<String> {
     names.filter(|name| !name.contains("::")).map(str::to_owned).collect()
 }
 
-/// Every module and library that a kind reaches, with its digest or version.
+/// The modules that a kind begins in.
+fn roots(kind: &str, modules: &BTreeMap<ModuleId, Module>) -> Vec<ModuleId> {
+    let torch = modules.keys().find(|(krate, path)| *krate == "torch" && path == kind);
+    [("stages", format!("kinds::{kind}"))].into_iter().chain(torch.cloned()).collect()
+}
+
+/// Every module and library that some modules reach, with its digest or version.
 fn parts(
-    kind: &str,
+    mut queue: Vec<ModuleId>,
     modules: &BTreeMap<ModuleId, Module>,
     libraries: &BTreeMap<String, String>,
 ) -> Vec<(String, String)> {
-    let mut queue: Vec<ModuleId> = vec![("stages", format!("kinds::{kind}"))];
-    queue.extend(modules.keys().find(|(krate, path)| *krate == "torch" && path == kind).cloned());
     let mut seen = BTreeSet::new();
     let mut found = BTreeMap::new();
     while let Some(id) = queue.pop() {

@@ -5,6 +5,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use pacer_stages::fingerprint;
 use pacer_stages::leakage::{self as data, Finding, Saw};
 use pacer_stages::sequences::Sequences;
 use pacer_stages::split::{Part, Split};
@@ -13,9 +14,6 @@ use crate::digest::Digest;
 use crate::graph::{Source, StageId};
 use crate::leakage::lineage::Division;
 use crate::store::Store;
-
-/// Version of the checks: whoever changes what one finds or says counts it up, and all are made anew.
-const VERSION: u32 = 1;
 
 /// Where a store keeps what was found.
 const FILE: &str = "index/leaks";
@@ -168,7 +166,7 @@ impl Findings {
     /// What a check finds in some contents, which are looked at where that is not known.
     fn look(&self, check: &str, contents: &[Digest], look: impl FnOnce() -> Found) -> Found {
         let of: String = contents.iter().map(|digest| format!(" {digest}")).collect();
-        let place = Digest::of(format!("{VERSION} {check}{of}").as_bytes());
+        let place = Digest::of(format!("{} {check}{of}", fingerprint::of_checks()).as_bytes());
         if let Some(known) = self.known.borrow().get(&place) {
             return Ok(known.clone());
         }

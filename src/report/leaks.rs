@@ -65,8 +65,9 @@ impl Contents<'_> {
             Source::Output(id, name) => {
                 let stage = self.run.stages.iter().find(|stage| stage.name == self.graph.stages[*id].name)?;
                 let artifact = stage.artifact(name)?;
-                let is_here = self.cache.store.has(&artifact.digest, artifact.bytes);
-                (artifact.digest, self.cache.blob(artifact).ok().filter(|_| is_here))
+                let store = &self.cache.store;
+                let is_here = store.has(&artifact.digest, artifact.bytes);
+                (artifact.digest, is_here.then(|| store.object_path(&artifact.digest)))
             }
             Source::File(digest) => {
                 let digest = digest.to_str()?.parse().ok()?;
@@ -91,7 +92,7 @@ fn graph(run: &Run) -> Option<Graph> {
             node.inputs.iter().filter_map(|input| lineage::producer(&input.source)).collect();
         let id = stages.add_node(node);
         producers.into_iter().for_each(|producer| _ = stages.update_edge(producer, id, ()));
-        for artifact in result.artifacts.iter().filter(|artifact| result.made(&artifact.digest)) {
+        for artifact in &result.artifacts {
             made_by.entry(artifact.digest).or_insert_with(|| (id, artifact.name.clone()));
         }
     }

@@ -373,8 +373,16 @@ fn a_leak_in_a_round_of_a_search_fails_the_run() {
     let rows = [TIGHT.as_slice(), &[(7, 7, 9_000, Test)]].concat();
     let project = project(SplitBy::User, &rows, "");
     let text = COPIES.replace("ALLOW", "")
-        + "[stages.score]\nkind = \"trivial\"\ninputs.files.mean = \"mean\"\n\
-           [stages.score.sweep]\nsalt = { choice = [\"p\", \"q\"] }\ntrials = 3\nsearch = { by = \"tpe\", startup = 2, round = 1 }\n";
+        + r#"
+[stages.score]
+kind = "command"
+inputs.files.mean = "mean"
+outputs = { figures = "metrics" }
+[stages.score.sweep]
+run = { choice = [["sh", "-c", "echo '{\"mae\": 1}' > {outputs.figures}"], ["sh", "-c", "echo '{\"mae\": 2}' > {outputs.figures}"]] }
+trials = 3
+search = { by = "tpe", startup = 2, round = 1, metric = "mae" }
+"#;
     project.write("pipeline.toml", &text);
     let told = "✗ leak (users) in `split`: 1 of 4 users are in several parts, such as user 7";
     assert_eq!(leaks(&stopped(&project)), [told]);

@@ -105,7 +105,11 @@ impl<'a> Watch<'a> {
     /// Nothing waits any longer for a stage that has a result, or will have none.
     fn settle(&mut self, id: StageId, key: Option<Digest>) {
         match key {
-            Some(key) => _ = self.keys.insert(id, key),
+            Some(key) => {
+                self.keys.insert(id, key);
+                // Of what was reused from the remote and then made here, as it is now.
+                self.artifacts.get_mut().remove(&id);
+            }
             None => _ = self.gone.insert(id),
         }
         self.waiting.values_mut().for_each(|waits| _ = waits.remove(&id));
