@@ -69,6 +69,14 @@ impl SplitBy {
             Self::Workout => "workout",
         }
     }
+
+    /// The split as it stands beside every figure.
+    pub fn label(self) -> String {
+        match self {
+            Self::User | Self::Time => self.name().to_owned(),
+            Self::Workout => format!("{} (unsafe)", self.name()),
+        }
+    }
 }
 
 impl Split {

@@ -14,7 +14,7 @@ use pacer_stages::predictions::{Interval, Predicted, Writer};
 use pacer_stages::recipe::{Batches, Loss};
 use pacer_stages::score::{Scores, WorkoutScore, mae, score};
 use pacer_stages::sequences::Sequences;
-use pacer_stages::split::{Part, Split, SplitBy};
+use pacer_stages::split::{Part, Split};
 use pacer_stages::stage::{Context, Metrics};
 use pacer_stages::table::{Column, Table};
 use serde_json::{Value, json};
@@ -59,7 +59,7 @@ pub fn run(params: &Value, context: &Context<'_>) -> Result<Metrics> {
     }
     if let Some(path) = context.job.optional_input("oracle") {
         let floor = Floor::read(path, &sequences, &places)?;
-        let basis = [("split", label(split.by)), ("part", params.part.name().to_owned())];
+        let basis = [("split", split.by.label()), ("part", params.part.name().to_owned())];
         for (name, rates, told) in floor.oracles() {
             let (scores, _) = score(rates, &sequences, &places, constant_mae)?;
             let mut figures = oracle_figures(&scores, &sequences, told)?;
@@ -114,14 +114,6 @@ fn models(sequences: &Sequences, split: &Split, context: &Context<'_>) -> Result
         }
     }
     Ok(models)
-}
-
-/// The split as it stands beside every figure.
-pub fn label(by: SplitBy) -> String {
-    match by {
-        SplitBy::User | SplitBy::Time => by.name().to_owned(),
-        SplitBy::Workout => format!("{} (unsafe)", by.name()),
-    }
 }
 
 /// Says what makes a model's figures another sort of figure than the split that they stand under suggests.
@@ -205,7 +197,7 @@ fn figures(scores: &Scores, model: &Model, sequences: &Sequences, split: &Split,
     let basis = [
         ("architecture", json!(model.config.architecture.name())),
         ("data", json!(sequences.header.data.and(training.data).name())),
-        ("split", json!(label(split.by))),
+        ("split", json!(split.by.label())),
         ("part", json!(part.name())),
         ("seed", json!(training.seed)),
         ("told", json!(told(model))),

@@ -297,7 +297,7 @@ impl Work<'_> {
             ("samples", json!(samples)),
             ("left_out", json!(left_out)),
             ("data", json!(self.sequences.header.data.name())),
-            ("split", json!(evaluate::label(split.by))),
+            ("split", json!(split.by.label())),
             ("part", json!(part.name())),
             ("seed", json!(self.context.job.seed)),
         ];

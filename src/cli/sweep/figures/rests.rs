@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use pacer_stages::split::{Part, SplitBy};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 /// What a figure rests on, as far as it is known.
@@ -36,10 +37,9 @@ pub fn part_of(metric: &str) -> Option<&'static str> {
     parts.into_iter().find(|part| metric.strip_prefix(part).is_some_and(|rest| rest.starts_with('_')))
 }
 
-/// What keeps parts apart, by the parameters of a stage that splits; labelled as figures are that `evaluate` finds.
+/// What keeps parts apart, by the parameters of a stage that splits.
 pub fn split_of(params: &Value) -> Option<String> {
-    let by = params["by"].as_str()?;
-    Some(if by == SplitBy::Workout.name() { format!("{by} (unsafe)") } else { by.to_owned() })
+    SplitBy::deserialize(&params["by"]).ok().map(SplitBy::label)
 }
 
 /// What several figures rest on: each value once.

@@ -36,7 +36,7 @@ pub fn metrics(trained: &Trained, network: &dyn Network, parts: &Parts, training
         ("n_train", json!(parts.train.len())),
         ("n_validation", json!(parts.validation.len())),
         ("data", json!(training.data)),
-        ("split", json!(training.split)),
+        ("split", json!(training.split.label())),
     ];
     figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
