@@ -121,7 +121,7 @@
 //!   before, and holds while these are the figures of today. A sweep that is killed and run again comes to the same
 //!   trials and runs the missing ones; on other data it decides anew.
 //! - A failed trial is remembered under its key and passed over. A run fails only where a stage failed that is no trial,
-//!   where no trial of a sweep succeeded, or where one was made, and gathered with the others, and could not be kept.
+//!   where no trial of a sweep succeeded, or where one was made and handed on, and could not be kept.
 //!   What failed for a passing reason (a full disk, a worker of another build) is not remembered.
 //! - A worker process that took a job goes on to the next of its device; one in which something broke does not.
 //!

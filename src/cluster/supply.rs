@@ -166,7 +166,10 @@ impl Supply {
             match fault {
                 None => trials.serves(&claim.node),
                 Some(fault) if trials.fails(&claim.pilot, &claim.node, now) => {
-                    tracing::warn!("{fault} (on {}, which gets no further jobs of this run)", claim.node);
+                    tracing::warn!(
+                        "{fault} (on {}, which gets no further jobs of this run if there are others)",
+                        claim.node
+                    );
                 }
                 Some(_) => {}
             }

@@ -38,8 +38,7 @@ impl Lab {
     }
 
     /// One with a cluster of some kind and with further lines of the profile. `STARTS` in the pipeline becomes a file
-    /// of which stages that begin write a line, `GATE`
-    /// one that is there when the story opens it.
+    /// into which stages that begin write a line, `GATE` one that is there when the story opens it.
     pub fn with(options: &Options, pipeline: &str, profile: &str) -> Option<Self> {
         let turn = Turn::wait();
         let rig = Rig::up(options)?;

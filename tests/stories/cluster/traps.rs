@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::cluster::conf::{Loss, Memory, Options, Preemption};
@@ -23,10 +23,23 @@ fn wait_for_epochs(run: &Run) {
     assert!(wait_for(Duration::from_secs(60), is_training), "{}", run.err());
 }
 
+/// A program in front of the real one that does not answer as soon as a file is there.
+fn stall(folder: &Path, program: &str, sign: &Path) {
+    let real = real(program);
+    let script = format!("#!/bin/sh\n[ ! -e {} ] || exec sleep 60\nexec {} \"$@\"\n", sign.display(), real.display());
+    fs::write(folder.join(program), script).unwrap();
+    fs::set_permissions(folder.join(program), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Where a program is.
+fn real(program: &str) -> PathBuf {
+    let path = std::env::var("PATH").unwrap();
+    path.split(':').map(|folder| Path::new(folder).join(program)).find(|file| file.is_file()).unwrap()
+}
+
 /// A program in front of the real one that writes down what it is asked.
 fn listen(folder: &Path, program: &str, said: &Path) {
-    let path = std::env::var("PATH").unwrap();
-    let real = path.split(':').map(|folder| Path::new(folder).join(program)).find(|file| file.is_file()).unwrap();
+    let real = real(program);
     let script = format!("#!/bin/sh\necho {program} \"$@\" >> {}\nexec {} \"$@\"\n", said.display(), real.display());
     fs::write(folder.join(program), script).unwrap();
     fs::set_permissions(folder.join(program), fs::Permissions::from_mode(0o755)).unwrap();
@@ -212,16 +225,24 @@ fn an_interrupted_run_ends_within_seconds_even_if_the_controller_does_not_answer
     let three = ["slow", "slower", "slowest"].map(stage);
     // One of them waits for a node, so that Slurm is asked again and again.
     let Some(mut lab) = Lab::with(&Options::default(), &three.concat(), "cpus = 4\n") else { return };
-    let run = lab.start_until(2);
+    let (front, sign) = (lab.project.path("front"), lab.project.path("stalled"));
+    fs::create_dir(&front).unwrap();
+    ["squeue", "scancel", "scontrol"].into_iter().for_each(|program| stall(&front, program, &sign));
+    let mut command = lab.command(&[]);
+    command.env("PATH", format!("{}:{}", front.display(), std::env::var("PATH").unwrap()));
+    let run = lab.start_command(command);
+    assert!(wait_for(Duration::from_secs(30), || lab.starts() == 2), "{}", run.err());
     lab.rig.kill("slurmctld");
     // Long enough to be met in the midst of asking.
     assert!(wait_for(Duration::from_secs(20), || run.err().contains("the run goes on")), "{}", run.err());
+    // From now on no command ends by itself.
+    fs::write(&sign, "").unwrap();
     let began = Instant::now();
     signal(run.process(), libc::SIGINT);
     let said = run.end();
     assert_eq!(said.code, 130, "{}", said.err);
-    // One command alone takes 9 seconds where nobody hurries it.
-    assert!(began.elapsed() < Duration::from_secs(9), "it took {:?}", began.elapsed());
+    // One command alone would be waited for for 20 seconds.
+    assert!(began.elapsed() < Duration::from_secs(18), "it took {:?}", began.elapsed());
     // Pilots need no controller to end.
     assert!(wait_for(Duration::from_secs(10), || lab.rig.programs().is_empty()), "{:?}", lab.rig.programs());
 }
