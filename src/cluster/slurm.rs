@@ -1,5 +1,5 @@
-//! The commands of Slurm: what is asked of them and what their answers mean. Each is given up after a bounded time.
-//! Unaware of the spool and of stages.
+//! The commands of Slurm: how they are run and what their answers mean. Each is given up after a bounded time. Unaware of
+//! what a batch asks for, of the spool and of stages.
 //!
 //! Every answer is read as text: the JSON forms leave selections aside and give raw wait statuses.
 
