@@ -120,10 +120,10 @@ impl Trials {
         }
     }
 
-    /// Notes that a pilot cannot; whether it is the first.
+    /// Notes that a pilot cannot; whether it is the first on its node, which is then left out.
     pub fn fails(&mut self, pilot: &str, node: &str, now: SystemTime) -> bool {
+        let is_first = !self.faulty.values().any(|known| known == node);
         self.faulty.insert(pilot.to_owned(), node.to_owned());
-        let is_first = self.began.is_none();
         self.began.get_or_insert(now);
         is_first
     }
@@ -308,7 +308,7 @@ mod tests {
     fn a_bad_node_is_no_reason_to_give_up_before_good_ones_had_time_and_never_once_one_serves() {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         let mut trials = Trials::default();
-        assert!(trials.fails("1_0", "n2", at(0)) && !trials.fails("1_1", "n1", at(0)));
+        assert!(trials.fails("1_0", "n2", at(0)) && trials.fails("1_1", "n1", at(0)), "each node is told");
         assert!(!trials.fails("1_1", "n1", at(1)) && !trials.are_hopeless(at(99)), "there were but two");
         trials.fails("1_2", "n1", at(2));
         assert!(!trials.are_hopeless(at(2)) && trials.are_hopeless(at(20)));
